@@ -1,0 +1,363 @@
+package artifact
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"runtime"
+	"sync"
+)
+
+// Writer turns a dump into stored bytes: compression on all cores, then encryption, then dst, with both sizes and
+// both SHA-256 computed in the same pass.
+//
+// Memory: at most workers+4 blocks of 4 MiB, each raw and encoded, with one worker for each core up to 8; and the
+// encoders' tables, below 10 MiB for each worker at the default level.
+//
+// Write, ReadFrom and Close belong to one goroutine. Abort may be called from any, at any time.
+type Writer struct {
+	codec  Codec
+	encode encodeFunc // nil: blocks pass unchanged
+
+	cur     *block
+	started bool // a block was handed on
+	ended   bool // Close was called
+
+	free     chan *block
+	toHash   chan *block
+	toEncode chan *block
+	toStore  chan *block
+	stop     chan struct{} // closed with the first error
+	running  sync.WaitGroup
+
+	raw    hash.Hash
+	rawN   int64
+	stored sink
+
+	mu     sync.Mutex
+	err    error
+	closed bool // cleanly
+	sums   Sums
+}
+
+// block travels from Write over hasher and encoder to the store goroutine, and back.
+type block struct {
+	raw, out []byte
+	hashed   chan struct{} // one token each
+	encoded  chan struct{}
+}
+
+// NewWriter starts the pipeline. The caller ends it with Close or Abort, or its goroutines stay.
+// Nothing is written to dst before the first block is full or the Writer closed.
+func NewWriter(dst io.Writer, c Codec) (*Writer, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("create artifact: %w", err)
+	}
+	comp, err := compressionNamed(c.Compression)
+	if err != nil {
+		return nil, fmt.Errorf("create artifact: %w", err)
+	}
+	enc, err := encryptionNamed(c.Encryption)
+	if err != nil {
+		return nil, fmt.Errorf("create artifact: %w", err)
+	}
+	workers := min(runtime.GOMAXPROCS(0), 8)
+	blocks := workers + 4
+	w := &Writer{
+		codec:    c,
+		free:     make(chan *block, blocks),
+		toHash:   make(chan *block, blocks),
+		toEncode: make(chan *block, blocks),
+		toStore:  make(chan *block, blocks),
+		stop:     make(chan struct{}),
+		raw:      sha256.New(),
+		stored:   sink{dst: dst, hash: sha256.New()},
+	}
+	if comp.newEncoder != nil {
+		if w.encode, err = comp.newEncoder(c.Level, workers); err != nil {
+			return nil, fmt.Errorf("create artifact: %w", err)
+		}
+		for range workers {
+			w.running.Go(w.encodeBlocks)
+		}
+	}
+	for range blocks {
+		w.free <- &block{hashed: make(chan struct{}, 1), encoded: make(chan struct{}, 1)}
+	}
+	w.running.Go(w.hashBlocks)
+	w.running.Go(func() { w.storeBlocks(enc) })
+	return w, nil
+}
+
+// Write takes raw bytes. It blocks while all blocks are on their way, and returns the pipeline's error once there is one.
+func (w *Writer) Write(p []byte) (int, error) {
+	var n int
+	for n < len(p) {
+		if err := w.room(); err != nil {
+			return n, err
+		}
+		at := len(w.cur.raw)
+		k := copy(w.cur.raw[at:blockSize], p[n:])
+		w.cur.raw = w.cur.raw[:at+k]
+		n += k
+		w.handOnFull()
+	}
+	return n, nil
+}
+
+// ReadFrom reads raw bytes from r until io.EOF, without the copy that Write makes. It does not close the Writer.
+func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
+	var n int64
+	for empty := 0; ; {
+		if err := w.room(); err != nil {
+			return n, err
+		}
+		at := len(w.cur.raw)
+		k, err := r.Read(w.cur.raw[at:blockSize])
+		w.cur.raw = w.cur.raw[:at+k]
+		n += int64(k)
+		w.handOnFull()
+		if err == io.EOF { //nolint:errorlint // only a bare io.EOF is an end
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		if empty++; k > 0 {
+			empty = 0
+		}
+		if empty == 100 {
+			return n, io.ErrNoProgress
+		}
+	}
+}
+
+// room makes sure that there is a current block with room in it.
+func (w *Writer) room() error {
+	select {
+	case <-w.stop:
+		return w.failure()
+	default:
+	}
+	if w.ended {
+		return ErrClosed
+	}
+	if w.cur != nil {
+		return nil
+	}
+	select {
+	case w.cur = <-w.free:
+	case <-w.stop:
+		return w.failure()
+	}
+	if w.cur.raw == nil {
+		w.cur.raw = make([]byte, 0, blockSize)
+	}
+	w.cur.raw = w.cur.raw[:0]
+	return nil
+}
+
+func (w *Writer) handOnFull() {
+	if len(w.cur.raw) == blockSize {
+		w.handOn()
+	}
+}
+
+// handOn sends the current block on its way. The channels hold all blocks there are, so it never blocks.
+func (w *Writer) handOn() {
+	b := w.cur
+	w.cur, w.started = nil, true
+	w.rawN += int64(len(b.raw))
+	w.toHash <- b
+	if w.encode != nil {
+		w.toEncode <- b
+	}
+	w.toStore <- b
+}
+
+// Close writes the clean end of the artifact and waits until dst has taken all of it. Call it only when the dump
+// has been proven complete: on any doubt call Abort. After an error or Abort it returns that error, after the
+// goroutines have ended, and the stored bytes are no valid artifact. A dst that blocks must be released first.
+func (w *Writer) Close() error {
+	if !w.ended {
+		if err := w.room(); err == nil {
+			if len(w.cur.raw) > 0 || !w.started {
+				w.handOn() // an empty dump is one empty block
+			}
+		}
+		w.ended = true
+		close(w.toHash)
+		close(w.toEncode)
+		close(w.toStore)
+	}
+	w.running.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return w.err
+	}
+	if !w.closed {
+		w.closed = true
+		w.sums = Sums{RawSize: w.rawN, StoredSize: w.stored.n}
+		w.raw.Sum(w.sums.RawSHA256[:0])
+		w.stored.hash.Sum(w.sums.StoredSHA256[:0])
+	}
+	return nil
+}
+
+// Abort gives the artifact up because of err (ErrAborted if nil): its clean end is never written, and the
+// goroutines end as soon as dst lets them go. Abort itself does not wait; Close does. The first error stays;
+// Abort after a successful Close does nothing.
+func (w *Writer) Abort(err error) {
+	if err == nil {
+		err = ErrAborted
+	}
+	w.fail(err)
+}
+
+// Sums returns sizes and checksums. They are zero until Close has returned nil.
+func (w *Writer) Sums() Sums {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sums
+}
+
+func (w *Writer) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil || w.closed {
+		return
+	}
+	w.err = err
+	close(w.stop)
+}
+
+func (w *Writer) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+func (w *Writer) stopped() bool {
+	select {
+	case <-w.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// hashBlocks computes the raw SHA-256, beside the encoders.
+func (w *Writer) hashBlocks() {
+	for {
+		select {
+		case b, ok := <-w.toHash:
+			if !ok || w.stopped() {
+				return
+			}
+			w.raw.Write(b.raw)
+			b.hashed <- struct{}{}
+		case <-w.stop:
+			return
+		}
+	}
+}
+
+func (w *Writer) encodeBlocks() {
+	for {
+		select {
+		case b, ok := <-w.toEncode:
+			if !ok || w.stopped() {
+				return
+			}
+			out, err := w.encode(b.out[:0], b.raw)
+			if err != nil {
+				w.fail(fmt.Errorf("compress dump: %w", err))
+				return
+			}
+			b.out = out
+			b.encoded <- struct{}{}
+		case <-w.stop:
+			return
+		}
+	}
+}
+
+// storeBlocks encrypts the blocks in their order and writes them to dst, then the clean end.
+func (w *Writer) storeBlocks(e encryption) {
+	var enc io.WriteCloser // made with the first block: before it, an aborted artifact has left no byte behind
+	for {
+		var b *block
+		var ok bool
+		select {
+		case b, ok = <-w.toStore:
+		case <-w.stop:
+			return
+		}
+		if w.stopped() {
+			return
+		}
+		if enc == nil {
+			var err error
+			if enc, err = e.newWriter(&w.stored, w.codec); err != nil {
+				w.fail(fmt.Errorf("start encryption: %w", err))
+				return
+			}
+		}
+		if !ok {
+			if err := enc.Close(); err != nil {
+				w.fail(fmt.Errorf("write end of artifact: %w", err))
+			}
+			return
+		}
+		if !w.storeBlock(enc, b) {
+			return
+		}
+	}
+}
+
+// storeBlock writes one block when it is encoded, and frees it when it is hashed too.
+func (w *Writer) storeBlock(enc io.Writer, b *block) bool {
+	out := b.raw
+	if w.encode != nil {
+		select {
+		case <-b.encoded:
+			out = b.out
+		case <-w.stop:
+			return false
+		}
+	}
+	if _, err := enc.Write(out); err != nil {
+		w.fail(fmt.Errorf("write stored bytes: %w", err))
+		return false
+	}
+	select {
+	case <-b.hashed:
+	case <-w.stop:
+		return false
+	}
+	w.free <- b
+	return true
+}
+
+// sink counts and hashes what dst has taken.
+type sink struct {
+	dst  io.Writer
+	hash hash.Hash
+	n    int64
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.dst.Write(p)
+	if n < 0 || n > len(p) {
+		return 0, errors.New("the destination returned an impossible count")
+	}
+	s.hash.Write(p[:n])
+	s.n += int64(n)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
