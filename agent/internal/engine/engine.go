@@ -1,0 +1,128 @@
+// Package engine is the contract between the agent and a database system.
+//
+// An engine knows how to look at, dump, restore and describe the databases of one server. It knows nothing of
+// compression, encryption, upload or the controller: bytes go out of Dump and into Restore. Every engine passes the
+// suite in enginetest; a new one is one folder beside postgres and one line in the agent's list of engines.
+package engine
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"devflowbackup/shared/wire"
+)
+
+// Engine works on the databases of one configured server. Its methods may be called from several goroutines.
+// Every database name is data: an engine never places one where a tool, a shell or a server could read it as code.
+type Engine interface {
+	// Check reports, one finding per line, whether the server can be reached, the account's privileges, and the
+	// tools found with their versions. It returns findings, not an error, for what an operator can mend.
+	Check(ctx context.Context) []Finding
+
+	// Server identifies the database server: engine, version, a stable identity.
+	Server(ctx context.Context) (ServerInfo, error)
+
+	// Discover lists the databases that the configuration allows to be backed up, with size and version.
+	Discover(ctx context.Context) ([]wire.Database, error)
+
+	// Dump starts a consistent dump of one database. The returned Dump is a stream that yields io.EOF only after the
+	// tool ended with success and the engine's end mark, where it has one, was seen; any other end is a
+	// *wire.Failure.
+	// An error before the first byte is returned here: unknown database, missing or too old tool, refused login.
+	Dump(ctx context.Context, req DumpRequest) (Dump, error)
+
+	// Restore opens a writer that receives one raw dump and restores it into req.Database, which must not exist: it is created,
+	// owned and filled by the restore account. The content counts only once Close returned nil. Abort, or cancelling ctx,
+	// stops the tool; both remove the half-filled database.
+	Restore(ctx context.Context, req RestoreRequest) (Restore, error)
+
+	// Validate opens a writer that reads one raw dump to its end and reports from Close whether the engine can read
+	// all of it. Nothing is written to any database.
+	Validate(ctx context.Context) (Restore, error)
+
+	// Fingerprint describes the content of one existing database, from one consistent snapshot.
+	Fingerprint(ctx context.Context, database string) (*wire.Fingerprint, error)
+
+	// Publish renames the database from, made by Restore, to the name to in one step. It fails with wire.CodeTargetExists
+	// if to exists, and then changes nothing.
+	Publish(ctx context.Context, from, to string) error
+
+	// Exists tells whether a database of that exact name is on the server.
+	Exists(ctx context.Context, database string) (bool, error)
+
+	// Remove drops a database that Restore made. One that is not there is no error. It refuses names that do not start
+	// with StagingPrefix.
+	Remove(ctx context.Context, database string) error
+}
+
+// StagingPrefix starts the name of every database that a restore fills before it is published.
+const StagingPrefix = "devflow_staging_"
+
+// DumpRequest names the database and the bounds of one dump.
+type DumpRequest struct {
+	Database string
+	// Globals asks for roles and settings beside the dump; passwords are never part of them.
+	Globals bool
+	// StallTimeout ends the tool when it was waited for that long without a byte. Zero is two minutes.
+	StallTimeout time.Duration
+}
+
+// Dump is one running dump. Read is called from one goroutine; Close may be called at any time, also twice: it stops
+// the tool and everything it started, and waits for them.
+type Dump interface {
+	io.ReadCloser
+	// Info is known from the start.
+	Info() DumpInfo
+	// Fingerprint describes what the dump holds, taken in the dump's own snapshot. It may be called while the dump is
+	// being read and waits until the description is complete.
+	Fingerprint(ctx context.Context) (*wire.Fingerprint, error)
+	// Globals is the server's roles and settings as SQL without password hashes, nil if the engine has none or they
+	// were not asked for. It is complete before Dump returned.
+	Globals() []byte
+	// Log is what the tool wrote to its standard error, capped and scrubbed of secrets.
+	Log() string
+}
+
+// DumpInfo describes where a dump comes from, for the artifact's statement.
+type DumpInfo struct {
+	Server       ServerInfo
+	Tool         string // for example "pg_dump"
+	ToolVersion  string // for example "15.18"
+	Method       string // for example "pg_dump --format=custom"
+	DatabaseSize int64  // bytes on the server at the start
+	Tables       int64
+	Extension    string // file name suffix of the raw dump, without a dot: "dump", "sql" or "sqlite"
+}
+
+// ServerInfo identifies a database server.
+type ServerInfo struct {
+	Engine   string // wire.EnginePostgreSQL, …
+	Version  string // "15.18"
+	Identity string // does not change over restarts; PostgreSQL's system identifier
+}
+
+// RestoreRequest names the database to create and fill.
+type RestoreRequest struct {
+	Database     string
+	StallTimeout time.Duration
+}
+
+// Restore receives a raw dump.
+type Restore interface {
+	io.Writer
+	// Close says that the whole dump was written, waits for the tool and reports its outcome.
+	Close() error
+	// Abort stops the tool and removes what it made. It may follow Close, and be called twice.
+	Abort()
+	// Log is what the tool wrote to its standard error, capped and scrubbed of secrets.
+	Log() string
+}
+
+// Finding is one line of a check.
+type Finding struct {
+	Level  string // "ok", "warning" or "error"
+	Name   string // what was looked at: "login", "tool pg_dump", "privileges"
+	Detail string // what was found
+	Hint   string // what to do about it, with the statement or command to run; empty when ok
+}

@@ -1,0 +1,3 @@
+module devflowbackup/migrations
+
+go 1.26.0
