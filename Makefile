@@ -1,0 +1,138 @@
+# DevFlow Backup. `make` lists what there is. Two commands matter: `make quickstart` and `make test`.
+#
+# What is shipped is built module by module with GOWORK=off: it gets the versions of its own go.mod, and a requirement that the
+# workspace would hide breaks the build. Tests run in the workspace.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  = -s -w -X devflowbackup/shared/version.Version=$(VERSION)
+
+# Evaluated when a recipe needs them, after `deps` has looked for Go.
+MODULES  = $(shell go list -m -f '{{.Dir}}')
+PACKAGES = $(addsuffix /...,$(MODULES))
+
+# How much one line of test output stands for: pkgname, testname, standard-verbose.
+TEST_FORMAT ?= pkgname
+TEST_FLAGS  ?= -p 2 -timeout 15m -count=1
+
+STEP = @printf '==> %s\n'
+
+##@ Start here
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z][a-z0-9-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@echo
+
+.PHONY: quickstart
+quickstart: deps tools build bin/quickstart ## Back up, verify and restore a demo database; stays up until Ctrl-C (ONCE=1: ends by itself)
+	@exec bin/quickstart
+
+.PHONY: test
+test: deps tools build vet boundaries ## Everything that must hold: build, vet, boundaries, all tests on real servers
+	$(STEP) 'tests of every module'
+	@rm -f bin/test.json
+	@bin/tools/gotestsum --format '$(TEST_FORMAT)' --jsonfile bin/test.json -- $(TEST_FLAGS) $(PACKAGES)
+	@# A skipped test proves nothing: a server that is not there must fail the run.
+	@if grep '"Action":"skip"' bin/test.json | grep '"Test":' >&2; then echo 'the tests above were skipped: that counts as failed' >&2; exit 1; fi
+
+##@ Build
+
+.PHONY: build
+build: deps ## bin/devflow-agent, bin/devflow-controller, bin/devflowctl; each module builds alone
+	$(STEP) 'build $(VERSION)'
+	@mkdir -p bin
+	@# A module may have no package to build, and that is no error; one that does not compile is.
+	@for dir in $(MODULES); do \
+		echo "    $${dir#$(CURDIR)/}"; \
+		(cd "$$dir" && GOWORK=off CGO_ENABLED=0 go build -trimpath ./...); \
+	done
+	@cd agent && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/devflow-agent
+	@cd controller && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/devflow-controller ./cmd/devflowctl
+	@for f in devflow-agent devflow-controller devflowctl; do printf '    bin/%-20s %s MB\n' "$$f" "$$(( $$(stat -c %s "bin/$$f") / 1000000 ))"; done
+
+.PHONY: bin/quickstart
+bin/quickstart: deps
+	$(STEP) 'bin/quickstart'
+	@mkdir -p bin
+	@cd e2e && GOWORK=off CGO_ENABLED=0 go build -trimpath -o ../bin/quickstart ./cmd/quickstart
+
+.PHONY: deps
+deps: ## Install what the machine lacks (PostgreSQL, age, zstd, openssl); says what is missing where it cannot
+	@scripts/install-deps.sh
+
+.PHONY: tools
+tools: deps bin/tools/versitygw bin/tools/gotestsum ## The S3 server and the test runner, at pinned versions, in bin/tools
+
+TOOL_versitygw    := github.com/versity/versitygw/cmd/versitygw
+TOOL_gotestsum    := gotest.tools/gotestsum
+TOOL_benchstat    := golang.org/x/perf/cmd/benchstat
+TOOL_oapi-codegen := github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen
+
+# Built beside the old file and renamed, so that a running one is never cut short.
+$(patsubst TOOL_%,bin/tools/%,$(filter TOOL_%,$(.VARIABLES))): bin/tools/%: tools/go.mod
+	$(STEP) '$@ (minutes the first time, on a small machine)'
+	@mkdir -p bin/tools
+	@cd tools && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../$@.new $(TOOL_$*)
+	@touch $@.new && mv $@.new $@
+
+# A module of its own: its several hundred dependencies shall not choose versions for the other tools.
+bin/tools/golangci-lint: tools/lint/go.mod
+	$(STEP) '$@ (minutes the first time, on a small machine)'
+	@mkdir -p bin/tools
+	@cd tools/lint && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@.new github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@.new && mv $@.new $@
+
+.PHONY: generate
+generate: deps bin/tools/oapi-codegen ## Write generated code again (go generate in every module)
+	$(STEP) 'go generate'
+	@PATH="$(CURDIR)/bin/tools:$$PATH" go generate $(PACKAGES)
+
+.PHONY: clean
+clean: ## Remove bin/ and what the benchmark left; quickstart's own directory stays
+	rm -rf bin .bench
+
+##@ Check
+
+.PHONY: vet
+vet: deps ## go vet in every module
+	$(STEP) 'go vet'
+	@go vet $(PACKAGES)
+
+.PHONY: boundaries
+boundaries: deps ## Who may import whom (scripts/boundaries.sh)
+	$(STEP) 'package boundaries'
+	@scripts/boundaries.sh
+
+.PHONY: lint
+lint: deps bin/tools/golangci-lint ## golangci-lint with .golangci.yml
+	$(STEP) 'golangci-lint'
+	@bin/tools/golangci-lint run $(PACKAGES)
+
+.PHONY: test-race
+test-race: deps tools build ## The tests of shared, agent and controller under the race detector (needs a C compiler, and time)
+	$(STEP) 'tests with the race detector'
+	@CGO_ENABLED=1 bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -race -p 1 -timeout 30m -count=1 $(filter-out %/e2e/...,$(PACKAGES))
+
+.PHONY: bench
+bench: deps tools build ## Speed and memory against the bare tools; prints ratios with their inputs
+	@exec go run ./e2e/cmd/bench
+
+##@ Keep tidy
+
+.PHONY: fmt
+fmt: deps bin/tools/golangci-lint ## Format the Go code (gofumpt)
+	@bin/tools/golangci-lint fmt $(PACKAGES)
+
+.PHONY: tidy
+tidy: deps ## go work sync, then go mod tidy in every module, the tools too
+	@go work sync
+	@for dir in $(MODULES) tools tools/lint; do echo "    $${dir#$(CURDIR)/}"; (cd "$$dir" && GOWORK=off go mod tidy); done

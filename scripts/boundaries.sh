@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Checks that the arrows between packages point inward: adapters -> domain -> wire. The picture is in ARCHITECTURE.md.
+#
+# Asks the Go tool what is really linked, so it cannot be fooled by text. It stays outside the Go tests, whose cached results
+# would hide a new import. Tests may import what they like: only what is built into the binaries counts.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+failed=0
+ok()   { printf 'ok    %s\n' "$*"; }
+fail() {
+	printf 'FAIL  %s\n' "$1"
+	printf '%s\n' "$2" | sed 's/^/          /'
+	failed=1
+}
+
+# deps PATTERN: every package linked into PATTERN, itself included, one per line.
+deps() { go list -deps -f '{{.ImportPath}}' "$1"; }
+
+# links_none RULE PATTERN REGEX: nothing that PATTERN links matches REGEX.
+links_none() {
+	local all bad
+	if ! all=$(deps "$2" 2>&1); then
+		fail "$1" "$all"
+		return
+	fi
+	bad=$(grep -E "$3" <<<"$all" || true)
+	if [[ -n $bad ]]; then
+		fail "$1" "$bad"
+		printf '          why: go list -deps -f '\''{{.ImportPath}} <- {{join .Imports " "}}'\'' %s\n' "$2"
+	else
+		ok "$1"
+	fi
+}
+
+gin='^github\.com/gin-gonic/gin(/|$)'
+huma='^github\.com/danielgtaylor/huma/'
+bun='^github\.com/uptrace/bun(/|$)'
+broker='^github\.com/nats-io/nats-server/'
+aws='^github\.com/aws/'
+
+# --- the binaries -----------------------------------------------------------------------------------------------------------
+# The agent runs on other people's database hosts: small, and with nothing that listens or that holds a storage credential.
+links_none "devflow-agent links no gin, huma, bun, nats-server, AWS SDK or controller package" \
+	./agent/cmd/devflow-agent "$gin|$huma|$bun|$broker|$aws|^devflowbackup/controller(/|\$)"
+# The command line is a plain client of the HTTP API: it has no way around it.
+links_none "devflowctl links no gin, bun, nats-server or AWS SDK" \
+	./controller/cmd/devflowctl "$gin|$bun|$broker|$aws"
+# Servers for tests are never part of what is shipped.
+links_none "devflow-controller links no test package" ./controller/cmd/devflow-controller '^testing$|/testkit(/|$)|/enginetest$'
+links_none "devflow-agent links no test package" ./agent/cmd/devflow-agent '^testing$|/testkit(/|$)|/enginetest$'
+
+# --- the inner layers -------------------------------------------------------------------------------------------------------
+rule="shared/wire imports the standard library only"
+if ! out=$(go list -deps -f '{{if not .Standard}}{{.ImportPath}}{{end}}' ./shared/wire 2>&1); then
+	fail "$rule" "$out"
+elif bad=$(grep -vxF devflowbackup/shared/wire <<<"$out"); then
+	fail "$rule" "$bad"
+else
+	ok "$rule"
+fi
+links_none "the domain (controller/*.go) imports no adapter and no driver" ./controller \
+	"^devflowbackup/controller/|^devflowbackup/migrations|$gin|$huma|$bun|$aws|^github\.com/nats-io/|^github\.com/jackc/"
+
+# --- siblings ---------------------------------------------------------------------------------------------------------------
+# siblings RULE ROOT HUB ALLOWED...: the folders right under ROOT do not import one another; only HUB may import them all.
+# ALLOWED is "from->to", and whoever adds one writes the reason beside it.
+siblings() {
+	local rule=$1 root=$2 hub=$3 list pkg imports imp from to bad=""
+	shift 3
+	if ! list=$(go list -f '{{.ImportPath}} {{join .Imports " "}}' "./$root/..." 2>&1); then
+		fail "$rule" "$list"
+		return
+	fi
+	while read -r pkg imports; do
+		from=${pkg#"devflowbackup/$root/"}
+		[[ $from != "$pkg" ]] || continue
+		from=${from%%/*}
+		[[ $from != "$hub" ]] || continue
+		for imp in $imports; do
+			to=${imp#"devflowbackup/$root/"}
+			[[ $to != "$imp" ]] || continue
+			to=${to%%/*}
+			[[ $to != "$from" && " $* " != *" $from->$to "* ]] || continue
+			bad+="$pkg imports $imp"$'\n'
+		done
+	done <<<"$list"
+	if [[ -n $bad ]]; then fail "$rule" "${bad%$'\n'}"; else ok "$rule"; fi
+}
+
+allowed_adapters=(
+	# "from->to"    the reason
+)
+siblings "adapters under controller/internal meet only in controller/internal/app" controller/internal app ${allowed_adapters[@]+"${allowed_adapters[@]}"}
+
+allowed_engines=(
+	# "enginetest->X" is not here: the suite gets its engine from the engine's own test.
+)
+siblings "engines do not import one another" agent/internal/engine "" ${allowed_engines[@]+"${allowed_engines[@]}"}
+
+# --- one owner per library --------------------------------------------------------------------------------------------------
+# owner RULE REGEX OWNER...: only the folders OWNER, under controller/, import what REGEX names.
+owner() {
+	local rule=$1 re=$2 list bad="" pkg imports imp o mine
+	shift 2
+	if ! list=$(go list -f '{{.ImportPath}} {{join .Imports " "}}' ./controller/... 2>&1); then
+		fail "$rule" "$list"
+		return
+	fi
+	while read -r pkg imports; do
+		mine=0
+		for o in "$@"; do
+			[[ $pkg != "devflowbackup/controller/$o" && $pkg != "devflowbackup/controller/$o/"* ]] || mine=1
+		done
+		(( mine == 0 )) || continue
+		for imp in $imports; do
+			[[ ! $imp =~ $re ]] || bad+="$pkg imports $imp"$'\n'
+		done
+	done <<<"$list"
+	if [[ -n $bad ]]; then fail "$rule" "${bad%$'\n'}"; else ok "$rule"; fi
+}
+owner "SQL lives in internal/catalog only" '^github\.com/uptrace/bun(/|$)|^github\.com/jackc/pgx/' internal/catalog
+owner "the AWS SDK is imported by internal/objectstore only" '^github\.com/aws/' internal/objectstore
+owner "nats-server is imported by internal/broker only" '^github\.com/nats-io/nats-server/' internal/broker
+owner "gin and huma are imported by internal/api only" '^github\.com/(gin-gonic/gin|danielgtaylor/huma)(/|$)' internal/api
+
+if (( failed )); then
+	echo "boundaries: violated; ARCHITECTURE.md says what may import what" >&2
+	exit 1
+fi
