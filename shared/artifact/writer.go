@@ -272,6 +272,9 @@ func (w *Writer) encodeBlocks() {
 			if !ok || w.stopped() {
 				return
 			}
+			if b.out == nil { // as long as it can get: growing it would cost more in garbage
+				b.out = make([]byte, 0, blockSize+blockSize/64)
+			}
 			out, err := w.encode(b.out[:0], b.raw)
 			if err != nil {
 				w.fail(fmt.Errorf("compress dump: %w", err))

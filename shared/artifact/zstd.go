@@ -65,6 +65,7 @@ var frameDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 type frame struct {
 	in, out []byte
 	size    int // content size as its header says
+	most    int // bytes that in may take
 	n       int // which frame, from 1
 	err     error
 	done    chan struct{} // one token when out or err is set
@@ -238,11 +239,12 @@ func (z *frameReader) readFrame(f *frame) error {
 	}
 	f.size = int(h.FrameContentSize)
 	f.in = f.in[:0]
+	// Blocks that do not compress cost three bytes of header for each 128 KiB. Nothing valid is longer.
+	limit := f.size + f.size/1024 + 1024
+	f.most = limit
 	if err := z.take(f, h.HeaderSize); err != nil {
 		return err
 	}
-	// Blocks that do not compress cost three bytes of header for each 128 KiB. Nothing valid is longer.
-	limit := f.size + f.size/1024 + 1024
 	for last := false; !last; {
 		if err := z.take(f, 3); err != nil {
 			return err
@@ -274,7 +276,7 @@ func (z *frameReader) readFrame(f *frame) error {
 func (z *frameReader) take(f *frame, n int) error {
 	at := len(f.in)
 	if cap(f.in) < at+n {
-		grown := make([]byte, at, max(at+n, 2*cap(f.in)))
+		grown := make([]byte, at, max(at+n, min(2*cap(f.in), f.most)))
 		copy(grown, f.in)
 		f.in = grown
 	}

@@ -1,0 +1,45 @@
+package artifact_test
+
+import (
+	"bytes"
+	"io"
+	"testing"
+
+	"devflowbackup/shared/artifact"
+)
+
+func BenchmarkPipeline(b *testing.B) {
+	k := newKey(b)
+	raw := dumpLike(128<<20, 1)
+	for name, c := range codecs(k.recipient) {
+		b.Run("write/"+name, func(b *testing.B) {
+			b.SetBytes(int64(len(raw)))
+			for b.Loop() {
+				w, err := artifact.NewWriter(io.Discard, c)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := w.Write(raw); err != nil {
+					b.Fatal(err)
+				}
+				if err := w.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		stored, sums := encode(b, c, raw)
+		id := k.identity(b)
+		b.Run("read/"+name, func(b *testing.B) {
+			b.SetBytes(int64(len(raw)))
+			for b.Loop() {
+				r, err := artifact.NewReader(bytes.NewReader(stored), options(c, id, &sums))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.Copy(io.Discard, r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
