@@ -1,0 +1,225 @@
+package objectstore_test
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"devflowbackup/controller/internal/objectstore"
+	"devflowbackup/shared/testkit/s3kit"
+)
+
+func TestPut_IdempotentAndForeign(t *testing.T) {
+	w := newWorld(t)
+	r := w.proxy.Inject("PutObject", 1, s3kit.DropReply())
+	for range 2 {
+		if _, err := w.store.Put(t.Context(), "k.manifest.json", []byte("manifest"), "application/json"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fired(t, r)
+	for _, other := range []string{"MANIFEST", "a longer manifest", "m"} {
+		_, err := w.store.Put(t.Context(), "k.manifest.json", []byte(other), "application/json")
+		wantErr(t, err, objectstore.ErrForeign, "k.manifest.json")
+	}
+	if b, err := w.store.Get(t.Context(), "k.manifest.json", 100); err != nil || string(b) != "manifest" {
+		t.Fatalf("%q %v", b, err)
+	}
+}
+
+func TestPut_CorruptedOnTheWay(t *testing.T) {
+	for _, mode := range []objectstore.ChecksumMode{objectstore.ChecksumSHA256, objectstore.ChecksumMD5} {
+		w := newWorld(t, func(c *objectstore.Config) { c.Checksum = mode })
+		r := w.proxy.Inject("PutObject", 0, s3kit.CorruptUpload(3))
+		_, err := w.store.Put(t.Context(), "k", []byte("0123456789"), "text/plain")
+		fired(t, r)
+		wantErr(t, err, objectstore.ErrChecksum, `"k"`)
+		if _, err := w.store.Head(t.Context(), "k"); !errors.Is(err, objectstore.ErrNotFound) {
+			t.Fatalf("an object is there: %v", err)
+		}
+	}
+}
+
+func TestGet_LimitsAndDamage(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	if _, err := w.store.Put(ctx, "k", []byte("0123456789"), "text/plain"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.Get(ctx, "missing", 10); !errors.Is(err, objectstore.ErrNotFound) {
+		t.Fatal(err)
+	}
+	_, err := w.store.Get(ctx, "k", 9)
+	wantErr(t, err, objectstore.ErrTooLarge, `"k"`, "9 bytes")
+
+	for name, action := range map[string]s3kit.Action{
+		"reset": s3kit.ResetDownload(4), "truncated": s3kit.TruncateDownload(4), "flipped": s3kit.CorruptDownload(4),
+	} {
+		r := w.proxy.Inject("GetObject", 2, action)
+		if b, err := w.store.Get(ctx, "k", 10); err != nil || string(b) != "0123456789" {
+			t.Fatalf("%s: %q %v", name, b, err)
+		}
+		if r.Fired() != 2 {
+			t.Fatalf("%s fired %d times", name, r.Fired())
+		}
+	}
+	if err := w.CorruptObject(w.Bucket, "k", 5); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.store.Get(ctx, "k", 10)
+	wantErr(t, err, objectstore.ErrChecksum, `"k"`)
+}
+
+func TestReadRange(t *testing.T) {
+	w := newWorld(t, func(c *objectstore.Config) { c.ConditionalPut = false })
+	ctx := t.Context()
+	u := newUpload(t, w.store, "k")
+	info, _ := u.mustSettle(t, w.store, objectstore.Done)
+	r := w.proxy.Inject("GetObject", 2, s3kit.ResetDownload(100))
+	b, err := w.store.ReadRange(ctx, "k", 5<<20-10, 300, info.ETag)
+	if err != nil || string(b) != string(u.data[5<<20-10:5<<20+290]) {
+		t.Fatalf("%d bytes, %v", len(b), err)
+	}
+	fired(t, r)
+	if b, err = w.store.ReadRange(ctx, "k", u.want.Size-5, 300, ""); err != nil || string(b) != string(u.data[u.want.Size-5:]) {
+		t.Fatalf("end: %d bytes, %v", len(b), err)
+	}
+	if _, err := w.store.Put(ctx, "k", []byte("another"), "text/plain"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.store.ReadRange(ctx, "k", 0, 3, info.ETag)
+	wantErr(t, err, objectstore.ErrPrecondition, `"k"`)
+}
+
+func TestHead_Cancelled(t *testing.T) {
+	w := newWorld(t)
+	r := w.proxy.Inject("HeadObject", 0, s3kit.Status(503, "SlowDown"))
+	cause := errors.New("shutting down")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	_, err := w.store.Head(ctx, "k")
+	if !errors.Is(err, cause) || objectstore.Retryable(err) {
+		t.Fatalf("error %v", err)
+	}
+	_ = r
+}
+
+func TestDeleteAllVersions(t *testing.T) {
+	for _, versioned := range []bool{true, false} {
+		s := s3kit.StartWith(t, s3kit.Options{Versioned: versioned})
+		cfg := config(s, s.Endpoint)
+		cfg.ConditionalPut = false
+		st := open(t, cfg)
+		ctx := t.Context()
+		for _, key := range []string{"d/k", "d/k.manifest.json", "d/k2", "d"} {
+			for _, body := range []string{"one", "two"} {
+				if key == "d" {
+					key = "dd"
+				}
+				if _, err := st.Put(ctx, key, []byte(body), "text/plain"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		// A delete marker on top, as another tool leaves it.
+		resp, err := s.Do(ctx, http.MethodDelete, "/"+s.Bucket+"/d/k", nil, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if gone, err := st.Gone(ctx, "d/k"); err != nil || gone == versioned {
+			t.Fatalf("versioned %v: gone %v before the deletion, %v", versioned, gone, err)
+		}
+		for range 2 {
+			if err := st.DeleteAllVersions(ctx, "d/k"); err != nil {
+				t.Fatal(err)
+			}
+			if gone, err := st.Gone(ctx, "d/k"); !gone || err != nil {
+				t.Fatalf("gone %v %v", gone, err)
+			}
+		}
+		for _, key := range []string{"d/k.manifest.json", "d/k2", "dd"} {
+			if b, err := st.Get(ctx, key, 10); err != nil || string(b) != "two" {
+				t.Fatalf("%s: %q %v", key, b, err)
+			}
+		}
+	}
+}
+
+// A store that cannot list versions is asked by HEAD, and a missing bucket is still not "gone".
+func TestDeleteAllVersions_NoVersionListing(t *testing.T) {
+	w := newWorld(t)
+	r := w.proxy.Inject("ListObjectVersions", 0, s3kit.Status(501, "NotImplemented"))
+	if _, err := w.store.Put(t.Context(), "k", []byte("x"), "text/plain"); err != nil {
+		t.Fatal(err)
+	}
+	if gone, err := w.store.Gone(t.Context(), "k"); gone || err != nil {
+		t.Fatal(gone, err)
+	}
+	if err := w.store.DeleteAllVersions(t.Context(), "k"); err != nil {
+		t.Fatal(err)
+	}
+	if gone, err := w.store.Gone(t.Context(), "k"); !gone || err != nil {
+		t.Fatal(gone, err)
+	}
+	fired(t, r)
+	cfg := w.cfg
+	cfg.Bucket = "nosuchbucket"
+	gone, err := open(t, cfg).Gone(t.Context(), "k")
+	if gone {
+		t.Fatal("gone in a missing bucket")
+	}
+	wantErr(t, err, objectstore.ErrNoSuchBucket)
+}
+
+func TestDeleteAllVersions_Locked(t *testing.T) {
+	s := s3kit.StartWith(t, s3kit.Options{ObjectLock: true})
+	st := open(t, config(s, s.Endpoint))
+	ctx := t.Context()
+	info, err := st.Put(ctx, "k", []byte("locked"), "text/plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	body := "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>COMPLIANCE</Mode><RetainUntilDate>" + until.Format(time.RFC3339) + "</RetainUntilDate></Retention>"
+	sum := md5.Sum([]byte(body))
+	h := http.Header{"Content-Md5": {base64.StdEncoding.EncodeToString(sum[:])}}
+	resp, err := s.Do(ctx, http.MethodPut, "/"+s.Bucket+"/k", map[string][]string{"retention": {""}, "versionId": {info.VersionID}}, h, []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(resp.Body)
+		t.Fatalf("%s: %s", resp.Status, text)
+	}
+	err = st.DeleteAllVersions(ctx, "k")
+	wantErr(t, err, objectstore.ErrLocked, `"k"`, until.Format(time.RFC3339))
+	var e *objectstore.Error
+	if !errors.As(err, &e) || !e.LockedUntil.Equal(until) {
+		t.Fatalf("locked until %v, want %v", e.LockedUntil, until)
+	}
+	if gone, err := st.Gone(ctx, "k"); gone || err != nil {
+		t.Fatal(gone, err)
+	}
+}
+
+func TestDeleteAllVersions_Denied(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.store.Put(t.Context(), "k", []byte("x"), "text/plain"); err != nil {
+		t.Fatal(err)
+	}
+	r := w.proxy.Inject("DeleteObject", 0, s3kit.Status(403, "AccessDenied"))
+	err := w.store.DeleteAllVersions(t.Context(), "k")
+	fired(t, r)
+	wantErr(t, err, objectstore.ErrDenied, `"k"`, "s3:DeleteObject")
+	if strings.Contains(err.Error(), w.SecretKey) {
+		t.Fatal("the error holds the secret")
+	}
+}
