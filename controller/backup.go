@@ -1,0 +1,243 @@
+package controller
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"devflowbackup/shared/wire"
+)
+
+// Types of backups.
+const (
+	TypeManual    = "manual"
+	TypeScheduled = "scheduled"
+	TypePreDeploy = "pre_deploy"
+)
+
+// Status of a backup or a restore, in the panel's words.
+const (
+	StatusPending   = "pending"
+	StatusRunning   = "running"
+	StatusCompleted = "completed"
+	StatusFailed    = "failed"
+)
+
+// Health of a completed backup's artifact.
+const (
+	HealthOK       = "ok"
+	HealthMissing  = "missing"
+	HealthCorrupt  = "corrupt"
+	HealthArchived = "archived"
+	HealthDeleting = "deleting"
+)
+
+// Codecs.
+const (
+	CompressionZstd = "zstd"
+	CompressionNone = "none"
+	EncryptionAge   = "age"
+	EncryptionNone  = "none"
+)
+
+// Durations of jobs.
+const (
+	DefaultMaxDuration = time.Hour
+	MaxMaxDuration     = 7 * 24 * time.Hour
+	PreDeployDeadline  = 15 * time.Minute
+	DefaultDeadline    = 24 * time.Hour // a job that no agent took by then has failed
+)
+
+// Backup is the catalog's row of one artifact.
+type Backup struct {
+	ID             int64           `json:"id"`
+	ProjectID      int64           `json:"project_id"`
+	Project        string          `json:"project"` // slug
+	ServerID       int64           `json:"server_id"`
+	Server         string          `json:"server"`
+	DatabaseID     int64           `json:"database_id"`
+	Instance       string          `json:"instance"`
+	DatabaseType   string          `json:"database_type"`
+	DatabaseName   string          `json:"database_name"`
+	Type           string          `json:"type"`
+	Status         string          `json:"status"`
+	Health         string          `json:"health"`
+	StorageID      int64           `json:"storage_id"`
+	Storage        string          `json:"storage"`
+	StorageDisk    string          `json:"storage_disk"`
+	Compression    string          `json:"compression"`
+	Level          int             `json:"level"`
+	Encryption     string          `json:"encryption"`
+	FileName       string          `json:"file_name"`
+	FilePath       string          `json:"file_path"`
+	FileSize       *int64          `json:"file_size"` // stored bytes
+	Checksum       *string         `json:"checksum"`  // SHA-256 of the stored bytes
+	RawSize        *int64          `json:"raw_size"`
+	RawChecksum    *string         `json:"raw_checksum"`
+	Metadata       json.RawMessage `json:"metadata"`
+	StartedAt      *time.Time      `json:"started_at"`
+	CompletedAt    *time.Time      `json:"completed_at"`
+	VerifiedAt     *time.Time      `json:"verified_at"`
+	VerifiedLevel  *string         `json:"verified_level"`
+	VerifiedByHost bool            `json:"verified_by_host"` // only by the host that made it
+	ErrorCode      *string         `json:"error_code"`
+	ErrorMessage   *string         `json:"error_message"`
+	ErrorHint      *string         `json:"error_hint"`
+	DeletedAt      *time.Time      `json:"deleted_at"`
+	DeleteReason   *string         `json:"delete_reason"`
+	DeleteAfter    *time.Time      `json:"delete_after"`
+	PurgedAt       *time.Time      `json:"purged_at"`
+	CreatedAt      time.Time       `json:"created_at"`
+	JobID          int64           `json:"job_id"` // the job that makes or made it
+	JobStatus      string          `json:"job_status"`
+	Waiting        string          `json:"waiting"` // why it has not started
+	Attempt        int             `json:"attempt"`
+	Progress       *Progress       `json:"progress,omitempty"` // while it runs
+}
+
+// Progress is how far a running job is.
+type Progress struct {
+	Stage       string `json:"stage"`
+	RawBytes    int64  `json:"raw_bytes"`
+	StoredBytes int64  `json:"stored_bytes"`
+	TotalBytes  int64  `json:"total_bytes"` // an estimate
+}
+
+// Restorable tells whether a restore may be made from the backup.
+func (b Backup) Restorable() bool {
+	return b.Status == StatusCompleted && b.Health == HealthOK && b.DeletedAt == nil
+}
+
+// BackupRequest asks for backups: of one database, of every database assigned to a project, or of all projects.
+type BackupRequest struct {
+	Project     string // slug, id or external id; empty: all projects
+	Database    string // exact name or id; empty: each assigned one
+	Server      string // name or id, where the name alone is ambiguous
+	Instance    string
+	Type        string // default manual
+	Storage     string // name or id; default: the project's, else the installation's default
+	Encryption  string // age, none; default: the project's
+	Compression string // zstd, none; default zstd
+	Level       int    // 1–19 for zstd; 0 is the default, 3
+	MaxDuration time.Duration
+}
+
+// Validate fills defaults and names the first field that is wrong.
+func (r *BackupRequest) Validate() error {
+	if r.Type == "" {
+		r.Type = TypeManual
+	}
+	if !slices.Contains([]string{TypeManual, TypeScheduled, TypePreDeploy}, r.Type) {
+		return Invalid("type", "%q is not allowed; use manual, scheduled or pre_deploy", r.Type)
+	}
+	if !slices.Contains([]string{"", EncryptionAge, EncryptionNone}, r.Encryption) {
+		return Invalid("encryption", "%q is not allowed; use age or none", r.Encryption)
+	}
+	if r.Compression == "" {
+		r.Compression = CompressionZstd
+	}
+	if !slices.Contains([]string{CompressionZstd, CompressionNone}, r.Compression) {
+		return Invalid("compression", "%q is not allowed; use zstd or none", r.Compression)
+	}
+	if r.Level < 0 || r.Level > 19 || (r.Compression == CompressionNone && r.Level != 0) {
+		return Invalid("level", "%d is not allowed; use 1 to 19 with zstd, or leave it out", r.Level)
+	}
+	if r.MaxDuration == 0 {
+		r.MaxDuration = DefaultMaxDuration
+	}
+	if r.MaxDuration < time.Second || r.MaxDuration > MaxMaxDuration {
+		return Invalid("max_duration_seconds", "%d is not allowed; use 1 to %d", int64(r.MaxDuration.Seconds()), int64(MaxMaxDuration.Seconds()))
+	}
+	return nil
+}
+
+// BackupFilter selects backups, newest first.
+type BackupFilter struct {
+	Project  string
+	Database string
+	Server   string
+	Status   string
+	Type     string
+	Health   string
+	Verified *bool
+	Deleted  bool  // include tombstones and closed rows
+	BeforeID int64 // cursor: ids below it; 0 starts at the newest
+	Limit    int   // 1–200, default 50
+}
+
+// VerifyRequest asks for verifications: of one backup, of all completed and unverified ones, or of all completed ones of a project.
+type VerifyRequest struct {
+	Backup  int64
+	All     bool
+	Project string
+	Level   string // default checksum
+}
+
+// Validate fills defaults and names the first field that is wrong.
+func (r *VerifyRequest) Validate() error {
+	if r.Backup == 0 && !r.All && r.Project == "" {
+		return Invalid("backup", "is missing; give a backup's id, all, or a project")
+	}
+	if r.Level == "" {
+		r.Level = wire.LevelChecksum
+	}
+	if r.Level != wire.LevelChecksum && r.Level != wire.LevelContent {
+		return Invalid("level", "%q is not allowed; use checksum or content", r.Level)
+	}
+	return nil
+}
+
+// RestoreRequest asks for a restore into a new database.
+type RestoreRequest struct {
+	Backup   int64
+	Server   string // name or id; default: the backup's own
+	Instance string // default: the backup's own, or the only one of the engine
+	Database string // default: the backup's own name, which is then in place
+}
+
+// Validate names the first field that is wrong.
+func (r RestoreRequest) Validate() error {
+	if r.Backup <= 0 {
+		return Invalid("backup_id", "%d is not a backup's id", r.Backup)
+	}
+	if strings.ContainsRune(r.Database, 0) || len(r.Database) > 63 {
+		return Invalid("to_database", "is longer than 63 bytes or holds a NUL")
+	}
+	if strings.HasPrefix(r.Database, "devflow_staging_") {
+		return Invalid("to_database", "%q is not allowed; devflow_staging_ is kept for restores at work", r.Database)
+	}
+	return nil
+}
+
+// Restore is one restore.
+type Restore struct {
+	ID           int64           `json:"id"`
+	ProjectID    int64           `json:"project_id"`
+	Project      string          `json:"project"`
+	BackupID     int64           `json:"backup_id"`
+	ServerID     int64           `json:"server_id"`
+	Server       string          `json:"server"`
+	Instance     string          `json:"instance"`
+	DatabaseName string          `json:"database_name"`
+	Status       string          `json:"status"`
+	Result       json.RawMessage `json:"result"` // wire.RestoreResult once completed
+	ErrorCode    *string         `json:"error_code"`
+	ErrorMessage *string         `json:"error_message"`
+	ErrorHint    *string         `json:"error_hint"`
+	StartedAt    *time.Time      `json:"started_at"`
+	CompletedAt  *time.Time      `json:"completed_at"`
+	CreatedAt    time.Time       `json:"created_at"`
+	JobID        int64           `json:"job_id"`
+	JobStatus    string          `json:"job_status"`
+	Waiting      string          `json:"waiting"`
+	Progress     *Progress       `json:"progress,omitempty"`
+}
+
+// DeleteRequest asks to delete one backup.
+type DeleteRequest struct {
+	Backup  int64
+	Reason  string
+	Grace   time.Duration // negative: the installation's grace
+	Confirm string        // the database's name, where it is the last good backup
+}

@@ -1,0 +1,127 @@
+package controller
+
+import (
+	"encoding/json"
+	"time"
+
+	"devflowbackup/shared/wire"
+)
+
+// What the fleet and the catalog say to each other. The catalog's methods are one transaction each; the fleet never writes SQL.
+
+// Offer is an attempt to deliver: its row is committed before anything is created at the store or sent.
+type Offer struct {
+	Attempt     wire.Attempt
+	Kind        string // wire.JobBackup, JobVerify, JobRestore
+	Server      Server
+	ProjectID   int64
+	MaxDuration time.Duration // what is left of the job's max_duration or deadline, whichever is shorter
+
+	Backup  Backup         // made by a backup, read by the others
+	Storage *StorageAccess // of the artifact
+
+	// Backup jobs.
+	AttemptID    string
+	Key          string
+	UploadID     string // empty: still to be created
+	PartSize     int64
+	DatabaseName string
+	Recipients   []string // project and escrow
+
+	// Verify and restore jobs.
+	Level   string
+	Restore *Restore
+	Objects []StoredObject // artifact and side objects of the backup
+}
+
+// StoredObject is one object of a completed backup.
+type StoredObject struct {
+	Object       string
+	Key          string
+	StoredSize   int64
+	StoredSHA256 string
+	RawSize      int64
+	RawSHA256    string
+	ETag         string
+	VersionID    string
+	AgeHeader    []byte
+}
+
+// PartTarget is what a part request may be signed for.
+type PartTarget struct {
+	StorageID int64
+	Key       string // of the artifact
+	UploadID  string
+	PartSize  int64
+	Checksum  string // wire.ChecksumSHA256 or ChecksumMD5
+}
+
+// ReadTarget is what a read request may be signed for.
+type ReadTarget struct {
+	StorageID int64
+	Object    StoredObject
+}
+
+// UploadedPart is a part as signed and acknowledged.
+type UploadedPart struct {
+	Number int
+	Size   int64
+	SHA256 []byte
+	MD5    []byte
+	ETag   string
+}
+
+// Finishing is a backup whose agent's part is over: the controller completes it.
+type Finishing struct {
+	Attempt    wire.Attempt
+	Backup     Backup
+	Project    Project
+	Server     Server
+	StorageID  int64
+	Key        string
+	UploadID   string
+	PartSize   int64
+	Statement  []byte // signed, checked when it was received
+	Parts      []UploadedPart
+	Tries      int
+	ReceivedAt time.Time
+}
+
+// Finished is what completing found: the facts of the completed row.
+type Finished struct {
+	Objects   []StoredObject // artifact first; age headers set where encrypted
+	Manifest  []byte
+	Composite string
+	Metadata  json.RawMessage
+	FileName  string
+}
+
+// DeadUpload is an attempt that ended without success and whose key and upload are not yet seen gone.
+type DeadUpload struct {
+	Attempt   wire.Attempt
+	StorageID int64
+	Key       string
+	UploadID  string
+	URLsOpen  bool // a presigned URL may still be valid
+}
+
+// Deletion is a tombstoned backup whose grace has passed.
+type Deletion struct {
+	Backup    int64
+	StorageID int64
+	Keys      []string // every object of the artifact, the manifest too
+}
+
+// HelloResult is what a hello decided.
+type HelloResult struct {
+	Superseded    bool           // this session is an old one: refuse, raise duplicate_agent
+	Drop          []wire.Attempt // fenced attempts that the agent still holds
+	Lost          []wire.Attempt // attempts that the agent no longer holds: they are lost now
+	WantInventory bool
+	Replaced      string // the session that this hello superseded, empty if none or the same
+}
+
+// SweepResult counts what one sweep changed.
+type SweepResult struct {
+	Suspect, Lost, Requeued, TimedOut, Expired, Offline int
+}

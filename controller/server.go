@@ -1,0 +1,130 @@
+package controller
+
+import (
+	"strings"
+	"time"
+
+	"devflowbackup/shared/wire"
+)
+
+// Server is a host with an agent.
+type Server struct {
+	ID           int64      `json:"id"`
+	AgentID      string     `json:"agent_id"`
+	Name         string     `json:"name"`
+	NKey         string     `json:"nkey"`
+	SigningKey   []byte     `json:"signing_key"`
+	Recipient    string     `json:"recipient"`
+	Verifier     bool       `json:"verifier"`
+	Session      string     `json:"-"`
+	AgentVersion string     `json:"agent_version"`
+	Concurrency  int        `json:"concurrency"`
+	Host         wire.Host  `json:"host"`
+	Online       bool       `json:"online"` // heard within OfflineAfter
+	LastSeenAt   *time.Time `json:"last_seen_at"`
+	EnrolledAt   time.Time  `json:"enrolled_at"`
+	RevokedAt    *time.Time `json:"revoked_at"`
+	Projects     []int64    `json:"projects"`  // granted
+	Instances    []Instance `json:"instances"` // what its agent is configured for
+}
+
+// Instance is one database server in an agent's configuration.
+type Instance struct {
+	Name    string `json:"name"`
+	Engine  string `json:"engine"`
+	Version string `json:"version"`
+	Error   string `json:"error"`
+	Restore bool   `json:"restore"`
+}
+
+// Database is one database found on a server.
+type Database struct {
+	ID            int64      `json:"id"`
+	ServerID      int64      `json:"server_id"`
+	Server        string     `json:"server"`
+	Instance      string     `json:"instance"`
+	Engine        string     `json:"engine"`
+	Name          string     `json:"name"`
+	SizeBytes     int64      `json:"size_bytes"`
+	ServerVersion string     `json:"server_version"`
+	Extensions    []string   `json:"extensions"`
+	ProjectID     *int64     `json:"project_id"`
+	Project       string     `json:"project"` // slug; empty if not assigned
+	FirstSeenAt   time.Time  `json:"first_seen_at"`
+	LastSeenAt    time.Time  `json:"last_seen_at"`
+	MissingSince  *time.Time `json:"missing_since"`
+}
+
+// DatabaseFilter selects databases; empty fields select all.
+type DatabaseFilter struct {
+	Project    string
+	Server     string
+	Name       string
+	Unassigned bool
+}
+
+// EnrolmentSpec is what a caller gives to let one host enrol.
+type EnrolmentSpec struct {
+	ServerName string
+	Project    string // slug, id or external id that is granted at enrolment; may be empty
+	Verifier   bool
+	TTL        time.Duration
+}
+
+// MaxEnrolmentTTL bounds how long an enrolment token may live.
+const MaxEnrolmentTTL = time.Hour
+
+// Validate names the first field that is wrong.
+func (s EnrolmentSpec) Validate() error {
+	if n := strings.TrimSpace(s.ServerName); n == "" || n != s.ServerName || len(n) > 100 {
+		return Invalid("server_name", "%q is empty, longer than 100 bytes or has spaces at its ends", s.ServerName)
+	}
+	if s.TTL <= 0 || s.TTL > MaxEnrolmentTTL {
+		return Invalid("ttl_seconds", "%d is not allowed; use 1 to %d", int64(s.TTL.Seconds()), int64(MaxEnrolmentTTL.Seconds()))
+	}
+	return nil
+}
+
+// Enrolment is an enrolment token as listed; the secret was shown once.
+type Enrolment struct {
+	ID         int64      `json:"id"`
+	ServerName string     `json:"server_name"`
+	ProjectID  *int64     `json:"project_id"`
+	Verifier   bool       `json:"verifier"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  time.Time  `json:"expires_at"`
+	UsedAt     *time.Time `json:"used_at"`
+	ServerID   *int64     `json:"server_id"`
+}
+
+// NewServer is what an agent presents with its enrolment token.
+type NewServer struct {
+	AgentID      string
+	NKey         string
+	SigningKey   []byte
+	Recipient    string
+	AgentVersion string
+	Host         wire.Host
+}
+
+// SecurityEvent is something that only a fault, a clone or an attack explains.
+type SecurityEvent struct {
+	ID       int64     `json:"id"`
+	At       time.Time `json:"at"`
+	ServerID *int64    `json:"server_id"`
+	Kind     string    `json:"kind"`
+	Detail   string    `json:"detail"`
+	Count    int64     `json:"count"`
+}
+
+// Kinds of security events.
+const (
+	EventStaleAttempt    = "stale_attempt"
+	EventDuplicateAgent  = "duplicate_agent"
+	EventForgedDirective = "forged_directive"
+	EventForeignObject   = "foreign_object"
+	EventForeignHeader   = "foreign_header"
+	EventStatement       = "statement_refused"
+	EventPermission      = "permission_denied"
+	EventRevoked         = "revoked_server"
+)
