@@ -103,6 +103,8 @@ type DeadUpload struct {
 	Key       string
 	UploadID  string
 	URLsOpen  bool // a presigned URL may still be valid
+	// FailureCode is why the attempt ended: what lies at the key of a wire.CodeForeignObject is not ours to delete.
+	FailureCode string
 }
 
 // Deletion is a tombstoned backup whose grace has passed.
