@@ -127,3 +127,34 @@ type HelloResult struct {
 type SweepResult struct {
 	Suspect, Lost, Requeued, TimedOut, Expired, Offline int
 }
+
+// AgentBeat is one agent's heartbeat, as a controller batches them.
+type AgentBeat struct {
+	AgentID string
+	Session string
+	Host    wire.Host
+	Running []wire.Progress
+}
+
+// Ordered is what an attempt was told to make, as its row says: a signed statement is held against it.
+type Ordered struct {
+	Attempt    wire.Attempt
+	Server     Server
+	Backup     Backup
+	StorageID  int64
+	AttemptID  string
+	Key        string
+	UploadID   string
+	PartSize   int64
+	Checksum   string // wire.ChecksumSHA256 or ChecksumMD5
+	Recipients []string
+	Codec      wire.Codec
+}
+
+// CancelDue is an open attempt whose job shall stop.
+type CancelDue struct {
+	Attempt wire.Attempt
+	AgentID string
+	Session string
+	Reason  string
+}
