@@ -146,8 +146,9 @@ func (s *Store) readOnce(ctx context.Context, in *s3.GetObjectInput, limit int64
 		return nil, err
 	}
 	defer out.Body.Close()
-	if in.Range != nil && out.ContentRange == nil {
-		return nil, &cutBody{err: errors.New("the store ignored the range")}
+	if from, _, _ := strings.Cut(strings.TrimPrefix(aws.ToString(in.Range), "bytes="), "-"); in.Range != nil &&
+		!strings.HasPrefix(aws.ToString(out.ContentRange), "bytes "+from+"-") {
+		return nil, &cutBody{err: fmt.Errorf("the store answered %q to the range %q", aws.ToString(out.ContentRange), *in.Range)}
 	}
 	want := aws.ToInt64(out.ContentLength)
 	if want > limit {

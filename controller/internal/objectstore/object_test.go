@@ -97,17 +97,48 @@ func TestReadRange(t *testing.T) {
 	wantErr(t, err, objectstore.ErrPrecondition, `"k"`)
 }
 
+// Fault 42: a reply with another range than asked for is no answer.
+func TestReadRange_Fault42WrongRange(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.store.Put(t.Context(), "k", []byte("0123456789"), "text/plain"); err != nil {
+		t.Fatal(err)
+	}
+	for name, action := range map[string]s3kit.Action{
+		"whole object": func(x *s3kit.Exchange) {
+			x.W.Header().Set("ETag", `"x"`)
+			_, _ = x.W.Write([]byte("0123456789"))
+		},
+		"other range": s3kit.SetReplyHeader("Content-Range", func(string) string { return "bytes 0-5/10" }),
+	} {
+		once := w.proxy.Inject("GetObject", 1, action)
+		if b, err := w.store.ReadRange(t.Context(), "k", 4, 10, ""); err != nil || string(b) != "456789" {
+			t.Fatalf("%s once: %q %v", name, b, err)
+		}
+		fired(t, once)
+		always := w.proxy.Inject("GetObject", 0, action)
+		b, err := w.store.ReadRange(t.Context(), "k", 4, 10, "")
+		if b != nil {
+			t.Fatalf("%s: %q", name, b)
+		}
+		wantErr(t, err, objectstore.ErrUnavailable, `"k"`, "range")
+		fired(t, always)
+		w.proxy.Reset()
+	}
+}
+
 func TestHead_Cancelled(t *testing.T) {
 	w := newWorld(t)
-	r := w.proxy.Inject("HeadObject", 0, s3kit.Status(503, "SlowDown"))
+	gate := s3kit.NewGate()
+	defer gate.Open()
+	r := w.proxy.Inject("HeadObject", 0, gate.HoldRequest())
 	cause := errors.New("shutting down")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(cause)
+	go func() { <-gate.Arrived(); cancel(cause) }()
 	_, err := w.store.Head(ctx, "k")
-	if !errors.Is(err, cause) || objectstore.Retryable(err) {
+	fired(t, r)
+	if !errors.Is(err, cause) || !errors.Is(err, context.Canceled) || objectstore.Retryable(err) {
 		t.Fatalf("error %v", err)
 	}
-	_ = r
 }
 
 func TestDeleteAllVersions(t *testing.T) {
@@ -133,6 +164,27 @@ func TestDeleteAllVersions(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
+		// What the server itself lists at the key, asked without the code under test.
+		listed := func(element string) bool {
+			resp, err := s.Do(ctx, http.MethodGet, "/"+s.Bucket, map[string][]string{"versions": {""}, "prefix": {"d/k"}}, nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			b, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatal(resp.Status, err)
+			}
+			for _, e := range strings.Split(string(b), "<"+element+">")[1:] {
+				if strings.Contains(strings.Split(e, "</"+element+">")[0], "<Key>d/k</Key>") {
+					return true
+				}
+			}
+			return false
+		}
+		if listed("DeleteMarker") != versioned || listed("Version") != versioned {
+			t.Fatalf("versioned %v: marker %v, version %v before the deletion", versioned, listed("DeleteMarker"), listed("Version"))
+		}
 		if gone, err := st.Gone(ctx, "d/k"); err != nil || gone == versioned {
 			t.Fatalf("versioned %v: gone %v before the deletion, %v", versioned, gone, err)
 		}
@@ -142,6 +194,9 @@ func TestDeleteAllVersions(t *testing.T) {
 			}
 			if gone, err := st.Gone(ctx, "d/k"); !gone || err != nil {
 				t.Fatalf("gone %v %v", gone, err)
+			}
+			if listed("DeleteMarker") || listed("Version") {
+				t.Fatal("the server still lists a version or a marker")
 			}
 		}
 		for _, key := range []string{"d/k.manifest.json", "d/k2", "dd"} {

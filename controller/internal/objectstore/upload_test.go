@@ -73,6 +73,10 @@ func TestPresignPart_AllowsExactlyOnePart(t *testing.T) {
 					if len(req.Headers) == 0 || req.ContentLength != 2000 || time.Until(req.ExpiresAt) > time.Minute {
 						t.Fatalf("request %+v", req)
 					}
+					// Without a signed length a thief of the URL could send any amount before the checksum fails.
+					if u, _ := url.Parse(req.URL); !strings.Contains(u.Query().Get("X-Amz-SignedHeaders"), "content-length") {
+						t.Fatalf("the length is not signed: %s", u.Query().Get("X-Amz-SignedHeaders"))
+					}
 					if tc.change != nil {
 						tc.change(&req)
 					}
