@@ -121,11 +121,11 @@ func (s *Store) fail(ctx context.Context, op, key string, err error) error {
 		e.Hint = "check that the endpoint " + s.endpointName() + " is reachable from the controller"
 		return e
 	}
-	e.Kind, e.Hint = s.classify(op, e.Code, e.Status)
+	e.Hint, e.Kind = s.classify(op, e.Code, e.Status)
 	if op == opHead && e.Kind == ErrDenied {
 		// A reply to HEAD has no body to say why.
 		if skew, ok := s.ClockSkew(); ok && skew.Abs() > maxSkew {
-			e.Kind, e.Hint = s.classify(op, "RequestTimeTooSkewed", e.Status)
+			e.Hint, e.Kind = s.classify(op, "RequestTimeTooSkewed", e.Status)
 		} else {
 			e.Hint = "check the storage's access key and secret key, and " + e.Hint
 		}
@@ -138,64 +138,65 @@ func (s *Store) refuse(op, key string, kind error, detail, hint string) *Error {
 	return &Error{Op: op, Bucket: s.cfg.Bucket, Key: key, Kind: kind, detail: detail, Hint: hint}
 }
 
-func (s *Store) classify(op, code string, status int) (error, string) {
+// classify says what an error of the store means, and what to do about it.
+func (s *Store) classify(op, code string, status int) (hint string, kind error) {
 	switch code {
 	case "NoSuchBucket":
-		return ErrNoSuchBucket, fmt.Sprintf("create bucket %q at %s or correct the storage's bucket name", s.cfg.Bucket, s.endpointName())
+		return fmt.Sprintf("create bucket %q at %s or correct the storage's bucket name", s.cfg.Bucket, s.endpointName()), ErrNoSuchBucket
 	case "NoSuchUpload":
-		return ErrNoSuchUpload, ""
+		return "", ErrNoSuchUpload
 	case "NoSuchKey", "NoSuchVersion", "NotFound":
-		return ErrNotFound, ""
+		return "", ErrNotFound
 	case "InvalidAccessKeyId", "InvalidAccessKeyID", "XAdminNoSuchUser":
-		return ErrDenied, "the store does not know the storage's access key: set the right one"
+		return "the store does not know the storage's access key: set the right one", ErrDenied
 	case "SignatureDoesNotMatch":
-		return ErrDenied, "the storage's secret key is wrong, or a proxy changes requests: set the right key"
+		return "the storage's secret key is wrong, or a proxy changes requests: set the right key", ErrDenied
 	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
-		return ErrDenied, "the storage's credentials have expired: set new ones"
+		return "the storage's credentials have expired: set new ones", ErrDenied
 	case "AccessDenied", "Forbidden", "AllAccessDisabled", "AccountProblem", "UnauthorizedAccess", "Unauthorized":
-		return ErrDenied, s.permissionHint(op)
+		return s.permissionHint(op), ErrDenied
 	case "RequestTimeTooSkewed", "RequestInTheFuture":
-		hint := "set the clock of the controller's host or of the store (NTP)"
+		hint = "set the clock of the controller's host or of the store (NTP)"
 		if skew, ok := s.ClockSkew(); ok {
 			hint = fmt.Sprintf("the store's clock is %s ours: ", relative(skew)) + hint
 		}
-		return ErrClockSkew, hint
+		return hint, ErrClockSkew
 	case "PermanentRedirect", "TemporaryRedirect", "MovedPermanently", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "InvalidBucketName":
-		return ErrConfig, fmt.Sprintf("check the storage's region (now %q), endpoint and bucket name", s.cfg.Region)
+		return fmt.Sprintf("check the storage's region (now %q), endpoint and bucket name", s.cfg.Region), ErrConfig
 	case "PreconditionFailed", "ConditionalRequestConflict":
-		return ErrPrecondition, ""
+		return "", ErrPrecondition
 	case "BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch":
-		return ErrChecksum, "the bytes changed on the way to the store"
+		return "the bytes changed on the way to the store", ErrChecksum
 	case "InvalidPart", "InvalidPartOrder":
-		return ErrChecksum, "the store holds other parts than the statement lists"
+		return "the store holds other parts than the statement lists", ErrChecksum
 	case "EntityTooSmall", "EntityTooLarge", "MalformedXML", "InvalidRequest", "InvalidArgument", "InvalidPartNumber":
-		return ErrRefused, ""
+		return "", ErrRefused
 	case "NotImplemented", "MethodNotAllowed", "UnsupportedOperation":
-		return ErrUnsupported, ""
+		return "", ErrUnsupported
 	case "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull", "InsufficientCapacity", "StorageFull":
-		return ErrFull, "free space at the store or raise its quota"
+		return "free space at the store or raise its quota", ErrFull
 	case "InvalidObjectState":
-		return ErrArchived, "the object lies in an archive class: restore it there first"
+		return "the object lies in an archive class: restore it there first", ErrArchived
 	case "ObjectLocked":
-		return ErrLocked, "a retention period or legal hold of the store protects it"
+		return "a retention period or legal hold of the store protects it", ErrLocked
 	case "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "Throttling", "ThrottlingException", "TooManyRequests", "BadGateway", "GatewayTimeout":
-		return ErrUnavailable, "the store is overloaded or disturbed: it is tried again"
+		return "the store is overloaded or disturbed: it is tried again", ErrUnavailable
 	}
 	switch {
 	case status >= 500 && status != http.StatusNotImplemented, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
-		return ErrUnavailable, "the store is overloaded or disturbed: it is tried again"
+		return "the store is overloaded or disturbed: it is tried again", ErrUnavailable
 	case status == http.StatusNotImplemented, status == http.StatusMethodNotAllowed:
-		return ErrUnsupported, ""
+		return "", ErrUnsupported
 	case status == http.StatusNotFound:
-		return ErrNotFound, ""
+		return "", ErrNotFound
 	case status == http.StatusForbidden, status == http.StatusUnauthorized:
-		return ErrDenied, s.permissionHint(op)
+		return s.permissionHint(op), ErrDenied
 	case status == http.StatusPreconditionFailed, status == http.StatusConflict:
-		return ErrPrecondition, ""
+		return "", ErrPrecondition
 	case status/100 == 3:
-		return ErrConfig, fmt.Sprintf("check the storage's region (now %q), endpoint and bucket name", s.cfg.Region)
+		return fmt.Sprintf("check the storage's region (now %q), endpoint and bucket name", s.cfg.Region), ErrConfig
 	}
-	return ErrRefused, ""
+	return "", ErrRefused
 }
 
 func relative(skew time.Duration) string {

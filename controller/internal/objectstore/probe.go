@@ -670,6 +670,6 @@ func (s *Store) sendOnce(ctx, cctx context.Context, op, key string, req Presigne
 	e := &Error{Op: op, Bucket: s.cfg.Bucket, Key: key, Status: resp.StatusCode}
 	e.Code, e.detail = parseError(b)
 	e.detail = s.scrub(e.detail)
-	e.Kind, e.Hint = s.classify(op, e.Code, e.Status)
+	e.Hint, e.Kind = s.classify(op, e.Code, e.Status)
 	return nil, nil, e
 }
