@@ -1,0 +1,244 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"devflowbackup/controller"
+	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/failpoint"
+	"devflowbackup/shared/wire"
+)
+
+const (
+	offersAtOnce   = 32
+	acceptTimeout  = 10 * time.Second
+	redeliverAfter = 5 * time.Second
+)
+
+// dispatchLoop delivers open attempts: new ones, and those that no agent has accepted yet.
+func (f *Fleet) dispatchLoop(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	f.every(ctx, f.opt.Tick, f.kick[0], "dispatch", func(ctx context.Context) error {
+		for {
+			offers, err := f.opt.Store.ClaimOffers(ctx, offersAtOnce)
+			if err != nil {
+				return fmt.Errorf("claim open jobs: %w", err)
+			}
+			failpoint.Hit("controller.offer_committed")
+			for _, o := range offers {
+				if !f.delivery.begin(o.Attempt.Token) {
+					continue
+				}
+				wg.Go(func() {
+					defer f.delivery.end(o.Attempt.Token)
+					f.deliver(ctx, o)
+				})
+			}
+			if len(offers) < offersAtOnce {
+				return nil
+			}
+		}
+	})
+}
+
+// deliver brings one offer to its agent. Whatever goes wrong is either told to the catalog or repeated when the claim ends.
+func (f *Fleet) deliver(ctx context.Context, o controller.Offer) {
+	log := f.log.With("job_id", o.Attempt.Job, "attempt", o.Attempt.No, "server", o.Server.Name, "kind", o.Kind)
+	err := f.offer(ctx, o)
+	var fail *wire.Failure
+	switch {
+	case err == nil:
+		log.Info("job accepted by agent")
+		return
+	case ctx.Err() != nil:
+		return
+	case errors.As(err, &fail) && (fail.Code == wire.CodeBusy || fail.Code == wire.CodeOffline):
+		log.Debug("job not delivered yet", "err", err)
+		err = f.opt.Store.ReleaseOffer(ctx, o.Attempt, redeliverAfter, fail.Message)
+	case errors.As(err, &fail):
+		log.Warn("job not started", "code", fail.Code, "err", fail)
+		err = f.opt.Store.FailOffer(ctx, o.Attempt, fail)
+	default:
+		log.Warn("deliver job", "err", err)
+		err = f.opt.Store.ReleaseOffer(ctx, o.Attempt, redeliverAfter, "")
+	}
+	if err != nil && ctx.Err() == nil {
+		log.Warn("record delivery", "err", err)
+	}
+}
+
+func (f *Fleet) offer(ctx context.Context, o controller.Offer) error {
+	job := wire.Job{Attempt: o.Attempt, Kind: o.Kind, MaxDurationSeconds: int64(o.MaxDuration / time.Second)}
+	var err error
+	switch o.Kind {
+	case wire.JobBackup:
+		job.Backup, err = f.backupOrder(ctx, o)
+	case wire.JobVerify:
+		job.Verify, err = f.verifyOrder(ctx, o)
+	case wire.JobRestore:
+		job.Restore, err = f.restoreOrder(ctx, o)
+	default:
+		err = wire.Failf(wire.CodeInternal, "no agent runs jobs of kind %q", o.Kind)
+	}
+	if err != nil {
+		return err
+	}
+	reply, err := f.command(ctx, o.Server, wire.VerbRun, job)
+	if err != nil {
+		return err
+	}
+	var acc wire.Accepted
+	if err := wire.Decode(reply, &acc); err != nil {
+		return err
+	}
+	if acc.Failure != nil {
+		return acc.Failure
+	}
+	failpoint.Hit("controller.accepted_before_commit")
+	return f.opt.Store.AttemptAccepted(ctx, o.Attempt, o.Server.Session)
+}
+
+// backupOrder opens the multipart upload, once for each attempt, after its row with the key is committed.
+func (f *Fleet) backupOrder(ctx context.Context, o controller.Offer) (*wire.BackupOrder, error) {
+	codec := backupCodec(o.Backup, o.Recipients)
+	objects, err := f.opt.Storage.Open(*o.Storage)
+	if err != nil {
+		return nil, err
+	}
+	if o.UploadID == "" {
+		id, err := objects.CreateUpload(ctx, o.Key)
+		if err != nil {
+			return nil, err
+		}
+		failpoint.Hit("controller.upload_created")
+		if o.UploadID, err = f.opt.Store.SetUpload(ctx, o.Attempt, id); err != nil {
+			return nil, err
+		}
+	}
+	return &wire.BackupOrder{
+		AttemptID: o.AttemptID, Instance: o.Backup.Instance, Engine: o.Backup.DatabaseType, Database: o.Backup.DatabaseName,
+		Key: o.Key, Codec: wire.Codec(codec), PartSize: o.PartSize, Checksum: o.Storage.ChecksumMode,
+	}, nil
+}
+
+func backupCodec(b controller.Backup, recipients []string) artifact.Codec {
+	c := artifact.Codec{Compression: b.Compression, Level: b.Level, Encryption: b.Encryption}
+	if b.Encryption == controller.EncryptionAge {
+		c.Recipients = recipients
+	}
+	return c
+}
+
+func (f *Fleet) verifyOrder(ctx context.Context, o controller.Offer) (*wire.VerifyOrder, error) {
+	src, err := f.source(ctx, o, o.Level == wire.LevelContent)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.VerifyOrder{Level: o.Level, Source: *src, Instance: o.Backup.Instance}, nil
+}
+
+func (f *Fleet) restoreOrder(ctx context.Context, o controller.Offer) (*wire.RestoreOrder, error) {
+	src, err := f.source(ctx, o, true)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.RestoreOrder{
+		Source: *src, Instance: o.Restore.Instance, Database: o.Restore.DatabaseName,
+		Staging: fmt.Sprintf("devflow_staging_%d_%d_%s", o.Attempt.Job, o.Attempt.No, o.Attempt.Token[:8]),
+	}, nil
+}
+
+// source describes the artifact to a reading agent. With keys, each object's file key is opened from the header that the catalog
+// stored at completion, never from what lies in the store now, and sealed to this agent for this attempt.
+func (f *Fleet) source(ctx context.Context, o controller.Offer, keys bool) (*wire.Source, error) {
+	var meta backupMetadata
+	if err := json.Unmarshal(o.Backup.Metadata, &meta); err != nil {
+		return nil, fmt.Errorf("decode metadata of backup %d: %w", o.Backup.ID, err)
+	}
+	src := &wire.Source{
+		BackupID: o.Backup.ID, Engine: o.Backup.DatabaseType, Database: o.Backup.DatabaseName, ToolVersion: meta.ToolVersion,
+		Codec: wire.Codec(backupCodec(o.Backup, o.Recipients)),
+	}
+	var identity []byte
+	if keys && o.Backup.Encryption == controller.EncryptionAge {
+		var err error
+		if identity, err = f.opt.Store.ProjectIdentitySecret(ctx, o.ProjectID); err != nil {
+			return nil, fmt.Errorf("open the project's key: %w", err)
+		}
+	}
+	for _, obj := range o.Objects {
+		if obj.Object != wire.ObjectArtifact && obj.Object != wire.ObjectFingerprint {
+			continue
+		}
+		so := wire.SourceObject{
+			StoredSize: obj.StoredSize, StoredSHA256: obj.StoredSHA256, RawSize: obj.RawSize, RawSHA256: obj.RawSHA256,
+		}
+		if identity != nil {
+			var err error
+			if so.SealedKey, err = sealKey(o, obj, identity); err != nil {
+				return nil, err
+			}
+		}
+		if obj.Object == wire.ObjectArtifact {
+			src.Artifact = so
+		} else {
+			src.Fingerprint = &so
+		}
+	}
+	if src.Artifact.StoredSHA256 == "" {
+		return nil, wire.Failf(wire.CodeMissing, "backup %d has no stored artifact", o.Backup.ID)
+	}
+	return src, nil
+}
+
+func sealKey(o controller.Offer, obj controller.StoredObject, identity []byte) ([]byte, error) {
+	key, err := artifact.OpenHeader(obj.AgeHeader, string(identity), o.Recipients...)
+	if err != nil {
+		return nil, wire.Failf(wire.CodeWrongKey, "open the key of backup %d's %s: %w", o.Backup.ID, obj.Object, err)
+	}
+	plain, err := json.Marshal(wire.SealedKey{Attempt: o.Attempt, Object: obj.Object, FileKey: key})
+	if err != nil {
+		return nil, fmt.Errorf("encode sealed key: %w", err)
+	}
+	sealed, err := artifact.SealTo(o.Server.Recipient, plain)
+	if err != nil {
+		return nil, fmt.Errorf("seal key to server %s: %w", o.Server.Name, err)
+	}
+	return sealed, nil
+}
+
+// command signs and sends one command and returns the agent's answer. An agent that is not connected is CodeOffline.
+func (f *Fleet) command(ctx context.Context, s controller.Server, verb string, body any) ([]byte, error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", verb, err)
+	}
+	msg, err := wire.Sign(f.opt.SigningKey, wire.Directive{
+		Kind: wire.KindCommand, Server: s.AgentID, Session: s.Session, Verb: verb, ID: wire.NewID(), Body: b,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
+	defer cancel()
+	failpoint.Hit("controller.before_publish")
+	reply, err := f.opt.Conn.RequestWithContext(ctx, wire.AgentSubject(s.AgentID, verb), msg)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, wire.Failf(wire.CodeOffline, "the agent on %s is not connected", s.Name).Retry()
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
+		return nil, wire.Failf(wire.CodeOffline, "the agent on %s did not answer", s.Name).Retry()
+	case err != nil:
+		return nil, fmt.Errorf("send %s to %s: %w", verb, s.Name, err)
+	}
+	failpoint.Hit("controller.after_publish")
+	return reply.Data, nil
+}

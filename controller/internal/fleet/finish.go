@@ -1,0 +1,347 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"sync"
+	"time"
+
+	"devflowbackup/controller"
+	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/failpoint"
+	"devflowbackup/shared/wire"
+)
+
+const (
+	claimEvery  = 15 * time.Second // an at-work claim is extended that often
+	sideLimit   = 16 << 20         // stored bytes of a side object
+	finishTries = 50               // then the attempt has failed; pauses double up to finishPause
+	finishPause = 2 * time.Minute
+)
+
+// backupMetadata is the metadata of a completed backup, in the panel's words and ours.
+type backupMetadata struct {
+	Tables        int64          `json:"tables_count"`
+	DatabaseSize  int64          `json:"database_size"`
+	Method        string         `json:"backup_method"`
+	Compression   string         `json:"compression"`
+	Tool          string         `json:"tool"`
+	ToolVersion   string         `json:"tool_version"`
+	ServerVersion string         `json:"server_version"`
+	Extra         map[string]any `json:"extra,omitempty"`
+}
+
+// uploaded checks an agent's signed statement against what was ordered, then commits that the agent's part is over.
+func (f *Fleet) uploaded(ctx context.Context, c call, r wire.Report) error {
+	ordered, err := f.opt.Store.AttemptOrder(ctx, c.agent, c.session, r.Attempt)
+	if err != nil {
+		return err
+	}
+	st, err := statement(r.Statement, ordered.Server)
+	if err == nil {
+		err = st.Answers(artifact.Order{
+			ServerID: ordered.Server.AgentID, JobID: strconv.FormatInt(r.Attempt.Job, 10), AttemptNo: r.Attempt.No,
+			AttemptID: ordered.AttemptID, Key: ordered.Key, Engine: ordered.Backup.DatabaseType, Database: ordered.Backup.DatabaseName,
+			PartSize: ordered.PartSize, Codec: artifact.Codec(ordered.Codec),
+		})
+	}
+	if err != nil {
+		fail := wire.Failf(wire.CodeStatement, "the agent's statement is refused: %w", err).At(wire.StageFinish)
+		f.event(ctx, c.agent, controller.EventStatement, fail.Message)
+		refused := wire.Report{Attempt: r.Attempt, Outcome: wire.OutcomeFailed, Failure: fail, Log: r.Log}
+		return f.opt.Store.ReportDone(ctx, c.agent, c.session, refused)
+	}
+	if err := f.opt.Store.ReportUploaded(ctx, c.agent, c.session, r); err != nil {
+		return err
+	}
+	failpoint.Hit("controller.uploaded_committed")
+	return nil
+}
+
+func statement(b []byte, s controller.Server) (artifact.Statement, error) {
+	var signed artifact.SignedStatement
+	if err := json.Unmarshal(b, &signed); err != nil {
+		return artifact.Statement{}, fmt.Errorf("decode statement: %w", err)
+	}
+	return signed.Verify(s.SigningKey)
+}
+
+func (f *Fleet) event(ctx context.Context, agent, kind, detail string) {
+	f.log.Error("security event", "server", agent, "kind", kind, "detail", detail)
+	if err := f.opt.Store.AddSecurityEvent(ctx, agent, kind, clip(detail, 500), 1); err != nil {
+		f.log.Error("record security event", "kind", kind, "err", err)
+	}
+}
+
+// finishLoop completes uploads. Each is claimed by one controller at a time, which extends its claim while it works.
+func (f *Fleet) finishLoop(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	free := make(chan struct{}, f.opt.Finishers)
+	f.every(ctx, f.opt.Tick, f.kick[1], "finish uploads", func(ctx context.Context) error {
+		n := cap(free) - len(free)
+		if n == 0 {
+			return nil
+		}
+		work, err := f.opt.Store.ClaimFinishing(ctx, n)
+		if err != nil {
+			return fmt.Errorf("claim uploads to finish: %w", err)
+		}
+		for _, w := range work {
+			free <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-free }()
+				f.finish(ctx, w)
+			})
+		}
+		return nil
+	})
+}
+
+// finish runs one claimed finishing to an outcome in the catalog, or leaves the claim to expire.
+func (f *Fleet) finish(ctx context.Context, w controller.Finishing) {
+	log := f.log.With("job_id", w.Attempt.Job, "attempt", w.Attempt.No, "backup_id", w.Backup.ID,
+		"project", w.Project.Slug, "database", w.Backup.DatabaseName, "server", w.Server.Name)
+	ctx, stop := f.keepClaim(ctx, w.Attempt)
+	defer stop()
+	began := time.Now()
+	done, err := f.complete(ctx, w)
+	if err == nil {
+		failpoint.Hit("controller.before_completed_commit")
+		err = f.opt.Store.CompleteBackup(ctx, w.Attempt, *done)
+	}
+	if err == nil {
+		failpoint.Hit("controller.after_completed_commit")
+		f.progress.drop(w.Attempt.Job)
+		duration := time.Since(began)
+		if w.Backup.StartedAt != nil {
+			duration = time.Since(*w.Backup.StartedAt)
+		}
+		log.Info("backup completed", "bytes", done.Objects[0].StoredSize, "checksum", done.Objects[0].StoredSHA256,
+			"key", w.Key, "duration", duration.Round(time.Millisecond).String())
+		return
+	}
+	if ctx.Err() != nil {
+		log.Warn("finishing interrupted", "err", context.Cause(ctx))
+		return
+	}
+	fail := wire.AsFailure(err).At(wire.StageFinish)
+	if fail.Code == wire.CodeForeignObject || fail.Code == wire.CodeForeignHeader {
+		f.event(ctx, w.Server.AgentID, eventOf(fail.Code), fail.Message)
+	}
+	var again retryFinish
+	if errors.As(err, &again) && w.Tries+1 < finishTries {
+		delay := min(time.Second<<min(w.Tries, 10), finishPause)
+		log.Warn("upload not finished yet", "code", fail.Code, "err", err, "again_in", delay.String())
+		err = f.opt.Store.RetryFinish(ctx, w.Attempt, delay, fail)
+	} else {
+		log.Error("backup not completed", "code", fail.Code, "err", err)
+		err = f.opt.Store.FailFinish(ctx, w.Attempt, fail)
+	}
+	if err != nil {
+		log.Warn("record outcome of finishing", "err", err)
+	}
+	f.Kick()
+}
+
+func eventOf(code string) string {
+	if code == wire.CodeForeignObject {
+		return controller.EventForeignObject
+	}
+	return controller.EventForeignHeader
+}
+
+// retryFinish marks an error after which the same upload is settled again.
+type retryFinish struct{ error }
+
+func (r retryFinish) Unwrap() error { return r.error }
+
+// keepClaim extends the claim while the returned context lives; when the claim has passed on, the context ends.
+func (f *Fleet) keepClaim(ctx context.Context, a wire.Attempt) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(claimEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			err := f.opt.Store.ExtendClaim(ctx, a)
+			if controller.ErrorCode(err) == controller.EUnavailable {
+				continue // the commit will tell whether the claim still stands
+			}
+			if err != nil {
+				cancel(fmt.Errorf("claim passed on: %w", err))
+				return
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil); <-done }
+}
+
+// complete settles the upload at the store, checks everything the statement says against the store itself, and writes the manifest.
+func (f *Fleet) complete(ctx context.Context, w controller.Finishing) (*controller.Finished, error) {
+	st, err := statement(w.Statement, w.Server)
+	if err != nil {
+		return nil, wire.Failf(wire.CodeStatement, "the agent's statement is refused: %w", err)
+	}
+	objects, err := f.storage(ctx, w.StorageID)
+	if err != nil {
+		return nil, retryFinish{err}
+	}
+	failpoint.Hit("controller.before_complete")
+	outcome, object, err := objects.Settle(ctx, w.Key, w.UploadID, w.Parts, st.StoredSize, st.CompositeSHA256)
+	failpoint.Hit("controller.after_complete")
+	switch outcome {
+	case SettleDone:
+	case SettleRetry:
+		return nil, retryFinish{err}
+	case SettleLost:
+		return nil, wire.Failf(wire.CodeUploadLost, "object and upload are both gone from the store: %w", err).Retry()
+	case SettleForeign:
+		return nil, wire.Failf(wire.CodeForeignObject, "an object that is not ours lies at %s: %w", w.Key, err).Retry()
+	default:
+		return nil, wire.Failf(wire.CodeChecksum, "the store does not hold what the agent stated: %w", err).Retry()
+	}
+
+	object.Object, object.Key = wire.ObjectArtifact, w.Key
+	fill(&object, st.Sums)
+	if w.Backup.Encryption == controller.EncryptionAge {
+		start, err := objects.ReadStart(ctx, w.Key, object.ETag, artifact.MaxHeaderSize)
+		if err != nil {
+			return nil, retryOr(err)
+		}
+		if object.AgeHeader, err = f.header(ctx, w, start); err != nil {
+			return nil, err
+		}
+	}
+	done := &controller.Finished{Objects: []controller.StoredObject{object}, Composite: st.CompositeSHA256, FileName: path.Base(w.Key)}
+	for _, side := range []struct {
+		name string
+		key  string
+		sums *artifact.Sums
+	}{
+		{wire.ObjectFingerprint, artifact.FingerprintKey(w.Key, st.Codec), st.Fingerprint},
+		{wire.ObjectGlobals, artifact.GlobalsKey(w.Key, st.Codec), st.Globals},
+	} {
+		if side.sums == nil {
+			continue
+		}
+		obj, err := f.sideObject(ctx, objects, w, side.key, *side.sums)
+		if err != nil {
+			return nil, err
+		}
+		obj.Object = side.name
+		done.Objects = append(done.Objects, obj)
+	}
+
+	manifest, err := f.manifest(w, object)
+	if err != nil {
+		return nil, err
+	}
+	key := artifact.ManifestKey(w.Key)
+	put, err := objects.Put(ctx, key, manifest, "application/json")
+	if err != nil {
+		return nil, retryOr(err)
+	}
+	sum := sha256.Sum256(manifest)
+	put.Object, put.Key = "manifest", key
+	fill(&put, artifact.Sums{
+		RawSize: int64(len(manifest)), RawSHA256: artifact.Digest(sum), StoredSize: int64(len(manifest)), StoredSHA256: artifact.Digest(sum),
+	})
+	done.Objects = append(done.Objects, put)
+	done.Manifest = manifest
+	done.Metadata, err = json.Marshal(backupMetadata{
+		Tables: st.Metadata.Tables, DatabaseSize: st.Metadata.DatabaseSize, Method: st.Method, Compression: st.Codec.Compression,
+		Tool: st.Tool, ToolVersion: st.ToolVersion, ServerVersion: st.ServerVersion, Extra: st.Metadata.Extra,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode metadata: %w", err)
+	}
+	return done, nil
+}
+
+func fill(o *controller.StoredObject, s artifact.Sums) {
+	o.StoredSize, o.StoredSHA256 = s.StoredSize, s.StoredSHA256.String()
+	o.RawSize, o.RawSHA256 = s.RawSize, s.RawSHA256.String()
+}
+
+// retryOr settles again after an error of the store that may pass.
+func retryOr(err error) error {
+	var fail *wire.Failure
+	if errors.As(err, &fail) && !fail.Retryable {
+		return err
+	}
+	return retryFinish{err}
+}
+
+// sideObject reads a side object back whole: it is small, and its hash is then proven, not reported.
+func (f *Fleet) sideObject(ctx context.Context, objects Objects, w controller.Finishing, key string, sums artifact.Sums) (controller.StoredObject, error) {
+	b, err := objects.Get(ctx, key, sideLimit)
+	if err != nil {
+		return controller.StoredObject{}, retryOr(err)
+	}
+	if int64(len(b)) != sums.StoredSize || artifact.Digest(sha256.Sum256(b)) != sums.StoredSHA256 {
+		return controller.StoredObject{}, wire.Failf(wire.CodeChecksum, "%s is not what the agent stated", key).Retry()
+	}
+	obj, err := objects.Head(ctx, key)
+	if err != nil {
+		return controller.StoredObject{}, retryOr(err)
+	}
+	obj.Key = key
+	fill(&obj, sums)
+	if w.Backup.Encryption == controller.EncryptionAge {
+		if obj.AgeHeader, err = f.header(ctx, w, b); err != nil {
+			return controller.StoredObject{}, err
+		}
+	}
+	return obj, nil
+}
+
+// header takes the age header from the beginning of a stored object and proves that the project's key opens it: a backup that
+// nobody can decrypt is none. That the header is not another backup's is proven by the catalog's unique index.
+func (f *Fleet) header(ctx context.Context, w controller.Finishing, start []byte) ([]byte, error) {
+	hdr, err := artifact.ExtractHeader(bytes.NewReader(start))
+	if err != nil {
+		return nil, wire.Failf(wire.CodeForeignHeader, "the stored object has no age header: %w", err)
+	}
+	identity, err := f.opt.Store.ProjectIdentitySecret(ctx, w.Project.ID)
+	if err != nil {
+		return nil, retryFinish{err}
+	}
+	if _, err := artifact.OpenHeader(hdr, string(identity), w.Project.AgeRecipient); err != nil {
+		return nil, wire.Failf(wire.CodeForeignHeader, "the stored object does not open with the key of project %s: %w", w.Project.Slug, err)
+	}
+	return hdr, nil
+}
+
+func (f *Fleet) manifest(w controller.Finishing, object controller.StoredObject) ([]byte, error) {
+	var signed artifact.SignedStatement
+	if err := json.Unmarshal(w.Statement, &signed); err != nil {
+		return nil, fmt.Errorf("decode statement: %w", err)
+	}
+	facts := artifact.Facts{
+		BackupID: w.Backup.ID, Type: w.Backup.Type, ReceivedAt: w.ReceivedAt.UTC(),
+		Project: artifact.ProjectFacts{ID: w.Project.ID, Slug: w.Project.Slug},
+		Server:  artifact.ServerFacts{ID: w.Server.AgentID, Name: w.Server.Name, SigningKey: w.Server.SigningKey, NKey: w.Server.NKey},
+		Storage: artifact.StorageFacts{ID: w.StorageID, Name: w.Backup.Storage, Disk: w.Backup.StorageDisk, ETag: object.ETag, VersionID: object.VersionID},
+	}
+	if w.Project.ExternalID != nil {
+		facts.Project.ExternalID = *w.Project.ExternalID
+	}
+	m, err := artifact.Countersign(signed, facts, f.keyID(), f.opt.SigningKey)
+	if err != nil {
+		return nil, fmt.Errorf("countersign manifest: %w", err)
+	}
+	return m.Encode()
+}

@@ -1,0 +1,172 @@
+// Package fleet is the controllers' side of the protocol with agents: it delivers jobs, answers agents, presigns requests,
+// completes uploads and sweeps what is left behind.
+//
+// Invariants: a job is a row before it is a message; a request is answered after the catalog has committed; everything that
+// makes an agent act is signed; nothing here is remembered that the catalog does not hold, so any number of controllers work
+// side by side and any of them may die at any point.
+package fleet
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/nats-io/nats.go"
+
+	"devflowbackup/controller"
+	"devflowbackup/shared/wire"
+)
+
+// Options of a Fleet. Zero durations take the defaults named.
+type Options struct {
+	Store   Store
+	Storage Storages
+	Conn    *nats.Conn
+	Log     hclog.Logger
+
+	SigningKey ed25519.PrivateKey // signs directives and manifests
+	KeySet     wire.KeySet        // what agents are to pin
+	SignedSet  *wire.SignedKeySet // the same, signed by a key of the set before it; nil for the first
+
+	Heartbeat  time.Duration // how often agents report, default 10 s
+	LeaseMax   time.Duration // how long a lost agent is waited for, default 1 h
+	URLExpires time.Duration // how long a presigned request is valid, default 15 min
+	Tick       time.Duration // how often open work is looked for, default 1 s
+	Finishers  int           // uploads completed at once, default 4
+}
+
+// Fleet is one controller's part in it. Start it once; Stop waits for what it started.
+type Fleet struct {
+	opt      Options
+	log      hclog.Logger
+	kick     [2]chan struct{} // dispatch, finish
+	progress *progressBoard
+	beats    *beatBatch
+	inflight sync.WaitGroup
+	limit    chan struct{} // requests answered at once
+	delivery inProgress    // attempts being delivered by this controller
+
+	mu     sync.Mutex
+	subs   []*nats.Subscription
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+}
+
+// New makes a Fleet; it does nothing before Start.
+func New(opt Options) *Fleet {
+	setDefault(&opt.Heartbeat, 10*time.Second)
+	setDefault(&opt.LeaseMax, time.Hour)
+	setDefault(&opt.URLExpires, 15*time.Minute)
+	setDefault(&opt.Tick, time.Second)
+	if opt.Finishers == 0 {
+		opt.Finishers = 4
+	}
+	return &Fleet{
+		opt: opt, log: opt.Log, kick: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}, limit: make(chan struct{}, 64),
+		progress: newProgressBoard(), beats: newBeatBatch(), delivery: inProgress{set: map[string]bool{}},
+	}
+}
+
+func setDefault(d *time.Duration, value time.Duration) {
+	if *d == 0 {
+		*d = value
+	}
+}
+
+var errStopped = errors.New("controller stopped")
+
+// Start subscribes to agents and starts the loops. Starting twice is no error.
+func (f *Fleet) Start(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cancel != nil {
+		return nil
+	}
+	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	for verb, handle := range f.handlers() {
+		sub, err := f.opt.Conn.QueueSubscribe(wire.ControllerSubjects(verb), wire.QueueGroup, func(m *nats.Msg) { f.serve(run, m, handle) })
+		if err != nil {
+			cancel(err)
+			f.unsubscribe()
+			return fmt.Errorf("subscribe to %s: %w", verb, err)
+		}
+		f.subs = append(f.subs, sub)
+	}
+	sub, err := f.opt.Conn.Subscribe(wire.ControllerSubjects(wire.VerbProgress), f.onProgress)
+	if err != nil {
+		cancel(err)
+		f.unsubscribe()
+		return fmt.Errorf("subscribe to progress: %w", err)
+	}
+	f.subs = append(f.subs, sub)
+	f.cancel, f.done = cancel, make(chan struct{})
+	go f.loops(run)
+	return nil
+}
+
+func (f *Fleet) loops(ctx context.Context) {
+	defer close(f.done)
+	var wg sync.WaitGroup
+	for _, loop := range []func(context.Context){f.dispatchLoop, f.finishLoop, f.sweepLoop, f.cleanLoop, f.beatLoop} {
+		wg.Go(func() { loop(ctx) })
+	}
+	wg.Wait()
+}
+
+func (f *Fleet) unsubscribe() {
+	for _, s := range f.subs {
+		if err := s.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			f.log.Debug("unsubscribe", "subject", s.Subject, "err", err)
+		}
+	}
+	f.subs = nil
+}
+
+// Stop ends the loops and waits for them and for requests at work. Work that it leaves is taken up by another controller, or by this
+// one when it starts again.
+func (f *Fleet) Stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cancel == nil {
+		return
+	}
+	f.unsubscribe()
+	f.cancel(errStopped)
+	<-f.done
+	f.inflight.Wait()
+	f.cancel = nil
+}
+
+// Kick makes dispatcher and finisher look for work now.
+func (f *Fleet) Kick() {
+	for _, c := range f.kick {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Progress is the newest progress of a running job that this controller heard of.
+func (f *Fleet) Progress(job int64) (controller.Progress, bool) { return f.progress.get(job) }
+
+// every calls step now and then each interval, and whenever wake fires, until ctx ends.
+func (f *Fleet) every(ctx context.Context, interval time.Duration, wake <-chan struct{}, what string, step func(context.Context) error) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		if err := step(ctx); err != nil && ctx.Err() == nil {
+			f.log.Warn("background work", "work", what, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-wake:
+		}
+	}
+}

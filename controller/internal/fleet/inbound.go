@@ -1,0 +1,244 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"devflowbackup/controller"
+	"devflowbackup/shared/wire"
+)
+
+// call is one request of an agent. The broker proves the agent; the session is checked in the catalog.
+type call struct {
+	agent   string
+	session string
+	body    json.RawMessage
+}
+
+type handler func(context.Context, call) (any, error)
+
+const requestTimeout = 30 * time.Second
+
+func (f *Fleet) handlers() map[string]handler {
+	return map[string]handler{
+		wire.VerbHello:     f.hello,
+		wire.VerbInventory: f.inventory,
+		wire.VerbPart:      f.part,
+		wire.VerbRead:      f.read,
+		wire.VerbReport:    f.report,
+		wire.VerbHeartbeat: f.heartbeat,
+		wire.VerbSecurity:  f.security,
+	}
+}
+
+// serve answers one request in a goroutine of its own; at most cap(limit) run at once, and beyond that the subscription waits.
+func (f *Fleet) serve(ctx context.Context, m *nats.Msg, handle handler) {
+	select {
+	case f.limit <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	f.inflight.Go(func() {
+		defer func() { <-f.limit }()
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+		f.answer(ctx, m, handle)
+	})
+}
+
+func (f *Fleet) answer(ctx context.Context, m *nats.Msg, handle handler) {
+	agent, verb, err := wire.ParseControllerSubject(m.Subject)
+	if err != nil {
+		f.log.Warn("agent request", "err", err)
+		return
+	}
+	var req wire.Request
+	if err := wire.Decode(m.Data, &req); err != nil {
+		f.log.Warn("agent request", "server", agent, "verb", verb, "err", err)
+		return
+	}
+	body, err := handle(ctx, call{agent: agent, session: req.Session, body: req.Body})
+	if m.Reply == "" {
+		if err != nil {
+			f.log.Warn("agent message", "server", agent, "verb", verb, "err", err)
+		}
+		return
+	}
+	d := wire.Directive{Kind: wire.KindReply, Server: agent, Session: req.Session, Verb: verb, ID: req.ID}
+	if err != nil {
+		d.Failure = f.refusal(agent, verb, err)
+	} else if d.Body, err = json.Marshal(body); err != nil {
+		f.log.Error("encode reply", "verb", verb, "err", err)
+		return
+	}
+	msg, err := wire.Sign(f.opt.SigningKey, d)
+	if err != nil {
+		f.log.Error("sign reply", "verb", verb, "err", err)
+		return
+	}
+	if err := m.Respond(msg); err != nil {
+		f.log.Debug("reply to agent", "server", agent, "verb", verb, "err", err)
+	}
+}
+
+// refusal turns an error into what the agent hears. An unexpected one is logged here and told without its detail.
+func (f *Fleet) refusal(agent, verb string, err error) *wire.Failure {
+	var fail *wire.Failure
+	if errors.As(err, &fail) {
+		return fail
+	}
+	f.log.Warn("agent request not answered", "server", agent, "verb", verb, "err", err)
+	return wire.Failf(wire.CodeUnavailable, "the controller cannot answer now").Retry()
+}
+
+func (f *Fleet) hello(ctx context.Context, c call) (any, error) {
+	var h wire.Hello
+	if err := decode(c, &h); err != nil {
+		return nil, err
+	}
+	if h.Protocol < wire.Version {
+		return nil, wire.Failf(wire.CodeBadRequest, "agent %s speaks protocol %d, this controller needs %d", h.AgentVersion, h.Protocol, wire.Version).
+			WithHint("install a newer agent")
+	}
+	res, server, err := f.opt.Store.Hello(ctx, c.agent, c.session, h)
+	if err != nil {
+		return nil, err
+	}
+	if res.Superseded {
+		f.log.Error("duplicate agent: a superseded session spoke", "server", server.Name)
+		return nil, wire.Failf(wire.CodeSuperseded, "a newer agent with the identity of server %q has started", server.Name).
+			WithHint("if this machine is a copy, remove the agent's state directory here and enrol it anew")
+	}
+	if res.Replaced != "" {
+		f.log.Info("agent session replaced", "server", server.Name)
+	}
+	for _, a := range res.Lost {
+		f.log.Warn("attempt lost: the agent no longer holds it", "server", server.Name, "job_id", a.Job, "attempt", a.No)
+	}
+	f.Kick()
+	w := wire.Welcome{
+		Drop: res.Drop, WantInventory: res.WantInventory,
+		HeartbeatSeconds: int(max(f.opt.Heartbeat/time.Second, 1)), LeaseMaxSeconds: int(f.opt.LeaseMax / time.Second),
+	}
+	if h.KeySet < f.opt.KeySet.Version {
+		w.KeySet = f.opt.SignedSet
+	}
+	return w, nil
+}
+
+func (f *Fleet) inventory(ctx context.Context, c call) (any, error) {
+	var inv wire.Inventory
+	if err := decode(c, &inv); err != nil {
+		return nil, err
+	}
+	return struct{}{}, f.opt.Store.Inventory(ctx, c.agent, c.session, inv)
+}
+
+func (f *Fleet) part(ctx context.Context, c call) (any, error) {
+	var req wire.PartRequest
+	if err := decode(c, &req); err != nil {
+		return nil, err
+	}
+	target, err := f.opt.Store.SignPart(ctx, c.agent, c.session, req, f.opt.URLExpires)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := f.storage(ctx, target.StorageID)
+	if err != nil {
+		return nil, err
+	}
+	if req.Object == wire.ObjectArtifact {
+		return objects.SignPart(ctx, target.Key, target.UploadID, req, f.opt.URLExpires)
+	}
+	return objects.SignPut(ctx, target.Key, req, f.opt.URLExpires)
+}
+
+func (f *Fleet) read(ctx context.Context, c call) (any, error) {
+	var req wire.ReadRequest
+	if err := decode(c, &req); err != nil {
+		return nil, err
+	}
+	target, err := f.opt.Store.SignRead(ctx, c.agent, c.session, req)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := f.storage(ctx, target.StorageID)
+	if err != nil {
+		return nil, err
+	}
+	return objects.SignRead(ctx, target.Object, req.Offset, req.Length, f.opt.URLExpires)
+}
+
+func (f *Fleet) report(ctx context.Context, c call) (any, error) {
+	var r wire.Report
+	if err := decode(c, &r); err != nil {
+		return nil, err
+	}
+	if r.Outcome == wire.OutcomeUploaded {
+		if err := f.uploaded(ctx, c, r); err != nil {
+			return nil, err
+		}
+		f.Kick()
+		return struct{}{}, nil
+	}
+	if err := f.opt.Store.ReportDone(ctx, c.agent, c.session, r); err != nil {
+		return nil, err
+	}
+	f.progress.drop(r.Attempt.Job)
+	args := []any{"server", c.agent, "job_id", r.Attempt.Job, "attempt", r.Attempt.No, "outcome", r.Outcome}
+	if r.Failure != nil {
+		args = append(args, "code", r.Failure.Code, "stage", r.Failure.Stage, "err", r.Failure.Error())
+	}
+	f.log.Info("attempt reported", args...)
+	f.Kick()
+	return struct{}{}, nil
+}
+
+func (f *Fleet) heartbeat(_ context.Context, c call) (any, error) {
+	var hb wire.Heartbeat
+	if err := decode(c, &hb); err != nil {
+		return nil, err
+	}
+	f.beats.add(controller.AgentBeat{AgentID: c.agent, Session: c.session, Host: hb.Host, Running: hb.Running})
+	return struct{}{}, nil
+}
+
+func (f *Fleet) security(ctx context.Context, c call) (any, error) {
+	var n wire.SecurityNotice
+	if err := decode(c, &n); err != nil {
+		return nil, err
+	}
+	f.log.Error("security notice from agent", "server", c.agent, "kind", clip(n.Kind, 64), "detail", clip(n.Detail, 500), "count", n.Count)
+	return struct{}{}, f.opt.Store.AddSecurityEvent(ctx, c.agent, clip(n.Kind, 64), clip(n.Detail, 500), max(n.Count, 1))
+}
+
+func (f *Fleet) onProgress(m *nats.Msg) {
+	agent, _, err := wire.ParseControllerSubject(m.Subject)
+	if err != nil {
+		return
+	}
+	var req wire.Request
+	var p wire.Progress
+	if wire.Decode(m.Data, &req) != nil || wire.Decode(req.Body, &p) != nil {
+		return
+	}
+	f.progress.put(agent, p)
+}
+
+func decode(c call, v any) error {
+	if err := wire.Decode(c.body, v); err != nil {
+		return wire.Failf(wire.CodeBadRequest, "%w", err)
+	}
+	return nil
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}

@@ -1,0 +1,153 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"devflowbackup/controller"
+	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/failpoint"
+	"devflowbackup/shared/wire"
+)
+
+// sweepLoop moves what time moves: leases, deadlines, cancellations.
+func (f *Fleet) sweepLoop(ctx context.Context) {
+	f.every(ctx, f.opt.Tick, nil, "sweep", func(ctx context.Context) error {
+		res, err := f.opt.Store.Sweep(ctx)
+		if err != nil {
+			return err
+		}
+		if res != (controller.SweepResult{}) {
+			f.log.Info("sweep", "suspect", res.Suspect, "lost", res.Lost, "requeued", res.Requeued,
+				"timed_out", res.TimedOut, "expired", res.Expired, "offline", res.Offline)
+			f.Kick()
+		}
+		cancels, err := f.opt.Store.CancelsDue(ctx)
+		if err != nil {
+			return err
+		}
+		for _, c := range cancels {
+			server := controller.Server{AgentID: c.AgentID, Name: c.AgentID, Session: c.Session}
+			_, err := f.command(ctx, server, wire.VerbCancel, wire.Cancel{Attempt: c.Attempt, Reason: c.Reason})
+			if err != nil && !wire.HasCode(err, wire.CodeOffline) {
+				f.log.Warn("send cancellation", "job_id", c.Attempt.Job, "err", err)
+			}
+		}
+		return nil
+	})
+}
+
+const (
+	cleanBatch = 16
+	cleanAgain = 30 * time.Second
+	cleanLater = 10 * time.Minute
+)
+
+// cleanLoop removes from stores what dead attempts left and what was deleted. A row is closed only when the store
+// shows that nothing is left.
+func (f *Fleet) cleanLoop(ctx context.Context) {
+	f.every(ctx, f.opt.Tick, nil, "clean stores", func(ctx context.Context) error {
+		dead, err := f.opt.Store.DeadUploads(ctx, cleanBatch)
+		if err != nil {
+			return fmt.Errorf("list dead uploads: %w", err)
+		}
+		for _, d := range dead {
+			if err := f.sweepUpload(ctx, d); err != nil && ctx.Err() == nil {
+				f.log.Warn("remove what a dead attempt left", "job_id", d.Attempt.Job, "attempt", d.Attempt.No, "key", d.Key, "err", err)
+				if err := f.opt.Store.UploadSweepLater(ctx, d.Attempt, cleanLater); err != nil {
+					return err
+				}
+			}
+		}
+		due, err := f.opt.Store.DueDeletions(ctx, cleanBatch)
+		if err != nil {
+			return fmt.Errorf("list due deletions: %w", err)
+		}
+		for _, d := range due {
+			if err := f.deleteBackup(ctx, d); err != nil && ctx.Err() == nil {
+				f.log.Warn("delete backup", "backup_id", d.Backup, "err", err)
+				if err := f.opt.Store.DeletionLater(ctx, d.Backup, cleanLater, err.Error()); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// sweepUpload aborts a dead attempt's uploads and removes its objects, now and once more after its last URL has expired.
+func (f *Fleet) sweepUpload(ctx context.Context, d controller.DeadUpload) error {
+	objects, err := f.storage(ctx, d.StorageID)
+	if err != nil {
+		return err
+	}
+	if err := objects.AbortUploads(ctx, d.Key); err != nil {
+		return err
+	}
+	keys := artifactKeys(d.Key)
+	if d.FailureCode == wire.CodeForeignObject {
+		keys = nil
+	}
+	for _, key := range keys {
+		if err := remove(ctx, objects, key); err != nil {
+			return err
+		}
+	}
+	if d.URLsOpen {
+		return f.opt.Store.UploadSweepLater(ctx, d.Attempt, cleanAgain)
+	}
+	return f.opt.Store.UploadSwept(ctx, d.Attempt)
+}
+
+// artifactKeys lists every key that an attempt at this key may have written.
+func artifactKeys(key string) []string {
+	keys := []string{key, artifact.ManifestKey(key)}
+	for _, c := range []artifact.Codec{
+		{Compression: controller.CompressionNone, Encryption: controller.EncryptionNone},
+		{Compression: controller.CompressionNone, Encryption: controller.EncryptionAge},
+		{Compression: controller.CompressionZstd, Encryption: controller.EncryptionNone},
+		{Compression: controller.CompressionZstd, Encryption: controller.EncryptionAge},
+	} {
+		if suffix := c.Suffix(); len(key) > len(suffix) && key[len(key)-len(suffix):] == suffix {
+			keys = append(keys, artifact.FingerprintKey(key, c), artifact.GlobalsKey(key, c))
+		}
+	}
+	return keys
+}
+
+func (f *Fleet) deleteBackup(ctx context.Context, d controller.Deletion) error {
+	objects, err := f.storage(ctx, d.StorageID)
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("controller.before_delete_object")
+	for _, key := range d.Keys {
+		if err := remove(ctx, objects, key); err != nil {
+			return err
+		}
+	}
+	failpoint.Hit("controller.after_delete_object")
+	if err := f.opt.Store.DeletionDone(ctx, d.Backup); err != nil {
+		return err
+	}
+	f.log.Info("backup deleted", "backup_id", d.Backup, "objects", len(d.Keys))
+	return nil
+}
+
+var errStillThere = errors.New("still there after its deletion")
+
+func remove(ctx context.Context, objects Objects, key string) error {
+	if err := objects.Delete(ctx, key); err != nil {
+		return err
+	}
+	gone, err := objects.Gone(ctx, key)
+	if err == nil && !gone {
+		err = errStillThere
+	}
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", key, err)
+	}
+	return nil
+}
