@@ -43,3 +43,12 @@ func BenchmarkPipeline(b *testing.B) {
 		})
 	}
 }
+
+// A fingerprint: what one small artifact costs beyond its bytes.
+func BenchmarkWriter_Small(b *testing.B) {
+	c := codecs(newKey(b).recipient)["zstd+age"]
+	raw := dumpLike(10_000, 1)
+	for b.Loop() {
+		encode(b, c, raw)
+	}
+}

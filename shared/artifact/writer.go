@@ -207,9 +207,9 @@ func (w *Writer) Close() error {
 	return nil
 }
 
-// Abort gives the artifact up because of err (ErrAborted if nil): its clean end is never written, and the
-// goroutines end as soon as dst lets them go. Abort itself does not wait; Close does. The first error stays;
-// Abort after a successful Close does nothing.
+// Abort gives the artifact up because of err (ErrAborted if nil): its clean end is not written, unless Close is
+// writing it at this moment, and Close fails in any case. The goroutines end as soon as dst lets them go. Abort itself
+// does not wait; Close does. The first error stays; Abort after a successful Close does nothing.
 func (w *Writer) Abort(err error) {
 	if err == nil {
 		err = ErrAborted
