@@ -1,0 +1,338 @@
+// Package config reads the agent's YAML file. The file is the host's word on what the agent may do, and nothing that a
+// controller sends can widen it.
+//
+// Default gives every setting a value, Load reads a file over it, Validate checks the result. An unknown key is an error.
+// Every error names the file, the key, its value and what is allowed; none shows a password.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"devflowbackup/shared/secret"
+	"devflowbackup/shared/wire"
+)
+
+// DefaultFile is where the agent looks for its configuration.
+const DefaultFile = "/etc/devflow/agent.yaml"
+
+// Config is the agent's configuration.
+type Config struct {
+	StateDir    string     `yaml:"state_dir"`   // identity and journal; 0700
+	Concurrency int        `yaml:"concurrency"` // jobs side by side
+	Log         Log        `yaml:"log"`
+	Instances   []Instance `yaml:"instances"`
+	Storage     Storage    `yaml:"storage"`
+	Limits      Limits     `yaml:"limits"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `yaml:"level"`  // trace, debug, info, warn or error
+	Format string `yaml:"format"` // text or json
+}
+
+// Instance is one database server.
+type Instance struct {
+	Name         string        `yaml:"name"`
+	Engine       string        `yaml:"engine"`
+	Host         string        `yaml:"host"` // host name, address, or directory of the socket
+	Port         int           `yaml:"port"`
+	User         string        `yaml:"user"`
+	Password     secret.String `yaml:"password"`
+	PasswordFile string        `yaml:"password_file"`
+	SSLMode      string        `yaml:"sslmode"`
+	SSLRootCert  string        `yaml:"ssl_root_cert"`
+	Databases    Databases     `yaml:"databases"`
+	Restore      Restore       `yaml:"restore"`
+	BinDirs      []string      `yaml:"bin_dirs"` // where dump and restore tools are looked for
+}
+
+// Databases says by name which databases may be backed up. "*" stands for any characters, "?" for one.
+type Databases struct {
+	Include []string `yaml:"include"`
+	Exclude []string `yaml:"exclude"` // wins
+}
+
+// Restore says whether and how restores are made on an instance. They only ever make new databases.
+type Restore struct {
+	Allow        *bool         `yaml:"allow"` // default true
+	User         string        `yaml:"user"`  // default: the instance's user
+	Password     secret.String `yaml:"password"`
+	PasswordFile string        `yaml:"password_file"`
+	Extensions   []string      `yaml:"extensions"` // may be created for a restored database
+}
+
+// Allowed tells whether restores are made here.
+func (r Restore) Allowed() bool { return r.Allow == nil || *r.Allow }
+
+// Storage says how object stores are reached.
+type Storage struct {
+	CAFile string `yaml:"ca_file"` // PEM, beside the system's certificates
+}
+
+// Limits bound how long things take.
+type Limits struct {
+	StallTimeout   Duration `yaml:"stall_timeout"`   // a tool that gives no byte for so long is stopped
+	UploadTimeout  Duration `yaml:"upload_timeout"`  // a store that takes no part for so long fails the attempt
+	Drain          Duration `yaml:"drain"`           // a stopping agent waits so long for running jobs
+	DiscoveryEvery Duration `yaml:"discovery_every"` // how often databases are listed
+	HelloDelay     Duration `yaml:"hello_delay"`     // longest random wait before the agent says hello
+}
+
+// Duration is a time with its unit, such as "90s" or "2m".
+type Duration time.Duration
+
+// UnmarshalYAML reads a duration and refuses a bare number.
+func (d *Duration) UnmarshalYAML(unmarshal func(any) error) error {
+	var text string
+	if err := unmarshal(&text); err != nil {
+		return fmt.Errorf("a duration is a number with a unit, such as 90s or 2m: %w", err)
+	}
+	v, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%q is not a duration: give a number with a unit, such as 90s or 2m", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalYAML writes the form that UnmarshalYAML reads.
+func (d Duration) MarshalYAML() (any, error) { return d.D().String(), nil }
+
+// D is the duration as the time package has it.
+func (d Duration) D() time.Duration { return time.Duration(d) }
+
+func (d Duration) String() string { return d.D().String() }
+
+// Default is the configuration of a file that says nothing.
+func Default() Config {
+	return Config{
+		StateDir:    "/var/lib/devflow-agent",
+		Concurrency: 2,
+		Log:         Log{Level: "info", Format: "text"},
+		Limits: Limits{
+			StallTimeout:   Duration(2 * time.Minute),
+			UploadTimeout:  Duration(10 * time.Minute),
+			Drain:          Duration(30 * time.Second),
+			DiscoveryEvery: Duration(15 * time.Minute),
+			HelloDelay:     Duration(10 * time.Second),
+		},
+	}
+}
+
+// Load reads YAML over the defaults. An empty text is the default configuration.
+func Load(text []byte) (Config, error) {
+	c := Default()
+	// Without the source in errors: the lines around a mistake may hold a password.
+	tree, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return Config{}, errors.New(strings.TrimSpace(yaml.FormatError(err, false, false)))
+	}
+	if len(tree.Docs) > 1 {
+		return Config{}, errors.New("more than one YAML document: keep one")
+	}
+	if len(tree.Docs) == 1 && tree.Docs[0].Body != nil && tree.Docs[0].Body.Type() != ast.NullType && tree.Docs[0].Body.Type() != ast.CommentType {
+		if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&c); err != nil {
+			return Config{}, errors.New(strings.TrimSpace(yaml.FormatError(err, false, false)))
+		}
+	}
+	for i := range c.Instances {
+		c.Instances[i].fill()
+	}
+	return c, nil
+}
+
+func (i *Instance) fill() {
+	if len(i.Databases.Include) == 0 {
+		i.Databases.Include = []string{"*"}
+	}
+	if i.Engine == wire.EnginePostgreSQL && i.Port == 0 {
+		i.Port = 5432
+	}
+}
+
+// LoadFile reads a configuration file and the password files that it names, and validates the result against the
+// engines that this agent has.
+func LoadFile(path string, engines []string) (Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	c, err := Load(text)
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := c.Validate(engines); err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := c.readSecrets(path); err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// readSecrets fills passwords from their files. A file with passwords in it must be its owner's alone.
+func (c *Config) readSecrets(path string) error {
+	inline := ""
+	for i := range c.Instances {
+		in := &c.Instances[i]
+		for _, p := range []struct {
+			key  string
+			file string
+			to   *secret.String
+		}{
+			{fmt.Sprintf("instances[%d].password", i), in.PasswordFile, &in.Password},
+			{fmt.Sprintf("instances[%d].restore.password", i), in.Restore.PasswordFile, &in.Restore.Password},
+		} {
+			if !p.to.Empty() {
+				inline = p.key
+			}
+			if p.file == "" {
+				continue
+			}
+			v, err := secret.LoadFile(p.file)
+			if err != nil {
+				return fmt.Errorf("%s_file: %w", p.key, err)
+			}
+			*p.to = v
+		}
+	}
+	if inline == "" {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("look at mode: %w", err)
+	}
+	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+		return fmt.Errorf("%s stands in a file that other users can open (mode %04o): run `chmod 600 %s` or use %s_file", inline, perm, path, inline)
+	}
+	return nil
+}
+
+var (
+	levels    = []string{"trace", "debug", "info", "warn", "error"}
+	formats   = []string{"text", "json"}
+	sslModes  = []string{"disable", "prefer", "require", "verify-ca", "verify-full"}
+	nameRegex = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+)
+
+// Validate reports the first value that is not allowed. engines are the names of the compiled-in engines.
+func (c Config) Validate(engines []string) error {
+	switch {
+	case !strings.HasPrefix(c.StateDir, "/"):
+		return fmt.Errorf("state_dir is %q: give an absolute path", c.StateDir)
+	case c.Concurrency < 1 || c.Concurrency > 64:
+		return fmt.Errorf("concurrency is %d: allowed are 1 to 64", c.Concurrency)
+	case !slices.Contains(levels, c.Log.Level):
+		return oneOf("log.level", c.Log.Level, levels)
+	case !slices.Contains(formats, c.Log.Format):
+		return oneOf("log.format", c.Log.Format, formats)
+	}
+	for _, d := range []struct {
+		key      string
+		v        Duration
+		min, max time.Duration
+	}{
+		{"limits.stall_timeout", c.Limits.StallTimeout, time.Second, 24 * time.Hour},
+		{"limits.upload_timeout", c.Limits.UploadTimeout, time.Second, 24 * time.Hour},
+		{"limits.drain", c.Limits.Drain, 0, time.Hour},
+		{"limits.discovery_every", c.Limits.DiscoveryEvery, time.Second, 24 * time.Hour},
+		{"limits.hello_delay", c.Limits.HelloDelay, 0, time.Minute},
+	} {
+		if d.v.D() < d.min || d.v.D() > d.max {
+			return fmt.Errorf("%s is %s: allowed are %s to %s", d.key, d.v, d.min, d.max)
+		}
+	}
+	seen := make(map[string]bool)
+	for i, in := range c.Instances {
+		if err := in.validate(engines); err != nil {
+			return fmt.Errorf("instances[%d].%w", i, err)
+		}
+		if seen[in.Name] {
+			return fmt.Errorf("instances[%d].name is %q: another instance has that name", i, in.Name)
+		}
+		seen[in.Name] = true
+	}
+	return nil
+}
+
+func (i Instance) validate(engines []string) error {
+	switch {
+	case !nameRegex.MatchString(i.Name):
+		return fmt.Errorf("name is %q: give 1 to 63 letters, digits, dots, dashes or underscores", i.Name)
+	case !slices.Contains(engines, i.Engine):
+		return oneOf("engine", i.Engine, engines)
+	case i.Port < 0 || i.Port > 65535:
+		return fmt.Errorf("port is %d: allowed are 1 to 65535", i.Port)
+	case i.SSLMode != "" && !slices.Contains(sslModes, i.SSLMode):
+		return oneOf("sslmode", i.SSLMode, sslModes)
+	case !i.Password.Empty() && i.PasswordFile != "":
+		return errors.New("password and password_file are both set: keep one")
+	case !i.Restore.Password.Empty() && i.Restore.PasswordFile != "":
+		return errors.New("restore.password and restore.password_file are both set: keep one")
+	}
+	for _, dir := range i.BinDirs {
+		if !strings.HasPrefix(dir, "/") {
+			return fmt.Errorf("bin_dirs has %q: give absolute paths", dir)
+		}
+	}
+	return nil
+}
+
+func oneOf(key, got string, allowed []string) error {
+	return fmt.Errorf("%s is %q: allowed are %s", key, got, strings.Join(allowed, ", "))
+}
+
+// Instance returns the instance of that name.
+func (c Config) Instance(name string) (Instance, bool) {
+	for _, i := range c.Instances {
+		if i.Name == name {
+			return i, true
+		}
+	}
+	return Instance{}, false
+}
+
+// Allows tells whether a database may be backed up.
+func (d Databases) Allows(name string) bool {
+	match := func(pattern string) bool { return Match(pattern, name) }
+	return slices.ContainsFunc(d.Include, match) && !slices.ContainsFunc(d.Exclude, match)
+}
+
+// Match tells whether the whole name fits the pattern: "*" is any characters, "?" is one, all else is itself.
+func Match(pattern, name string) bool {
+	p, n := []rune(pattern), []rune(name)
+	star, mark := -1, 0
+	pi, ni := 0, 0
+	for ni < len(n) {
+		switch {
+		case pi < len(p) && p[pi] == '*':
+			star, mark = pi, ni
+			pi++
+		case pi < len(p) && (p[pi] == '?' || p[pi] == n[ni]):
+			pi++
+			ni++
+		case star >= 0:
+			mark++
+			pi, ni = star+1, mark
+		default:
+			return false
+		}
+	}
+	for pi < len(p) && p[pi] == '*' {
+		pi++
+	}
+	return pi == len(p)
+}

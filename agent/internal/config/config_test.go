@@ -1,0 +1,135 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"devflowbackup/agent/internal/config"
+)
+
+var engines = []string{"postgresql"}
+
+const good = `
+state_dir: /var/lib/x
+concurrency: 3
+log: {level: debug, format: json}
+instances:
+  - name: main
+    engine: postgresql
+    host: /var/run/postgresql
+    user: devflow_backup
+    password: hunter2
+    databases: {include: ["*"], exclude: ["template*"]}
+    restore: {allow: false, extensions: [hstore]}
+  - {name: second, engine: postgresql, host: db, port: 5433, sslmode: verify-full}
+limits: {stall_timeout: 90s, drain: 5s}
+`
+
+func write(t *testing.T, text string, mode os.FileMode) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "agent.yaml")
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoadFile(t *testing.T) {
+	c, err := config.LoadFile(write(t, good, 0o600), engines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, ok := c.Instance("main")
+	if !ok || in.Port != 5432 || in.Password.Reveal() != "hunter2" || in.Restore.Allowed() || !in.Databases.Allows("shop") || in.Databases.Allows("template1") {
+		t.Fatalf("%+v", in)
+	}
+	second, _ := c.Instance("second")
+	if second.Port != 5433 || !second.Restore.Allowed() || !second.Databases.Allows("x") {
+		t.Fatalf("%+v", second)
+	}
+	if c.Limits.StallTimeout.D() != 90*time.Second || c.Limits.UploadTimeout.D() != 10*time.Minute || c.Concurrency != 3 || c.StateDir != "/var/lib/x" {
+		t.Fatalf("%+v", c)
+	}
+	for _, empty := range []string{"", "\n", "# nothing\n", "---\n"} {
+		if c, err := config.LoadFile(write(t, empty, 0o644), engines); err != nil || c.Concurrency != 2 {
+			t.Fatalf("empty file %q: %v", empty, err)
+		}
+	}
+}
+
+// Each mistake is named: the file, the key, the value, what is allowed. No error shows the password that stands beside it.
+func TestLoadFile_Errors(t *testing.T) {
+	secretFile := write(t, "hunter2\n", 0o644)
+	for name, tc := range map[string]struct {
+		text string
+		mode os.FileMode
+		want []string
+	}{
+		"unknown key":      {"concurency: 2\n", 0o600, []string{"concurency", "[1:1]"}},
+		"nested unknown":   {"instances:\n  - name: a\n    password: hunter2\n    pasword_file: x\n", 0o600, []string{"pasword_file", "[4:"}},
+		"bare duration":    {"limits: {drain: 30}\n", 0o600, []string{`"30" is not a duration`, "90s"}},
+		"duration range":   {"limits: {stall_timeout: 1ms}\n", 0o600, []string{"limits.stall_timeout is 1ms", "1s to 24h"}},
+		"wrong type":       {"concurrency: many\n", 0o600, []string{"[1:14]"}},
+		"concurrency":      {"concurrency: 0\n", 0o600, []string{"concurrency is 0", "1 to 64"}},
+		"level":            {"log: {level: loud}\n", 0o600, []string{`log.level is "loud"`, "trace, debug, info"}},
+		"engine":           {"instances: [{name: a, engine: oracle}]\n", 0o600, []string{`instances[0].engine is "oracle"`, "postgresql"}},
+		"sslmode":          {"instances: [{name: a, engine: postgresql, sslmode: yes-please}]\n", 0o600, []string{"instances[0].sslmode", "verify-full"}},
+		"port":             {"instances: [{name: a, engine: postgresql, port: 70000}]\n", 0o600, []string{"instances[0].port is 70000"}},
+		"name":             {"instances: [{name: 'a b', engine: postgresql}]\n", 0o600, []string{`instances[0].name is "a b"`}},
+		"same name":        {"instances: [{name: a, engine: postgresql}, {name: a, engine: postgresql}]\n", 0o600, []string{`instances[1].name is "a"`}},
+		"relative":         {"state_dir: x\n", 0o600, []string{`state_dir is "x"`}},
+		"both passwords":   {"instances: [{name: a, engine: postgresql, password: hunter2, password_file: /x}]\n", 0o600, []string{"password and password_file"}},
+		"missing file":     {"instances: [{name: a, engine: postgresql, password_file: /nowhere/pw}]\n", 0o600, []string{"instances[0].password_file", "/nowhere/pw"}},
+		"exposed file":     {"instances: [{name: a, engine: postgresql, password_file: " + secretFile + "}]\n", 0o600, []string{"chmod 600 " + secretFile}},
+		"exposed password": {"instances: [{name: a, engine: postgresql, password: hunter2}]\n", 0o644, []string{"instances[0].password", "chmod 600"}},
+		"two documents":    {"concurrency: 2\n---\nconcurrency: 3\n", 0o600, []string{"one"}},
+		"not yaml":         {"instances: [\n", 0o600, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := write(t, tc.text, tc.mode)
+			_, err := config.LoadFile(path, engines)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, w := range append(tc.want, path) {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("error %q does not say %q", err, w)
+				}
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("error shows the password: %v", err)
+			}
+		})
+	}
+}
+
+func TestMatch(t *testing.T) {
+	for _, tc := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"*", "", true},
+		{"*", "a/b\n🦀", true},
+		{"shop", "shop", true},
+		{"shop", "shop2", false},
+		{"shop*", "shop2", true},
+		{"*_test", "a_b_test", true},
+		{"*_test", "a_test_b", false},
+		{"a?c", "a🦀c", true},
+		{"a?c", "ac", false},
+		{"[a]", "a", false},
+		{"[a]", "[a]", true},
+		{"a*b*c", "aXbYbZc", true},
+		{"", "a", false},
+	} {
+		if got := config.Match(tc.pattern, tc.name); got != tc.want {
+			t.Errorf("Match(%q, %q) = %v", tc.pattern, tc.name, got)
+		}
+	}
+}
