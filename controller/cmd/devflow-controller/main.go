@@ -1,0 +1,140 @@
+// Command devflow-controller runs one controller: the catalog, the fleet of agents and the HTTP API.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"devflowbackup/controller/internal/app"
+	"devflowbackup/controller/internal/config"
+	"devflowbackup/shared/version"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "devflow-controller:", err)
+		os.Exit(1)
+	}
+}
+
+// flags are what may be given beside the configuration file; given ones win over it.
+type flags struct {
+	config, dataDir, listen, nats string
+	embedded                      bool
+}
+
+func (f *flags) load(cmd *cobra.Command) (config.Config, error) {
+	cfg := config.Default()
+	if f.config != "" {
+		if err := cfg.LoadFile(f.config); err != nil {
+			return cfg, err
+		}
+	}
+	for _, o := range []struct {
+		flag, value string
+		into        *string
+	}{{"data-dir", f.dataDir, &cfg.DataDir}, {"listen", f.listen, &cfg.Listen}, {"nats-listen", f.nats, &cfg.NATS.Listen}} {
+		if cmd.Flags().Changed(o.flag) {
+			*o.into = o.value
+		}
+	}
+	cfg.Embedded = f.embedded
+	return cfg, cfg.Validate()
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use: "devflow-controller", Short: "Controller of DevFlow Backup", SilenceUsage: true, SilenceErrors: true,
+		Args: cobra.NoArgs,
+	}
+	var f flags
+	pf := root.PersistentFlags()
+	pf.StringVarP(&f.config, "config", "c", "", "configuration file (YAML)")
+	pf.StringVar(&f.dataDir, "data-dir", "", "directory of keys, tokens and the embedded PostgreSQL")
+	pf.StringVar(&f.listen, "listen", "", "address of the HTTPS API, host:port")
+	pf.StringVar(&f.nats, "nats-listen", "", "address of the embedded NATS server, host:port")
+	pf.BoolVar(&f.embedded, "embedded", false, "run a private PostgreSQL in the data directory as the catalog")
+	root.AddCommand(
+		&cobra.Command{Use: "serve", Short: "Run the controller", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.load(cmd)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), cfg)
+		}},
+		&cobra.Command{Use: "migrate", Short: "Bring the catalog's schema up to date", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.load(cmd)
+			if err != nil {
+				return err
+			}
+			applied, err := app.Migrate(cmd.Context(), cfg, logger(cfg))
+			if err != nil {
+				return err
+			}
+			if len(applied) == 0 {
+				fmt.Println("The catalog is up to date.")
+				return nil
+			}
+			fmt.Println("Applied:", strings.Join(applied, ", "))
+			return nil
+		}},
+		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(*cobra.Command, []string) {
+			fmt.Println("devflow-controller", version.String())
+		}},
+	)
+	return root
+}
+
+func logger(cfg config.Config) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{
+		Name: "controller", Level: hclog.LevelFromString(cfg.Log.Level), JSONFormat: cfg.Log.Format == "json", TimeFn: func() time.Time { return time.Now().UTC() },
+	})
+}
+
+func serve(ctx context.Context, cfg config.Config) error {
+	log := logger(cfg)
+	a := app.New(cfg, log)
+	if err := a.Start(ctx); err != nil {
+		return err
+	}
+	if first := a.First(); first != nil {
+		tellFirst(first)
+	}
+	log.Info("controller ready", "url", a.URL(), "version", version.String(), "data_dir", cfg.DataDir)
+	var err error
+	select {
+	case <-ctx.Done():
+		log.Info("controller stopping")
+	case err = <-a.Failed():
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return errors.Join(err, a.Stop(stopCtx))
+}
+
+// tellFirst prints what only the first start knows. The recovery key is printed here and nowhere else, ever.
+func tellFirst(f *app.FirstStart) {
+	fmt.Printf(`
+This is a new installation.
+
+  master key    %s   (mode 0600; every controller needs it; back it up apart from the catalog)
+  CA            %s
+  admin token   %s   (mode 0600)
+  recovery key  %s
+
+Write the recovery key down and keep it offline. It is not shown again. It opens the copy of the master key that
+lies in the catalog, for the day when the master key file is lost.
+
+`, f.MasterKeyFile, f.CAFile, f.AdminTokenFile, f.RecoveryKey.Reveal())
+}

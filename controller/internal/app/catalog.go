@@ -1,0 +1,52 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/hashicorp/go-hclog"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/catalog"
+	"devflowbackup/controller/internal/config"
+	"devflowbackup/shared/secret"
+)
+
+func openCatalog(ctx context.Context, cfg config.Config, dsn secret.String, id string, log hclog.Logger) (*catalog.Catalog, error) {
+	t := cfg.Timing
+	return catalog.Open(ctx, catalog.Options{
+		DSN: dsn, ControllerID: id, Log: log.Named("catalog"),
+		Retry: controller.Retry{Base: t.RetryBase, Max: t.RetryMax}, MaxAttempts: t.MaxAttempts,
+		Lease: t.Lease, LeaseMax: t.LeaseMax, OfflineAfter: 3 * t.Heartbeat, DeleteGrace: t.DeleteGrace, MinUploadLimit: minUploadLimit,
+	})
+}
+
+// Migrate applies what the catalog's schema lacks and returns the names of what was applied.
+func Migrate(ctx context.Context, cfg config.Config, log hclog.Logger) ([]string, error) {
+	dsn := cfg.Catalog.DSN
+	if cfg.Embedded {
+		if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil {
+			return nil, fmt.Errorf("data directory: %w", err)
+		}
+		server, embedded, err := embeddedCatalog(ctx, cfg)
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err := server.Stop(context.WithoutCancel(ctx)); err != nil {
+				log.Warn("stop the embedded PostgreSQL", "err", err)
+			}
+		}()
+		dsn = embedded
+	}
+	cat, err := openCatalog(ctx, cfg, dsn, "migrate", log)
+	if err != nil {
+		return nil, err
+	}
+	applied, err := cat.Migrate(ctx)
+	if cerr := cat.Close(); err == nil {
+		err = cerr
+	}
+	return applied, err
+}
