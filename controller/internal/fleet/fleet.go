@@ -96,13 +96,22 @@ func (f *Fleet) Start(ctx context.Context) error {
 		}
 		f.subs = append(f.subs, sub)
 	}
-	sub, err := f.opt.Conn.Subscribe(wire.ControllerSubjects(wire.VerbProgress), f.onProgress)
-	if err != nil {
-		cancel(err)
-		f.unsubscribe()
-		return fmt.Errorf("subscribe to progress: %w", err)
+	for _, open := range []func() (*nats.Subscription, error){
+		func() (*nats.Subscription, error) {
+			return f.opt.Conn.QueueSubscribe(wire.ControllerSubjects(wire.VerbHeartbeat), wire.QueueGroup, f.onHeartbeat)
+		},
+		func() (*nats.Subscription, error) {
+			return f.opt.Conn.Subscribe(wire.ControllerSubjects(wire.VerbProgress), f.onProgress)
+		},
+	} {
+		sub, err := open()
+		if err != nil {
+			cancel(err)
+			f.unsubscribe()
+			return fmt.Errorf("subscribe to heartbeats and progress: %w", err)
+		}
+		f.subs = append(f.subs, sub)
 	}
-	f.subs = append(f.subs, sub)
 	f.cancel, f.done = cancel, make(chan struct{})
 	go f.loops(run)
 	return nil

@@ -30,7 +30,6 @@ func (f *Fleet) handlers() map[string]handler {
 		wire.VerbPart:      f.part,
 		wire.VerbRead:      f.read,
 		wire.VerbReport:    f.report,
-		wire.VerbHeartbeat: f.heartbeat,
 		wire.VerbSecurity:  f.security,
 	}
 }
@@ -198,13 +197,18 @@ func (f *Fleet) report(ctx context.Context, c call) (any, error) {
 	return struct{}{}, nil
 }
 
-func (f *Fleet) heartbeat(_ context.Context, c call) (any, error) {
-	var hb wire.Heartbeat
-	if err := decode(c, &hb); err != nil {
-		return nil, err
+// onHeartbeat puts a heartbeat into the batch. Like progress it is published, not asked, and stands for itself.
+func (f *Fleet) onHeartbeat(m *nats.Msg) {
+	agent, _, err := wire.ParseControllerSubject(m.Subject)
+	if err != nil {
+		return
 	}
-	f.beats.add(controller.AgentBeat{AgentID: c.agent, Session: c.session, Host: hb.Host, Running: hb.Running})
-	return struct{}{}, nil
+	var hb wire.Heartbeat
+	if err := wire.Decode(m.Data, &hb); err != nil {
+		f.log.Warn("agent heartbeat", "server", agent, "err", err)
+		return
+	}
+	f.beats.add(controller.AgentBeat{AgentID: agent, Session: hb.Session, Host: hb.Host, Running: hb.Running})
 }
 
 func (f *Fleet) security(ctx context.Context, c call) (any, error) {
@@ -217,16 +221,10 @@ func (f *Fleet) security(ctx context.Context, c call) (any, error) {
 }
 
 func (f *Fleet) onProgress(m *nats.Msg) {
-	agent, _, err := wire.ParseControllerSubject(m.Subject)
-	if err != nil {
-		return
-	}
-	var req wire.Request
 	var p wire.Progress
-	if wire.Decode(m.Data, &req) != nil || wire.Decode(req.Body, &p) != nil {
-		return
+	if wire.Decode(m.Data, &p) == nil {
+		f.progress.put(p)
 	}
-	f.progress.put(agent, p)
 }
 
 func decode(c call, v any) error {

@@ -27,7 +27,7 @@ const (
 
 func newProgressBoard() *progressBoard { return &progressBoard{jobs: map[int64]progressEntry{}} }
 
-func (b *progressBoard) put(_ string, p wire.Progress) {
+func (b *progressBoard) put(p wire.Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
