@@ -1,0 +1,119 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"devflowbackup/agent/internal/engine"
+	"devflowbackup/shared/wire"
+)
+
+// Publish renames a database that Restore made. to may be any name that PostgreSQL can hold.
+func (e *Engine) Publish(ctx context.Context, from, to string) error {
+	if !staging(from) {
+		return wire.Failf(wire.CodeNotAllowed, "publish database %q: only what a restore made (%s…) is renamed", from, engine.StagingPrefix)
+	}
+	if err := checkName(to); err != nil {
+		return err
+	}
+	if staging(to) {
+		return wire.Failf(wire.CodeBadRequest, "publish as %q: names that start with %s are for restores that are not complete", to, engine.StagingPrefix)
+	}
+	conn, err := e.connect(ctx, e.restore, e.cfg.Database)
+	if err != nil {
+		return err
+	}
+	defer hangUp(ctx, conn)
+	what := "publish " + e.where(to)
+	// Not cancelled half-way: the caller is to know whether it happened.
+	once, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	_, err = conn.Exec(once, "ALTER DATABASE "+quoteName(from)+" RENAME TO "+quoteName(to))
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &pg) && pg.Code == "42P04":
+		return wire.Failf(wire.CodeTargetExists, "there is a %s already", e.where(to)).WithHint("choose another name")
+	case errors.As(err, &pg) && pg.Code == "55006":
+		return wire.Failf(wire.CodeToolFailed, "%s: somebody is connected to it: %w", what, e.scrub(err)).Retry()
+	}
+	return e.sqlFailure(ctx, err, what, from)
+}
+
+// Remove drops a database that Restore made and cuts its connections.
+func (e *Engine) Remove(ctx context.Context, database string) error {
+	if !staging(database) || checkName(database) != nil {
+		return wire.Failf(wire.CodeNotAllowed, "remove database %q: only what a restore made (%s…) is removed", database, engine.StagingPrefix)
+	}
+	conn, err := e.connect(ctx, e.restore, e.cfg.Database)
+	if err != nil {
+		return err
+	}
+	defer hangUp(ctx, conn)
+	sql := "DROP DATABASE IF EXISTS " + quoteName(database)
+	if _, major := serverVersion(conn); major >= 13 {
+		sql += " WITH (FORCE)"
+	} else if _, err := conn.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = $1::text", database); err != nil {
+		return e.sqlFailure(ctx, err, "remove "+e.where(database), database)
+	}
+	if _, err := conn.Exec(ctx, sql); err != nil {
+		return e.sqlFailure(ctx, err, "remove "+e.where(database), database)
+	}
+	return nil
+}
+
+// restoreRights are what a dump could do as a role.
+type restoreRights struct {
+	super, createDB, createRole bool
+	roles                       []string // memberships that reach files, programs or a superuser
+}
+
+func (e *Engine) restoreRights(ctx context.Context, conn *pgx.Conn) (r restoreRights, err error) {
+	err = conn.QueryRow(ctx, `
+		SELECT rolsuper, rolcreatedb, rolcreaterole,
+		       ARRAY(SELECT o.rolname::text FROM pg_catalog.pg_roles o
+		             WHERE (o.rolsuper OR o.rolcreaterole OR o.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'))
+		               AND o.oid <> r.oid AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER') ORDER BY 1)
+		FROM pg_catalog.pg_roles r WHERE rolname = current_user`).Scan(&r.super, &r.createDB, &r.createRole, &r.roles)
+	return r, err
+}
+
+// problem says why the role must not restore, empty if it may.
+func (r restoreRights) problem() string {
+	switch {
+	case r.super:
+		return "is a superuser"
+	case r.createRole:
+		return "may create roles"
+	case len(r.roles) > 0:
+		return "is a member of " + strings.Join(r.roles, ", ")
+	}
+	return ""
+}
+
+func (e *Engine) restoreRoleHint() string {
+	return "run CREATE ROLE devflow_restore LOGIN CREATEDB PASSWORD '…' and set restore_user and restore_password of the instance \"" +
+		e.cfg.Name + "\" in the agent's configuration"
+}
+
+// checkRestoreRole refuses a role with rights over the server: a dump is code that runs with all of them.
+func (e *Engine) checkRestoreRole(ctx context.Context, conn *pgx.Conn) error {
+	rights, err := e.restoreRights(ctx, conn)
+	if err != nil {
+		return e.sqlFailure(ctx, err, "check the restore account", e.cfg.Database)
+	}
+	if problem := rights.problem(); problem != "" {
+		return wire.Failf(wire.CodeSuperuser, "the restore account %q %s: a dump would run with these rights", e.restore.user, problem).
+			WithHint("%s", e.restoreRoleHint())
+	}
+	if !rights.createDB {
+		return wire.Failf(wire.CodePrivilege, "the restore account %q may not create databases", e.restore.user).
+			WithHint("run ALTER ROLE %s CREATEDB", quoteName(e.restore.user))
+	}
+	return nil
+}
