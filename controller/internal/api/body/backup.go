@@ -1,0 +1,61 @@
+package body
+
+import "devflowbackup/controller"
+
+// CreateBackups asks for backups: of one database, of each one assigned to a project, or of all projects.
+type CreateBackups struct {
+	Project            string `json:"project,omitempty" doc:"Slug, id or external id; all projects if absent"`
+	Database           string `json:"database,omitempty" doc:"Exact name or id; each assigned one if absent"`
+	Server             string `json:"server,omitempty" doc:"Name or id, where the database's name alone is ambiguous"`
+	Instance           string `json:"instance,omitempty"`
+	Type               string `json:"type,omitempty" enum:"manual,scheduled,pre_deploy" doc:"manual if absent"`
+	Storage            string `json:"storage,omitempty" doc:"Name or id; the project's, else the installation's default if absent"`
+	Encryption         string `json:"encryption,omitempty" enum:"age,none" doc:"The project's default if absent"`
+	Compression        string `json:"compression,omitempty" enum:"zstd,none" doc:"zstd if absent"`
+	Level              int    `json:"level,omitempty" minimum:"0" maximum:"19" doc:"1–19 for zstd; 3 if absent"`
+	MaxDurationSeconds int64  `json:"max_duration_seconds,omitempty" minimum:"0" maximum:"604800" doc:"3600 if absent"`
+}
+
+// BackupOutcome is what the request came to for one database.
+type BackupOutcome struct {
+	Database string             `json:"database"`
+	Server   string             `json:"server"`
+	Instance string             `json:"instance"`
+	Backup   *controller.Backup `json:"backup,omitempty"`
+	Error    *OutcomeError      `json:"error,omitempty"`
+}
+
+// OutcomeError is why there is no backup of one database.
+type OutcomeError struct {
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+	Field  string `json:"field,omitempty"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+// CreateVerify asks for a verification of one backup.
+type CreateVerify struct {
+	Level string `json:"level,omitempty" enum:"checksum,content" doc:"checksum if absent"`
+}
+
+// CreateVerifications asks for verifications: of all backups that are not verified yet, or of all of a project.
+type CreateVerifications struct {
+	All     bool   `json:"all,omitempty"`
+	Project string `json:"project,omitempty" doc:"Slug, id or external id"`
+	Level   string `json:"level,omitempty" enum:"checksum,content" doc:"checksum if absent"`
+}
+
+// DeleteBackup asks to delete one backup.
+type DeleteBackup struct {
+	Reason       string `json:"reason,omitempty" maxLength:"500"`
+	GraceSeconds *int64 `json:"grace_seconds,omitempty" minimum:"0" maximum:"31536000" doc:"How long it can be taken back; the installation's grace if absent"`
+	Confirm      string `json:"confirm,omitempty" doc:"The database's name, asked for where this is its last good backup"`
+}
+
+// CreateRestore asks for a restore into a new database.
+type CreateRestore struct {
+	BackupID   int64  `json:"backup_id" minimum:"1"`
+	ToServer   string `json:"to_server,omitempty" doc:"Name or id; the backup's own if absent"`
+	ToInstance string `json:"to_instance,omitempty"`
+	ToDatabase string `json:"to_database,omitempty" doc:"The new database's name"`
+}

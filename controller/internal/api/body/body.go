@@ -1,0 +1,38 @@
+// Package body has the requests and answers of the HTTP API, as both sides of it know them: the server validates against their
+// tags, the client fills them. It holds plain structs and imports no adapter.
+//
+// Invariant: a field that was released keeps its name and meaning; new ones are optional.
+package body
+
+// List is a whole list.
+type List[T any] struct {
+	Items []T `json:"items" nullable:"false"`
+}
+
+// Page is a part of a list that is newest first. NextBeforeID is the before_id of the page that follows; null at the end.
+type Page[T any] struct {
+	Items        []T    `json:"items" nullable:"false"`
+	NextBeforeID *int64 `json:"next_before_id" nullable:"true"`
+}
+
+// Reason says why something is done, for the audit log.
+type Reason struct {
+	Reason string `json:"reason,omitempty" maxLength:"500"`
+}
+
+// Version is the answer of GET /version.
+type Version struct {
+	Version  string `json:"version"`
+	API      string `json:"api" doc:"The version of the API's path"`
+	Protocol int    `json:"protocol" doc:"The protocol that agents speak"`
+	CA       string `json:"ca_fingerprint" doc:"SHA-256 of the certificate authority of this installation"`
+}
+
+// Whoami is the answer of GET /whoami: the token that asks, what it may do and where.
+type Whoami struct {
+	TokenID     int64    `json:"token_id"`
+	Name        string   `json:"name"`
+	Permissions []string `json:"permissions" nullable:"false"`
+	AllProjects bool     `json:"all_projects"`
+	Projects    []int64  `json:"projects" nullable:"false"`
+}

@@ -1,0 +1,63 @@
+package body
+
+import "encoding/json"
+
+// Problem codes beside the codes of controller.Error. They are stable.
+const (
+	CodeMalformed   = "malformed"            // the body is not JSON, or not the JSON of an object
+	CodeTooLarge    = "too_large"            // the body is larger than the API takes
+	CodeMediaType   = "unsupported_media"    // the body is no JSON by its Content-Type
+	CodeMethod      = "method_not_allowed"   // the path exists, with other methods
+	CodeTooMany     = "too_many_requests"    // too many refused tokens from this address
+	CodeProbeFailed = "probe_failed"         // the storage did not pass its probe
+	CodeNothingToDo = "nothing_to_back_up"   // no database is assigned to what was asked for
+	CodeSecretShown = "secret_already_shown" // the repeated request had been carried out, and its secret is shown once only
+)
+
+// ContentType of a Problem.
+const ContentType = "application/problem+json"
+
+// Headers.
+const (
+	IdempotencyKey   = "Idempotency-Key"
+	IdempotentReplay = "Idempotent-Replay" // on an answer that repeats the first one
+	RequestID        = "X-Request-ID"
+)
+
+// Problem is what every request that did not succeed is answered with (RFC 9457).
+type Problem struct {
+	Type      string          `json:"type" example:"about:blank"`
+	Title     string          `json:"title" example:"Not Found"`
+	Status    int             `json:"status" example:"404"`
+	Code      string          `json:"code" doc:"Stable, for programs" example:"not_found"`
+	Detail    string          `json:"detail" doc:"A sentence for people"`
+	Field     string          `json:"field,omitempty" doc:"The field that is wrong"`
+	Hint      string          `json:"hint,omitempty" doc:"What to do about it"`
+	RequestID string          `json:"request_id" doc:"Names the request in the controller's log"`
+	Errors    []FieldError    `json:"errors,omitempty" doc:"Every field that is wrong, where there are several"`
+	Probe     json.RawMessage `json:"probe,omitempty" doc:"The report of a storage that did not pass its probe"`
+}
+
+// FieldError is one wrong field.
+type FieldError struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// Error is field, sentence and hint, as controller.Error prints them.
+func (p *Problem) Error() string {
+	msg := p.Detail
+	if p.Field != "" {
+		msg = p.Field + ": " + msg
+	}
+	if p.Hint != "" {
+		msg += " (" + p.Hint + ")"
+	}
+	return msg
+}
+
+// GetStatus is the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType is the media type of a problem.
+func (*Problem) ContentType(string) string { return ContentType }

@@ -1,0 +1,119 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/nats-io/nkeys"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
+	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/wire"
+)
+
+// enrolIn keeps the address: an operation without a token is limited by it.
+type enrolIn struct {
+	Body   body.Enrol
+	remote string
+}
+
+// Resolve is called by huma with the request.
+func (in *enrolIn) Resolve(ctx huma.Context) []error {
+	in.remote = humagin.Unwrap(ctx).RemoteIP()
+	return nil
+}
+
+func (a *API) registerEnrolment() {
+	manage := []string{controller.ManageServers}
+	register(a, operation{id: "list-enrolments", method: http.MethodGet, path: "/enrolments", summary: "Enrolment tokens, without their secrets", tag: tagServers, access: manage},
+		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Enrolment]], error) {
+			return list(a.opt.Store.Enrolments(ctx, actorOf(ctx)))
+		})
+	register(a, operation{id: "create-enrolment", method: http.MethodPost, path: "/enrolments", summary: "Make a token by which one host enrols, once", tag: tagServers, access: manage, creates: true, secret: true}, a.createEnrolment)
+	register(a, operation{id: "enrol", method: http.MethodPost, path: "/enroll", summary: "Called by an agent with its enrolment token", tag: tagServers, access: []string{accessPublic}, status: http.StatusCreated}, a.enrol)
+}
+
+func (a *API) createEnrolment(ctx context.Context, in *bodyIn[body.CreateEnrolment]) (*bodyOut[body.NewEnrolment], error) {
+	spec := controller.EnrolmentSpec{
+		ServerName: in.Body.ServerName, Project: in.Body.Project, Verifier: in.Body.Verifier,
+		TTL: time.Duration(cmp.Or(in.Body.TTLSeconds, int64(controller.MaxEnrolmentTTL/time.Second))) * time.Second,
+	}
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	token, hash := newEnrolmentToken(a.opt.Fleet.Enrolment().CAFingerprint)
+	e, err := a.opt.Store.CreateEnrolment(ctx, actorOf(ctx), spec, hash)
+	if err != nil {
+		return nil, err
+	}
+	return out(body.NewEnrolment{
+		Enrolment: e, Token: token,
+		Command: "devflow-agent enroll --controller " + a.opt.PublicURL + " --token " + token,
+	}, nil)
+}
+
+// enrol trades a token for an identity. The credential is issued first: if that fails the token is not used up, and a credential
+// whose server was never committed is thrown away here.
+func (a *API) enrol(ctx context.Context, in *enrolIn) (*bodyOut[body.Enrolled], error) {
+	if wait, ok := a.failures.allowed(in.remote); !ok {
+		return nil, controller.Errorf(body.CodeTooMany, "too many refused tokens from this address").WithHint("try again in %d s", int(wait.Seconds())+1)
+	}
+	info := a.opt.Fleet.Enrolment()
+	b := in.Body
+	if err := validEnrol(b, info.CAFingerprint); err != nil {
+		if controller.ErrorCode(err) == controller.EUnauthorized {
+			a.failures.count(in.remote)
+		}
+		return nil, err
+	}
+	agentID := "a" + wire.NewID()[:20]
+	jwt, err := a.opt.Fleet.IssueAgent(ctx, agentID, b.NKey)
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.opt.Store.Enrol(ctx, HashToken(b.Token), controller.NewServer{
+		AgentID: agentID, NKey: b.NKey, SigningKey: b.SigningKey, Recipient: b.Recipient, AgentVersion: b.AgentVersion, Host: b.Host,
+	})
+	if err != nil {
+		if controller.ErrorCode(err) == controller.EUnauthorized {
+			a.failures.count(in.remote)
+		}
+		return nil, err
+	}
+	a.opt.Log.Info("server enrolled", "server", s.Name, "agent_id", s.AgentID, "remote", in.remote)
+	return out(body.Enrolled{
+		ServerID: s.AgentID, ServerName: s.Name, NATSURLs: append([]string{}, info.NATSURLs...), NATSJWT: jwt, CAPEM: string(info.CAPEM), KeySet: info.KeySet,
+	}, nil)
+}
+
+func validEnrol(b body.Enrol, caFingerprint string) error {
+	rest, ok := strings.CutPrefix(b.Token, enrolmentPrefix)
+	_, fingerprint, cut := strings.Cut(rest, "_")
+	if !ok || !cut {
+		return controller.Errorf(controller.EUnauthorized, "this is not an enrolment token").WithHint("it looks like dfe_…; `devflowctl server token NAME` makes one")
+	}
+	if fingerprint != caFingerprint {
+		return controller.Errorf(controller.EUnauthorized, "the enrolment token is of another installation").WithHint("`devflowctl server token NAME` makes one of this")
+	}
+	if b.Protocol != wire.Version {
+		return controller.Invalid("protocol", "%d is not spoken here; this controller speaks %d", b.Protocol, wire.Version).
+			WithHint("install an agent of the same release as the controller")
+	}
+	if !nkeys.IsValidPublicUserKey(b.NKey) {
+		return controller.Invalid("nkey", "is not the public key of a NATS user")
+	}
+	if len(b.SigningKey) != ed25519.PublicKeySize {
+		return controller.Invalid("signing_key", "is %d bytes, not an Ed25519 public key of %d", len(b.SigningKey), ed25519.PublicKeySize)
+	}
+	if err := artifact.ValidRecipient(b.Recipient); err != nil {
+		return controller.Invalid("recipient", "is not an age recipient")
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
+)
+
+// Who may call an operation, beside a permission's name.
+const (
+	accessPublic = "public"    // no token
+	accessToken  = "any-token" // any valid token
+)
+
+// ExtensionAccess names, in the OpenAPI document, what an operation asks for: a list of permissions, public or any-token.
+const ExtensionAccess = "x-access"
+
+// operation is what register needs to know. The zero value of each flag is the strict one.
+type operation struct {
+	id, method, path, summary string
+	tag                       string
+	access                    []string // accessPublic, accessToken, or permissions that are all needed
+	status                    int      // of success; 200, or 201 where it creates
+	also                      int      // another status of success
+	creates                   bool     // takes an Idempotency-Key
+	secret                    bool     // its answer holds a secret, which is never stored
+	patient                   bool     // may take minutes: a store or a host is waited for
+}
+
+// patience is how long a patient operation may take.
+const patience = 5 * time.Minute
+
+// register adds an operation. Around the handler: access, body, Idempotency-Key, validation, errors.
+func register[I, O any](a *API, o operation, handler func(context.Context, *I) (*O, error)) {
+	if len(o.access) == 0 {
+		panic("operation " + o.id + " does not say who may call it")
+	}
+	for _, p := range o.access {
+		if p != accessPublic && p != accessToken && !isPermission(p) {
+			panic("operation " + o.id + " asks for an unknown permission " + p)
+		}
+	}
+	op := huma.Operation{
+		OperationID: o.id, Method: o.method, Path: o.path, Summary: o.summary, Tags: []string{o.tag},
+		DefaultStatus: http.StatusOK,
+		MaxBodyBytes:  maxBody + 1,
+		// admit has read the body already. A deadline that huma sets would end the request's context when it passes.
+		BodyReadTimeout: -1,
+		Extensions:      map[string]any{ExtensionAccess: o.access},
+		Errors:          []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable, http.StatusTooManyRequests},
+	}
+	if o.status != 0 {
+		op.DefaultStatus = o.status
+	} else if o.creates {
+		op.DefaultStatus = http.StatusCreated
+	}
+	if o.access[0] != accessPublic {
+		op.Security = []map[string][]string{{"token": {}}}
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
+	} else if o.method == http.MethodPost {
+		op.Errors = append(op.Errors, http.StatusUnauthorized)
+	}
+	if o.method != http.MethodGet {
+		op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
+	if o.method != http.MethodGet || strings.Contains(o.path, "{") || o.tag == tagBackups || o.tag == tagRestores {
+		op.Errors = append(op.Errors, http.StatusNotFound)
+	}
+	if o.creates {
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: body.IdempotencyKey, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+			Description: "A random text: the same request with the same key is carried out once, and answered alike",
+		})
+	}
+	op.Middlewares = huma.Middlewares{a.admit(o)}
+	if o.creates {
+		op.Middlewares = append(op.Middlewares, a.once(o))
+	}
+	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		if err := checkText(reflect.ValueOf(in), ""); err != nil {
+			return nil, a.fail(ctx, err)
+		}
+		out, err := handler(ctx, in)
+		if err != nil {
+			return nil, a.fail(ctx, err)
+		}
+		return out, nil
+	})
+	if o.also != 0 {
+		path := a.huma.OpenAPI().Paths[o.path]
+		for _, known := range []*huma.Operation{path.Get, path.Post, path.Put, path.Patch, path.Delete} {
+			if known != nil && known.OperationID == o.id {
+				same := *known.Responses[fmt.Sprint(op.DefaultStatus)]
+				same.Description = http.StatusText(o.also)
+				known.Responses[fmt.Sprint(o.also)] = &same
+			}
+		}
+	}
+}
+
+func isPermission(name string) bool {
+	for _, p := range controller.Permissions {
+		if p == name {
+			return true
+		}
+	}
+	return false
+}
+
+// fail makes the problem of an error; what is internal goes to the log.
+func (a *API) fail(ctx context.Context, err error) *body.Problem {
+	p := problem(requestID(ctx), err)
+	if p.Status >= 500 && ctx.Err() == nil {
+		a.opt.Log.Error("request failed", "request_id", p.RequestID, "err", err)
+	}
+	return p
+}
+
+func (a *API) refuse(ctx huma.Context, err error) {
+	p := a.fail(ctx.Context(), err)
+	if p.Status == http.StatusUnauthorized {
+		ctx.SetHeader("WWW-Authenticate", "Bearer")
+	}
+	writeProblem(humagin.Unwrap(ctx), p)
+}
+
+// admit lets a request through if its token may call the operation, and reads its body.
+func (a *API) admit(o operation) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		c := humagin.Unwrap(ctx)
+		if o.access[0] != accessPublic {
+			actor, refused, err := a.authenticate(c)
+			if refused != nil {
+				err = refused
+			}
+			if err != nil {
+				a.refuse(ctx, err)
+				return
+			}
+			if o.access[0] != accessToken {
+				for _, p := range o.access {
+					if !actor.Can(p) {
+						a.refuse(ctx, controller.Errorf(controller.EForbidden, "the token lacks the permission %s", p))
+						return
+					}
+				}
+			}
+			c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), keyActor, actor))
+		}
+		b, err := readBody(c.Request)
+		if err != nil {
+			a.refuse(ctx, err)
+			return
+		}
+		c.Request.Body = io.NopCloser(bytes.NewReader(b))
+		if o.patient {
+			// The server's own limits are for requests that the catalog answers. Without such a limit there is none to lift.
+			_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(patience + time.Minute))
+			limited, cancel := context.WithTimeout(c.Request.Context(), patience)
+			defer cancel()
+			c.Request = c.Request.WithContext(limited)
+		}
+		next(ctx)
+	}
+}
+
+// checkText refuses what PostgreSQL cannot hold as text, wherever in the request it is.
+func checkText(v reflect.Value, name string) error {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			return checkText(v.Elem(), name)
+		}
+	case reflect.String:
+		if s := v.String(); strings.ContainsRune(s, 0) || !utf8.ValidString(s) {
+			return controller.Invalid(name, "holds a NUL character or is not UTF-8")
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return nil
+		}
+		for i := range v.Len() {
+			if err := checkText(v.Index(i), name); err != nil {
+				return err
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if !f.IsExported() {
+				continue
+			}
+			if err := checkText(v.Field(i), parameterName(f)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func parameterName(f reflect.StructField) string {
+	for _, tag := range []string{"json", "path", "query", "header"} {
+		if name, _, _ := strings.Cut(f.Tag.Get(tag), ","); name != "" {
+			return name
+		}
+	}
+	return strings.ToLower(f.Name)
+}

@@ -1,0 +1,75 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
+	"devflowbackup/shared/artifact"
+)
+
+func (a *API) registerProjects() {
+	view, manage := []string{controller.ViewBackups}, []string{controller.ManageProjects}
+	store := a.opt.Store
+	register(a, operation{id: "list-projects", method: http.MethodGet, path: "/projects", summary: "The projects that the token sees", tag: tagProjects, access: view},
+		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Project]], error) {
+			return list(store.Projects(ctx, actorOf(ctx)))
+		})
+	register(a, operation{id: "create-project", method: http.MethodPost, path: "/projects", summary: "Make a project and its key", tag: tagProjects, access: manage, creates: true}, a.createProject)
+	register(a, operation{id: "get-project", method: http.MethodGet, path: "/projects/{ref}", summary: "One project", tag: tagProjects, access: view},
+		func(ctx context.Context, in *refIn) (*bodyOut[controller.Project], error) {
+			return out(store.Project(ctx, actorOf(ctx), in.Ref))
+		})
+	register(a, operation{id: "update-project", method: http.MethodPatch, path: "/projects/{ref}", summary: "Change a project", tag: tagProjects, access: manage},
+		func(ctx context.Context, in *refBodyIn[body.UpdateProject]) (*bodyOut[controller.Project], error) {
+			b := in.Body
+			return out(store.UpdateProject(ctx, actorOf(ctx), in.Ref, controller.ProjectSpec{
+				Slug: b.Slug, Name: b.Name, ExternalID: b.ExternalID, DefaultEncryption: b.DefaultEncryption,
+				EscrowRecipients: b.EscrowRecipients, DefaultStorage: b.DefaultStorage,
+			}))
+		})
+	register(a, operation{id: "delete-project", method: http.MethodDelete, path: "/projects/{ref}", summary: "Close a project; its backups stay", tag: tagProjects, access: manage, status: http.StatusNoContent},
+		func(ctx context.Context, in *refIn) (*answer, error) {
+			return nil, store.DeleteProject(ctx, actorOf(ctx), in.Ref)
+		})
+	register(a, operation{id: "get-project-key", method: http.MethodGet, path: "/projects/{ref}/key", summary: "The key that opens every backup of the project; written to the audit log",
+		tag: tagProjects, access: []string{controller.DownloadBackups, controller.ManageProjects}, secret: true}, a.projectKey)
+	type grantIn struct {
+		refPath
+		Server string `path:"server" minLength:"1" maxLength:"500" doc:"Name or id"`
+	}
+	register(a, operation{id: "grant-server", method: http.MethodPut, path: "/projects/{ref}/servers/{server}", summary: "Let a project use a server", tag: tagProjects, access: manage, status: http.StatusNoContent},
+		func(ctx context.Context, in *grantIn) (*answer, error) {
+			return nil, store.GrantServer(ctx, actorOf(ctx), in.Ref, in.Server)
+		})
+	register(a, operation{id: "revoke-server-grant", method: http.MethodDelete, path: "/projects/{ref}/servers/{server}", summary: "Take a server from a project", tag: tagProjects, access: manage, status: http.StatusNoContent},
+		func(ctx context.Context, in *grantIn) (*answer, error) {
+			return nil, store.RevokeServerGrant(ctx, actorOf(ctx), in.Ref, in.Server)
+		})
+}
+
+func (a *API) createProject(ctx context.Context, in *bodyIn[body.CreateProject]) (*bodyOut[controller.Project], error) {
+	b := in.Body
+	spec := controller.ProjectSpec{
+		Slug: b.Slug, Name: b.Name, ExternalID: b.ExternalID, DefaultEncryption: b.DefaultEncryption,
+		EscrowRecipients: b.EscrowRecipients, DefaultStorage: b.DefaultStorage,
+	}
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	identity, recipient, err := artifact.NewIdentity()
+	if err != nil {
+		return nil, err
+	}
+	return out(a.opt.Store.CreateProject(ctx, actorOf(ctx), spec, recipient, []byte(identity)))
+}
+
+func (a *API) projectKey(ctx context.Context, in *refIn) (*bodyOut[body.ProjectKey], error) {
+	p, err := a.opt.Store.Project(ctx, actorOf(ctx), in.Ref)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := a.opt.Store.ProjectIdentity(ctx, actorOf(ctx), in.Ref)
+	return out(body.ProjectKey{Project: p.Slug, Recipient: p.AgeRecipient, Identity: string(identity)}, err)
+}

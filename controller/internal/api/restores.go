@@ -1,0 +1,97 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
+	"devflowbackup/shared/wire"
+)
+
+func (a *API) registerRestores() {
+	type restoresIn struct {
+		Project string `query:"project" doc:"Slug, id or external id"`
+		pageIn
+	}
+	view, restore := []string{controller.ViewBackups}, []string{controller.RestoreBackups}
+	store := a.opt.Store
+	register(a, operation{id: "list-restores", method: http.MethodGet, path: "/restores", summary: "Restores, newest first", tag: tagRestores, access: view},
+		func(ctx context.Context, in *restoresIn) (*bodyOut[body.Page[controller.Restore]], error) {
+			rows, err := store.Restores(ctx, actorOf(ctx), in.Project, in.BeforeID, in.Limit)
+			return page(rows, in.Limit, func(r controller.Restore) int64 { return r.ID }, err)
+		})
+	register(a, operation{id: "create-restore", method: http.MethodPost, path: "/restores", summary: "Restore a backup into a new database", tag: tagRestores, access: restore, creates: true},
+		func(ctx context.Context, in *bodyIn[body.CreateRestore]) (*bodyOut[controller.Restore], error) {
+			r := controller.RestoreRequest{Backup: in.Body.BackupID, Server: in.Body.ToServer, Instance: in.Body.ToInstance, Database: in.Body.ToDatabase}
+			if err := r.Validate(); err != nil {
+				return nil, err
+			}
+			row, err := store.CreateRestore(ctx, actorOf(ctx), r)
+			if err == nil {
+				a.opt.Fleet.Kick()
+			}
+			return out(row, err)
+		})
+	register(a, operation{id: "get-restore", method: http.MethodGet, path: "/restores/{id}", summary: "One restore, with its progress while it runs", tag: tagRestores, access: view},
+		func(ctx context.Context, in *idIn) (*bodyOut[controller.Restore], error) {
+			r, err := store.Restore(ctx, actorOf(ctx), in.ID)
+			r.Progress = a.progress(r.JobID, r.JobStatus, r.Progress)
+			return out(r, err)
+		})
+	register(a, operation{id: "cancel-restore", method: http.MethodPost, path: "/restores/{id}/cancel", summary: "Stop a restore; its target stays untouched", tag: tagRestores, access: restore},
+		func(ctx context.Context, in *optionalIn[body.Reason]) (*bodyOut[controller.Job], error) {
+			r, err := store.Restore(ctx, actorOf(ctx), in.ID)
+			if err != nil {
+				return nil, err
+			}
+			return a.cancel(ctx, r.JobID, in.body().Reason)
+		})
+}
+
+// cancelPermission is what a caller needs beside the right to see a job.
+var cancelPermission = map[string]string{
+	wire.JobBackup:  controller.CreateBackups,
+	wire.JobVerify:  controller.ViewBackups,
+	wire.JobRestore: controller.RestoreBackups,
+}
+
+func (a *API) registerJobs() {
+	view := []string{controller.ViewBackups}
+	store := a.opt.Store
+	register(a, operation{id: "get-job", method: http.MethodGet, path: "/jobs/{id}", summary: "One execution, with its attempts", tag: tagBackups, access: view},
+		func(ctx context.Context, in *idIn) (*bodyOut[controller.Job], error) {
+			j, err := store.Job(ctx, actorOf(ctx), in.ID)
+			j.Progress = a.progress(j.ID, j.Status, j.Progress)
+			return out(j, err)
+		})
+	register(a, operation{id: "cancel-job", method: http.MethodPost, path: "/jobs/{id}/cancel", summary: "Stop a job; asks for the permission that its kind needs", tag: tagBackups, access: view},
+		func(ctx context.Context, in *optionalIn[body.Reason]) (*bodyOut[controller.Job], error) {
+			j, err := store.Job(ctx, actorOf(ctx), in.ID)
+			if err != nil {
+				return nil, err
+			}
+			needs, known := cancelPermission[j.Kind]
+			if !known {
+				return nil, controller.Errorf(controller.EConflict, "a %s job cannot be cancelled", j.Kind)
+			}
+			if !actorOf(ctx).Can(needs) {
+				return nil, controller.Errorf(controller.EForbidden, "the token lacks the permission %s", needs)
+			}
+			return a.cancel(ctx, j.ID, in.body().Reason)
+		})
+}
+
+func (a *API) registerTokens() {
+	manage := []string{controller.ManageTokens}
+	store := a.opt.Store
+	register(a, operation{id: "list-tokens", method: http.MethodGet, path: "/tokens", summary: "API tokens, without their secrets", tag: tagTokens, access: manage},
+		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.APIToken]], error) {
+			return list(store.Tokens(ctx, actorOf(ctx)))
+		})
+	register(a, operation{id: "create-token", method: http.MethodPost, path: "/tokens", summary: "Make an API token; it can do and see no more than the one that makes it", tag: tagTokens, access: manage, creates: true, secret: true}, a.createToken)
+	register(a, operation{id: "revoke-token", method: http.MethodDelete, path: "/tokens/{id}", summary: "End an API token", tag: tagTokens, access: manage, status: http.StatusNoContent},
+		func(ctx context.Context, in *idIn) (*answer, error) {
+			return nil, store.RevokeToken(ctx, actorOf(ctx), in.ID)
+		})
+}

@@ -1,0 +1,84 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
+)
+
+func (a *API) registerServers() {
+	view, manage := []string{controller.ViewBackups}, []string{controller.ManageServers}
+	store := a.opt.Store
+	register(a, operation{id: "list-servers", method: http.MethodGet, path: "/servers", summary: "Hosts with an agent", tag: tagServers, access: view},
+		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Server]], error) {
+			return list(store.Servers(ctx, actorOf(ctx)))
+		})
+	register(a, operation{id: "get-server", method: http.MethodGet, path: "/servers/{ref}", summary: "One server", tag: tagServers, access: view},
+		func(ctx context.Context, in *refIn) (*bodyOut[controller.Server], error) {
+			return out(store.Server(ctx, actorOf(ctx), in.Ref))
+		})
+	register(a, operation{id: "revoke-server", method: http.MethodPost, path: "/servers/{ref}/revoke", summary: "Cut an agent off for good; its backups stay", tag: tagServers, access: manage}, a.revokeServer)
+	register(a, operation{id: "set-verifier", method: http.MethodPut, path: "/servers/{ref}/verifier", summary: "Let a server open other hosts' backups to verify them, or not", tag: tagServers, access: manage},
+		func(ctx context.Context, in *refBodyIn[body.SetVerifier]) (*bodyOut[controller.Server], error) {
+			return out(store.SetVerifier(ctx, actorOf(ctx), in.Ref, in.Body.Verifier))
+		})
+}
+
+// revokeServer commits first: the catalog refuses the agent from then on, whether its connection could be cut or not.
+func (a *API) revokeServer(ctx context.Context, in *refIn) (*bodyOut[controller.Server], error) {
+	s, err := a.opt.Store.RevokeServer(ctx, actorOf(ctx), in.Ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.opt.Fleet.Revoke(context.WithoutCancel(ctx), s); err != nil {
+		a.opt.Log.Error("revoked server is still connected to the broker; the catalog refuses what it says", "server", s.Name, "err", err)
+	}
+	a.opt.Fleet.Kick()
+	return out(s, nil)
+}
+
+func (a *API) registerDatabases() {
+	type databasesIn struct {
+		Project    string `query:"project" doc:"Slug, id or external id"`
+		Server     string `query:"server" doc:"Name or id"`
+		Name       string `query:"name" doc:"Exact name"`
+		Unassigned bool   `query:"unassigned" doc:"Only those of no project"`
+	}
+	manage := []string{controller.ManageProjects}
+	store := a.opt.Store
+	register(a, operation{id: "list-databases", method: http.MethodGet, path: "/databases", summary: "Databases that agents found", tag: tagDatabases, access: []string{controller.ViewBackups}},
+		func(ctx context.Context, in *databasesIn) (*bodyOut[body.List[controller.Database]], error) {
+			return list(store.Databases(ctx, actorOf(ctx), controller.DatabaseFilter{Project: in.Project, Server: in.Server, Name: in.Name, Unassigned: in.Unassigned}))
+		})
+	register(a, operation{id: "assign-database", method: http.MethodPost, path: "/databases/assign", summary: "Give a database to a project", tag: tagDatabases, access: manage},
+		func(ctx context.Context, in *bodyIn[body.AssignDatabase]) (*bodyOut[controller.Database], error) {
+			ref, err := databaseRef(in.Body)
+			if err != nil {
+				return nil, err
+			}
+			if in.Body.Project == "" {
+				return nil, controller.Invalid("project", "is missing")
+			}
+			return out(store.AssignDatabase(ctx, actorOf(ctx), ref, in.Body.Project))
+		})
+	register(a, operation{id: "unassign-database", method: http.MethodPost, path: "/databases/unassign", summary: "Take a database from its project; its backups stay", tag: tagDatabases, access: manage},
+		func(ctx context.Context, in *bodyIn[body.AssignDatabase]) (*bodyOut[controller.Database], error) {
+			ref, err := databaseRef(in.Body)
+			if err != nil {
+				return nil, err
+			}
+			if in.Body.Project != "" {
+				return nil, controller.Invalid("project", "is not taken here; the database is in one project at most")
+			}
+			return out(store.UnassignDatabase(ctx, actorOf(ctx), ref))
+		})
+}
+
+func databaseRef(b body.AssignDatabase) (controller.DatabaseRef, error) {
+	if (b.ID == 0) == (b.Name == "") {
+		return controller.DatabaseRef{}, controller.Invalid("name", "give either the database's id or its name")
+	}
+	return controller.DatabaseRef{ID: b.ID, Server: b.Server, Instance: b.Instance, Name: b.Name}, nil
+}

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
+)
+
+func (a *API) registerStorages() {
+	view, manage := []string{controller.ViewBackups}, []string{controller.ManageStorages}
+	store := a.opt.Store
+	register(a, operation{id: "list-storages", method: http.MethodGet, path: "/storages", summary: "Places for artifacts", tag: tagStorages, access: view},
+		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Storage]], error) {
+			return list(store.Storages(ctx, actorOf(ctx)))
+		})
+	register(a, operation{id: "create-storage", method: http.MethodPost, path: "/storages", summary: "Add a storage that passes its probe", tag: tagStorages, access: manage, creates: true, patient: true}, a.createStorage)
+	register(a, operation{id: "get-storage", method: http.MethodGet, path: "/storages/{ref}", summary: "One storage with its last probe", tag: tagStorages, access: view},
+		func(ctx context.Context, in *refIn) (*bodyOut[controller.Storage], error) {
+			return out(store.Storage(ctx, actorOf(ctx), in.Ref))
+		})
+	register(a, operation{id: "probe-storage", method: http.MethodPost, path: "/storages/{ref}/probe", summary: "Try a storage again and record what was found", tag: tagStorages, access: manage, patient: true}, a.probeStorage)
+	register(a, operation{id: "set-default-storage", method: http.MethodPost, path: "/storages/{ref}/default", summary: "Use a storage for backups that name none", tag: tagStorages, access: manage},
+		func(ctx context.Context, in *refIn) (*bodyOut[controller.Storage], error) {
+			return out(store.SetDefaultStorage(ctx, actorOf(ctx), in.Ref))
+		})
+	register(a, operation{id: "delete-storage", method: http.MethodDelete, path: "/storages/{ref}", summary: "Forget a storage that holds no backup", tag: tagStorages, access: manage, status: http.StatusNoContent},
+		func(ctx context.Context, in *refIn) (*answer, error) {
+			return nil, store.DeleteStorage(ctx, actorOf(ctx), in.Ref)
+		})
+}
+
+func (a *API) createStorage(ctx context.Context, in *bodyIn[body.CreateStorage]) (*bodyOut[controller.Storage], error) {
+	b := in.Body
+	spec := controller.StorageSpec{
+		Name: b.Name, Project: b.Project, Kind: cmp.Or(b.Kind, controller.StorageS3), Endpoint: b.Endpoint, Region: cmp.Or(b.Region, "us-east-1"),
+		Bucket: b.Bucket, Prefix: b.Prefix, PathStyle: b.Endpoint != "", Default: b.Default, AccessKey: b.AccessKey, SecretKey: b.SecretKey,
+	}
+	if b.PathStyle != nil {
+		spec.PathStyle = *b.PathStyle
+	}
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	if spec.Project != "" { // a wrong project is told before the store is tried
+		if _, err := a.opt.Store.Project(ctx, actorOf(ctx), spec.Project); err != nil {
+			return nil, err
+		}
+	}
+	res, err := a.opt.Fleet.Probe(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if !res.OK && !b.Force {
+		return nil, probeProblem(res)
+	}
+	return out(a.opt.Store.CreateStorage(ctx, actorOf(ctx), spec, res.Report, res.OK, res.ChecksumMode))
+}
+
+// probeStorage answers with the storage as the probe left it: a probe that fails is a result.
+func (a *API) probeStorage(ctx context.Context, in *refIn) (*bodyOut[controller.Storage], error) {
+	s, err := a.opt.Store.Storage(ctx, actorOf(ctx), in.Ref)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.opt.Fleet.ProbeStored(ctx, s.ID); err != nil {
+		return nil, err
+	}
+	return out(a.opt.Store.Storage(ctx, actorOf(ctx), strconv.FormatInt(s.ID, 10)))
+}
+
+// probeProblem names the step that failed first, what was found and what to do.
+func probeProblem(res ProbeResult) *body.Problem {
+	var report struct {
+		Steps []struct {
+			Name     string `json:"name"`
+			OK       bool   `json:"ok"`
+			Required bool   `json:"required"`
+			Detail   string `json:"detail"`
+			Hint     string `json:"hint"`
+		} `json:"steps"`
+	}
+	e := controller.Errorf(body.CodeProbeFailed, "the storage did not pass its probe: %s", cmp.Or(res.Summary, "no reason was given"))
+	if json.Unmarshal(res.Report, &report) == nil {
+		for _, s := range report.Steps {
+			if s.Required && !s.OK {
+				e = controller.Errorf(body.CodeProbeFailed, "the storage did not pass its probe at %q: %s", s.Name, s.Detail)
+				e.Hint = s.Hint
+				break
+			}
+		}
+	}
+	if e.Hint == "" {
+		e.Hint = "correct it and add the storage again, or add it with force and probe it later"
+	}
+	p := newProblem("", e)
+	p.Probe = res.Report
+	return p
+}

@@ -1,0 +1,101 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+
+	"devflowbackup/controller"
+	"devflowbackup/shared/wire"
+)
+
+// Store is the catalog as the API uses it: one transaction and one audit row per method. The actor's scope bounds what it sees; what
+// lies outside is ENotFound. A *controller.Error is for the caller, every other error is internal.
+type Store interface {
+	CreateProject(ctx context.Context, actor controller.Actor, spec controller.ProjectSpec, recipient string, identity []byte) (controller.Project, error)
+	Projects(ctx context.Context, actor controller.Actor) ([]controller.Project, error)
+	Project(ctx context.Context, actor controller.Actor, ref string) (controller.Project, error)
+	UpdateProject(ctx context.Context, actor controller.Actor, ref string, spec controller.ProjectSpec) (controller.Project, error)
+	DeleteProject(ctx context.Context, actor controller.Actor, ref string) error
+	ProjectIdentity(ctx context.Context, actor controller.Actor, ref string) ([]byte, error)
+	GrantServer(ctx context.Context, actor controller.Actor, project, server string) error
+	RevokeServerGrant(ctx context.Context, actor controller.Actor, project, server string) error
+
+	CreateEnrolment(ctx context.Context, actor controller.Actor, spec controller.EnrolmentSpec, hash []byte) (controller.Enrolment, error)
+	Enrolments(ctx context.Context, actor controller.Actor) ([]controller.Enrolment, error)
+	Enrol(ctx context.Context, tokenHash []byte, s controller.NewServer) (controller.Server, error)
+	Servers(ctx context.Context, actor controller.Actor) ([]controller.Server, error)
+	Server(ctx context.Context, actor controller.Actor, ref string) (controller.Server, error)
+	RevokeServer(ctx context.Context, actor controller.Actor, ref string) (controller.Server, error)
+	SetVerifier(ctx context.Context, actor controller.Actor, ref string, on bool) (controller.Server, error)
+
+	Databases(ctx context.Context, actor controller.Actor, f controller.DatabaseFilter) ([]controller.Database, error)
+	AssignDatabase(ctx context.Context, actor controller.Actor, ref controller.DatabaseRef, project string) (controller.Database, error)
+	UnassignDatabase(ctx context.Context, actor controller.Actor, ref controller.DatabaseRef) (controller.Database, error)
+
+	CreateStorage(ctx context.Context, actor controller.Actor, spec controller.StorageSpec, probe json.RawMessage, ok bool, checksumMode string) (controller.Storage, error)
+	Storages(ctx context.Context, actor controller.Actor) ([]controller.Storage, error)
+	Storage(ctx context.Context, actor controller.Actor, ref string) (controller.Storage, error)
+	SetDefaultStorage(ctx context.Context, actor controller.Actor, ref string) (controller.Storage, error)
+	DeleteStorage(ctx context.Context, actor controller.Actor, ref string) error
+
+	CreateBackups(ctx context.Context, actor controller.Actor, r controller.BackupRequest) ([]controller.BackupOutcome, error)
+	Backups(ctx context.Context, actor controller.Actor, f controller.BackupFilter) ([]controller.Backup, error)
+	Backup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error)
+	BackupManifest(ctx context.Context, actor controller.Actor, id int64) ([]byte, error)
+	DeleteBackup(ctx context.Context, actor controller.Actor, r controller.DeleteRequest) (controller.Backup, error)
+	UndeleteBackup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error)
+	CreateVerify(ctx context.Context, actor controller.Actor, r controller.VerifyRequest) ([]controller.Job, error)
+	CreateRestore(ctx context.Context, actor controller.Actor, r controller.RestoreRequest) (controller.Restore, error)
+	Restores(ctx context.Context, actor controller.Actor, project string, beforeID int64, limit int) ([]controller.Restore, error)
+	Restore(ctx context.Context, actor controller.Actor, id int64) (controller.Restore, error)
+	Job(ctx context.Context, actor controller.Actor, id int64) (controller.Job, error)
+	CancelJob(ctx context.Context, actor controller.Actor, job int64, reason string) (controller.Job, error)
+
+	CreateToken(ctx context.Context, actor controller.Actor, spec controller.TokenSpec, hash []byte) (controller.APIToken, error)
+	Tokens(ctx context.Context, actor controller.Actor) ([]controller.APIToken, error)
+	RevokeToken(ctx context.Context, actor controller.Actor, id int64) error
+	TokenByHash(ctx context.Context, hash []byte) (controller.Actor, error)
+
+	Audit(ctx context.Context, actor controller.Actor, project string, beforeID int64, limit int) ([]controller.AuditEntry, error)
+	SecurityEvents(ctx context.Context, actor controller.Actor) ([]controller.SecurityEvent, error)
+
+	// BeginIdempotent claims the key for a request. A non-nil response is that of the first request with the same key and
+	// hash; another hash, or a first request still at work, is EConflict. A claim ends with EndIdempotent or AbandonIdempotent.
+	BeginIdempotent(ctx context.Context, actor controller.Actor, key string, requestHash []byte) (*controller.StoredResponse, error)
+	EndIdempotent(ctx context.Context, actor controller.Actor, key string, r controller.StoredResponse) error
+	AbandonIdempotent(ctx context.Context, actor controller.Actor, key string) error
+}
+
+// Fleet is what reaches agents and stores.
+type Fleet interface {
+	// Kick wakes the dispatcher: a job is new or was cancelled.
+	Kick()
+	// Probe tries a storage that is not in the catalog yet. A storage that does not pass is a result, not an error.
+	Probe(ctx context.Context, spec controller.StorageSpec) (ProbeResult, error)
+	// ProbeStored tries a storage of the catalog and records what it found.
+	ProbeStored(ctx context.Context, id int64) (ProbeResult, error)
+	// IssueAgent makes the broker credential of an agent with that public key. It changes nothing by itself.
+	IssueAgent(ctx context.Context, agentID, nkey string) (jwt string, err error)
+	// Enrolment is what an agent is told when it enrols.
+	Enrolment() EnrolmentInfo
+	// Revoke cuts the connection of a server that the catalog has as revoked.
+	Revoke(ctx context.Context, s controller.Server) error
+	// Progress of a running job, fresher than the catalog's.
+	Progress(jobID int64) (controller.Progress, bool)
+}
+
+// ProbeResult is what a probe of a storage found.
+type ProbeResult struct {
+	Report       json.RawMessage // each step with result and milliseconds
+	OK           bool
+	ChecksumMode string
+	Summary      string // the failing step, or empty
+}
+
+// EnrolmentInfo is what every agent of the installation is told.
+type EnrolmentInfo struct {
+	NATSURLs      []string
+	CAPEM         []byte
+	KeySet        wire.KeySet
+	CAFingerprint string
+}
