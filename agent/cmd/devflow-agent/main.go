@@ -1,0 +1,168 @@
+// Command devflow-agent runs on a database host: it backs databases up, verifies and restores them, as controllers order
+// and its own configuration allows.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"devflowbackup/agent/internal/check"
+	"devflowbackup/agent/internal/config"
+	"devflowbackup/agent/internal/daemon"
+	"devflowbackup/agent/internal/engines"
+	"devflowbackup/agent/internal/enroll"
+	"devflowbackup/agent/internal/link"
+	"devflowbackup/shared/secret"
+	"devflowbackup/shared/version"
+)
+
+// Exit statuses. With superseded and revoked, starting again does not help.
+const (
+	exitError      = 1
+	exitUsage      = 2
+	exitSuperseded = 3
+	exitRevoked    = 4
+)
+
+// errChecks says that check has printed errors.
+var errChecks = errors.New("something is to be mended")
+
+// errUsage wraps mistakes on the command line.
+type errUsage struct{ error }
+
+func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(40) // most of the heap are buffers that are used again: a lower peak costs little
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process at once
+	}()
+	err := command().ExecuteContext(ctx)
+	var usage errUsage
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, link.ErrSuperseded):
+		fmt.Fprintln(os.Stderr, "devflow-agent:", err)
+		os.Exit(exitSuperseded) //nolint:gocritic // nothing is deferred that the kernel does not do
+	case errors.Is(err, link.ErrRevoked):
+		fmt.Fprintln(os.Stderr, "devflow-agent:", err)
+		os.Exit(exitRevoked)
+	case errors.As(err, &usage):
+		fmt.Fprintln(os.Stderr, "devflow-agent:", err)
+		os.Exit(exitUsage)
+	default:
+		fmt.Fprintln(os.Stderr, "devflow-agent:", err)
+		os.Exit(exitError)
+	}
+}
+
+func command() *cobra.Command {
+	var file string
+	root := &cobra.Command{
+		Use:           "devflow-agent",
+		Short:         "The agent of DevFlow Backup on a database host",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
+	root.PersistentFlags().StringVarP(&file, "config", "c", config.DefaultFile, "configuration file")
+	load := func() (config.Config, error) { return config.LoadFile(file, engines.Names()) }
+	root.AddCommand(enrollCommand(load), runCommand(load), checkCommand(load), &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "devflow-agent", version.String()) },
+	})
+	return root
+}
+
+func enrollCommand(load func() (config.Config, error)) *cobra.Command {
+	var r enroll.Request
+	var token, tokenFile string
+	cmd := &cobra.Command{
+		Use:   "enroll --controller https://HOST:PORT (--token TOKEN | --token-file FILE)",
+		Short: "Make this host a server of an installation",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+			if r.Controller == "" || (token == "") == (tokenFile == "") {
+				return errUsage{errors.New("enroll needs --controller, and --token or --token-file")}
+			}
+			r.Token = secret.String(token)
+			if tokenFile != "" {
+				if r.Token, err = secret.LoadFile(tokenFile); err != nil {
+					return err
+				}
+			}
+			r.StateDir = cfg.StateDir
+			id, err := enroll.Run(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			inst := id.Installation()
+			fmt.Fprintf(cmd.OutOrStdout(), "enrolled as server %s (%s); identity in %s\nnext: devflow-agent check, then devflow-agent run\n",
+				inst.ServerName, inst.ServerID, cfg.StateDir)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&r.Controller, "controller", "", "URL of a controller")
+	cmd.Flags().StringVar(&token, "token", "", "enrolment token; it works once")
+	cmd.Flags().StringVar(&tokenFile, "token-file", "", "file with the token, mode 0600: keeps it out of the process list")
+	cmd.Flags().StringVar(&r.Name, "name", "", "name of this server, if the token does not set it")
+	cmd.Flags().BoolVar(&r.Force, "force", false, "replace the identity that this host has")
+	return cmd
+}
+
+func runCommand(load func() (config.Config, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Run the agent until it is told to stop",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+			return daemon.New(daemon.Options{Config: cfg, Engine: engines.New, Log: logger(cfg.Log)}).Run(cmd.Context())
+		},
+	}
+}
+
+func checkCommand(load func() (config.Config, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Look at the controller, the database servers, their privileges and tools",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+			if !check.Print(cmd.OutOrStdout(), check.Run(cmd.Context(), cfg, engines.New, hclog.NewNullLogger())) {
+				return errChecks
+			}
+			return nil
+		},
+	}
+}
+
+func logger(c config.Log) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{
+		Name: "agent", Level: hclog.LevelFromString(c.Level), JSONFormat: c.Format == "json",
+		Output: os.Stderr, TimeFormat: time.RFC3339Nano, TimeFn: func() time.Time { return time.Now().UTC() },
+	})
+}

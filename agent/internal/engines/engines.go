@@ -1,0 +1,41 @@
+// Package engines is the list of database engines that this agent is built with. A new engine is one line in it.
+package engines
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/go-hclog"
+
+	"devflowbackup/agent/internal/config"
+	"devflowbackup/agent/internal/engine"
+	"devflowbackup/agent/internal/engine/postgres"
+	"devflowbackup/shared/wire"
+)
+
+var list = map[string]func(config.Instance, hclog.Logger) (engine.Engine, error){
+	wire.EnginePostgreSQL: newPostgres,
+}
+
+// Names lists the engines, sorted.
+func Names() []string { return slices.Sorted(maps.Keys(list)) }
+
+// New makes the engine of one configured instance. It does not connect.
+func New(in config.Instance, log hclog.Logger) (engine.Engine, error) {
+	open, ok := list[in.Engine]
+	if !ok {
+		return nil, fmt.Errorf("instance %s: this agent has no engine %q", in.Name, in.Engine)
+	}
+	return open(in, log)
+}
+
+func newPostgres(in config.Instance, log hclog.Logger) (engine.Engine, error) {
+	return postgres.New(postgres.Config{
+		Name: in.Name, Host: in.Host, Port: in.Port, User: in.User, Password: in.Password,
+		SSLMode: in.SSLMode, SSLRootCert: in.SSLRootCert,
+		Include: in.Databases.Include, Exclude: in.Databases.Exclude,
+		RestoreUser: in.Restore.User, RestorePassword: in.Restore.Password, AllowedExtensions: in.Restore.Extensions,
+		BinDirs: in.BinDirs,
+	}, log)
+}

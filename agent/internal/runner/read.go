@@ -1,0 +1,321 @@
+package runner
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"filippo.io/age"
+
+	"devflowbackup/agent/internal/engine"
+	"devflowbackup/agent/internal/transfer"
+	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/wire"
+)
+
+const (
+	copyBuffer = 1 << 20
+	// maxDescription is the largest fingerprint that is read, decoded.
+	maxDescription = 64 << 20
+)
+
+// object is one object of an attempt's source.
+type object struct {
+	name  string
+	codec wire.Codec
+	sums  artifact.Sums
+	key   []byte // sealed
+}
+
+func sourceObject(src wire.Source, name string, o wire.SourceObject) (object, error) {
+	out := object{name: name, codec: src.Codec, key: o.SealedKey, sums: artifact.Sums{RawSize: o.RawSize, StoredSize: o.StoredSize}}
+	var err error
+	if out.sums.StoredSHA256, err = artifact.ParseDigest(o.StoredSHA256); err != nil {
+		return object{}, wire.Failf(wire.CodeBadRequest, "stored checksum of the %s: %w", name, err)
+	}
+	if o.RawSHA256 == "" {
+		return out, nil
+	}
+	if out.sums.RawSHA256, err = artifact.ParseDigest(o.RawSHA256); err != nil {
+		return object{}, wire.Failf(wire.CodeBadRequest, "raw checksum of the %s: %w", name, err)
+	}
+	return out, nil
+}
+
+// open opens the sealed key of an object. It must name this attempt and this object: a key that was sealed for
+// another is refused.
+func (r *Runner) open(a *attempt, o object) (age.Identity, error) {
+	if o.codec.Encryption == artifact.None {
+		return nil, nil
+	}
+	if len(o.key) == 0 {
+		return nil, wire.Failf(wire.CodeWrongKey, "the order holds no key for the %s", o.name).
+			WithHint("give the target host the project's key, if the project holds its own")
+	}
+	text, err := r.cfg.Identity.OpenSealed(o.key)
+	if err != nil {
+		return nil, wire.Failf(wire.CodeWrongKey, "the key of the %s was not sealed to this agent: %w", o.name, err)
+	}
+	var k wire.SealedKey
+	if err := json.Unmarshal(text, &k); err != nil {
+		return nil, wire.Failf(wire.CodeWrongKey, "the key of the %s does not decode", o.name) // the cause could quote it
+	}
+	if k.Attempt != a.job.Attempt || k.Object != o.name {
+		return nil, wire.Failf(wire.CodeWrongKey, "the key of the %s was sealed for another attempt or object", o.name)
+	}
+	return artifact.FileKeyIdentity(k.FileKey), nil
+}
+
+// download reads the stored bytes of an object and counts them.
+func (r *Runner) download(ctx context.Context, a *attempt, o object) (io.Reader, func()) {
+	d := transfer.NewDownload(ctx, transfer.DownloadConfig{
+		Client: r.cfg.Client, Attempt: a.job.Attempt, Object: o.name, Size: o.sums.StoredSize, Range: r.cfg.ReadRange,
+		Grant: func(ctx context.Context, req wire.ReadRequest) (g wire.Grant, err error) {
+			return g, r.cfg.Controller.Request(ctx, wire.VerbRead, req, &g)
+		},
+	})
+	counted := &counter{r: d, count: func(int) {
+		if o.name == wire.ObjectArtifact {
+			a.stored.Store(d.Offset())
+		}
+	}}
+	return counted, func() { _ = d.Close() }
+}
+
+// hash reads all stored bytes and compares size and checksum.
+func (r *Runner) hash(ctx context.Context, a *attempt, o object) (*wire.ReadResult, error) {
+	src, done := r.download(ctx, a, o)
+	defer done()
+	h := sha256.New()
+	n, err := io.CopyBuffer(h, src, make([]byte, copyBuffer))
+	if err != nil {
+		return nil, err
+	}
+	got := artifact.Digest(h.Sum(nil))
+	res := &wire.ReadResult{StoredSize: n, StoredSHA256: got.String()}
+	if got != o.sums.StoredSHA256 {
+		return res, &artifact.DamageError{What: "stored SHA-256", Want: o.sums.StoredSHA256.String(), Got: got.String()}
+	}
+	return res, nil
+}
+
+// sink receives a raw dump. Refuse is called instead of Close when the dump did not come whole.
+type sink interface {
+	io.Writer
+	Close() error
+	Abort()
+}
+
+// decode sends an object through its codecs into dst and closes dst after both sizes and both checksums are proven. On
+// any error dst is aborted. An error that dst gave is wrapped in *sinkError.
+func (r *Runner) decode(ctx context.Context, a *attempt, o object, dst sink) (*wire.ReadResult, error) {
+	err := r.decodeInto(ctx, a, o, dst)
+	if err != nil {
+		dst.Abort()
+		return nil, err
+	}
+	return &wire.ReadResult{
+		StoredSize: o.sums.StoredSize, StoredSHA256: o.sums.StoredSHA256.String(),
+		RawSize: o.sums.RawSize, RawSHA256: o.sums.RawSHA256.String(),
+	}, nil
+}
+
+func (r *Runner) decodeInto(ctx context.Context, a *attempt, o object, dst sink) error {
+	if o.sums.RawSHA256 == (artifact.Digest{}) {
+		return wire.Failf(wire.CodeBadRequest, "the order does not say what the decoded %s must be", o.name)
+	}
+	id, err := r.open(a, o)
+	if err != nil {
+		return err
+	}
+	stored, done := r.download(ctx, a, o)
+	defer done()
+	expect := o.sums
+	rd, err := artifact.NewReader(stored, artifact.ReadOptions{
+		Compression: o.codec.Compression, Encryption: o.codec.Encryption, Identity: id, Recipients: o.codec.Recipients, Expect: &expect,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rd.Close() }()
+	src := &remembering{counter{r: rd, count: func(n int) {
+		if o.name == wire.ObjectArtifact {
+			a.raw.Add(int64(n))
+		}
+	}}, nil}
+	_, err = io.CopyBuffer(struct{ io.Writer }{dst}, src, make([]byte, copyBuffer))
+	if src.err != nil {
+		return src.err
+	}
+	if err != nil {
+		// The tool has ended early: its own words say more than the broken pipe.
+		if cerr := dst.Close(); cerr != nil {
+			err = cerr
+		}
+		return &sinkError{err}
+	}
+	if err := dst.Close(); err != nil {
+		return &sinkError{err}
+	}
+	return nil
+}
+
+// remembering keeps the error of its source, to tell it from an error of the destination.
+type remembering struct {
+	counter
+	err error
+}
+
+func (s *remembering) Read(p []byte) (int, error) {
+	n, err := s.counter.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // io.EOF is returned bare by contract
+		s.err = err
+	}
+	return n, err
+}
+
+// sinkError is an error of what received the dump.
+type sinkError struct{ error }
+
+func (e *sinkError) Unwrap() error { return e.error }
+
+// twice runs a pass over stored bytes, and once more if they came damaged: a store or a network that lies once is not a
+// damaged backup. Two readings decide.
+func (r *Runner) twice(ctx context.Context, a *attempt, o object, pass func() error) error {
+	var damage *artifact.DamageError
+	err := pass()
+	if !errors.As(err, &damage) {
+		return readFailure(err)
+	}
+	a.log.Warn("damaged bytes were read; reading once more", "object", o.name, "err", err)
+	a.raw.Store(0)
+	a.stored.Store(0)
+	err = pass()
+	if errors.As(err, &damage) && o.codec.Encryption != artifact.None && damage.What == "age header" {
+		// A header that does not authenticate is damage or a wrong key. The stored bytes tell which.
+		if _, herr := r.hash(ctx, a, o); herr == nil {
+			return wire.Failf(wire.CodeWrongKey, "the key does not open the %s, which is intact: %w", o.name, err)
+		}
+	}
+	return readFailure(err)
+}
+
+// readFailure gives errors of reading their code.
+func readFailure(err error) error {
+	var damage *artifact.DamageError
+	var key *artifact.WrongKeyError
+	var f *wire.Failure
+	switch {
+	case err == nil || errors.As(err, &f):
+		return err
+	case errors.As(err, &damage):
+		return wire.Failf(wire.CodeCorrupt, "%w", err).WithHint("restore from another backup; the stored object differs from what was uploaded")
+	case errors.As(err, &key):
+		return wire.Failf(wire.CodeWrongKey, "%w", err)
+	default:
+		return err
+	}
+}
+
+// verify proves a stored artifact: its bytes, or with LevelContent that the engine reads the dump in it from end to end.
+func (r *Runner) verify(ctx context.Context, a *attempt, o *wire.VerifyOrder) (report wire.Report, err error) {
+	a.at(wire.StageVerify)
+	obj, err := sourceObject(o.Source, wire.ObjectArtifact, o.Source.Artifact)
+	if err != nil {
+		return report, err
+	}
+	a.total.Store(obj.sums.StoredSize)
+	report.Millis = map[string]int64{}
+	lap := laps(report.Millis, r.cfg.Now)
+	pass := func() (err error) {
+		report.Read, err = r.hash(ctx, a, obj)
+		return err
+	}
+	if o.Level == wire.LevelContent {
+		in, err := r.tools(o.Instance, o.Source.Engine)
+		if err != nil {
+			return report, err
+		}
+		pass = func() (err error) {
+			report.Read, report.Log, err = r.validate(ctx, a, obj, in)
+			return err
+		}
+	}
+	if err := r.twice(ctx, a, obj, pass); err != nil {
+		return report, err
+	}
+	lap("verify")
+	report.Outcome = wire.OutcomeVerified
+	return report, nil
+}
+
+func (r *Runner) validate(ctx context.Context, a *attempt, obj object, in Instance) (*wire.ReadResult, string, error) {
+	v, err := in.Engine.Validate(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	res, err := r.decode(ctx, a, obj, v)
+	var refused *sinkError
+	if errors.As(err, &refused) && (wire.HasCode(err, wire.CodeToolFailed) || wire.HasCode(err, wire.CodeIncompleteDump)) {
+		// Is the dump unreadable as it was made, or because of damage? The stored bytes tell.
+		if _, herr := r.hash(ctx, a, obj); herr != nil {
+			return nil, v.Log(), herr
+		}
+		err = wire.Failf(wire.CodeCorrupt, "the stored bytes are those that were uploaded, but the dump in them cannot be read: %w", err).
+			WithHint("make a new backup and verify it; look at the tool's version and the job's log")
+	}
+	return res, v.Log(), err
+}
+
+// description reads a source's fingerprint, nil if it has none.
+func (r *Runner) description(ctx context.Context, a *attempt, src wire.Source) (*wire.Fingerprint, error) {
+	if src.Fingerprint == nil {
+		return nil, nil
+	}
+	obj, err := sourceObject(src, wire.ObjectFingerprint, *src.Fingerprint)
+	if err != nil {
+		return nil, err
+	}
+	if obj.sums.RawSize > maxDescription {
+		return nil, wire.Failf(wire.CodeBadRequest, "the fingerprint has %d bytes, at most %d are read", obj.sums.RawSize, maxDescription)
+	}
+	var text memory
+	err = r.twice(ctx, a, obj, func() error {
+		text = nil
+		_, err := r.decode(ctx, a, obj, &text)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var f wire.Fingerprint
+	if err := json.Unmarshal(text, &f); err != nil {
+		return nil, wire.Failf(wire.CodeCorrupt, "the fingerprint does not decode: %w", err)
+	}
+	return &f, nil
+}
+
+// memory is a sink of known, small size.
+type memory []byte
+
+func (m *memory) Write(p []byte) (int, error) { *m = append(*m, p...); return len(p), nil }
+func (m *memory) Close() error                { return nil }
+func (m *memory) Abort()                      {}
+
+var _ sink = engine.Restore(nil)
+
+// differences is the message of a restored database that is not what was backed up.
+func differences(lines []string) string {
+	const shown = 5
+	s := fmt.Sprintf("%d differences", len(lines))
+	for i, l := range lines {
+		if i == shown {
+			return s + "; …"
+		}
+		s += "; " + l
+	}
+	return s
+}

@@ -1,0 +1,147 @@
+package runner
+
+import (
+	"context"
+
+	"devflowbackup/agent/internal/engine"
+	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/failpoint"
+	"devflowbackup/shared/wire"
+)
+
+// restore fills a new database under its staging name, proves it, and gives it its own name. Until then nothing of that
+// name exists, and after any failure nothing is left.
+func (r *Runner) restore(ctx context.Context, a *attempt, o *wire.RestoreOrder) (report wire.Report, err error) {
+	in, err := r.instance(o.Instance, o.Source.Engine)
+	if err != nil {
+		return report, err
+	}
+	report.Millis = map[string]int64{}
+	lap := laps(report.Millis, r.cfg.Now)
+	exists, err := in.Engine.Exists(ctx, o.Database)
+	if err != nil {
+		return report, err
+	}
+	if exists {
+		return report, wire.Failf(wire.CodeTargetExists, "database %q is already there", o.Database).
+			WithHint("choose another name, or drop the database first")
+	}
+	obj, err := sourceObject(o.Source, wire.ObjectArtifact, o.Source.Artifact)
+	if err != nil {
+		return report, err
+	}
+	a.total.Store(obj.sums.StoredSize)
+	a.at(wire.StageDownload)
+	want, err := r.description(ctx, a, o.Source)
+	if err != nil {
+		return report, err
+	}
+	if obj.codec.Encryption == artifact.None {
+		// Nothing authenticates the bytes while they stream: they are read whole before the first one is used.
+		if err := r.twice(ctx, a, obj, func() error {
+			_, err := r.hash(ctx, a, obj)
+			return err
+		}); err != nil {
+			return report, err
+		}
+		a.stored.Store(0)
+	}
+	lap("prepare")
+
+	a.at(wire.StageRestore)
+	err = r.twice(ctx, a, obj, func() error {
+		report.Read, report.Log, err = r.fill(ctx, a, obj, in, o.Staging)
+		return err
+	})
+	if err != nil {
+		return report, err
+	}
+	lap("restore")
+	defer func() {
+		if err != nil {
+			r.remove(ctx, a, in, o.Staging)
+		}
+	}()
+	if report.Restored, err = r.compare(ctx, in, o, want); err != nil {
+		return report, err
+	}
+	report.Restored.Warnings = clip(report.Log, 4<<10)
+	lap("compare")
+
+	a.at(wire.StagePublish)
+	report.Attempt, report.Outcome = a.job.Attempt, wire.OutcomeRestored
+	if err = r.publish(ctx, a, in, o, report); err != nil {
+		return report, err
+	}
+	lap("publish")
+	return report, nil
+}
+
+// fill restores the artifact into the staging database.
+func (r *Runner) fill(ctx context.Context, a *attempt, obj object, in Instance, staging string) (*wire.ReadResult, string, error) {
+	if err := in.Engine.Remove(ctx, staging); err != nil { // of an attempt that was repeated
+		return nil, "", err
+	}
+	res, err := in.Engine.Restore(ctx, engine.RestoreRequest{Database: staging})
+	if err != nil {
+		return nil, "", err
+	}
+	read, err := r.decode(ctx, a, obj, res)
+	return read, res.Log(), err
+}
+
+// compare holds the staging database against what was backed up.
+func (r *Runner) compare(ctx context.Context, in Instance, o *wire.RestoreOrder, want *wire.Fingerprint) (*wire.RestoreResult, error) {
+	got, err := in.Engine.Fingerprint(ctx, o.Staging)
+	if err != nil {
+		return nil, err
+	}
+	res := &wire.RestoreResult{Database: o.Database, Tables: int64(len(got.Tables)), Rows: got.Rows()}
+	if want == nil || !want.Exact || !got.Exact {
+		return res, nil
+	}
+	if diff := want.Diff(got); len(diff) > 0 {
+		return nil, wire.Failf(wire.CodeFingerprint, "the restored database differs from the backup: %s", differences(diff)).
+			WithHint("the target was not touched; look at the job's log for what the tool left out")
+	}
+	res.Compared = true
+	return res, nil
+}
+
+// publish gives the staging database its name. The report that is then true is journaled first, so that a crash right
+// after the rename does not lose it. From here a cancellation comes too late.
+func (r *Runner) publish(ctx context.Context, a *attempt, in Instance, o *wire.RestoreOrder, report wire.Report) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	report.Log = clip(report.Log, maxLog)
+	if err := r.cfg.Journal.Publishing(report); err != nil {
+		return wire.Failf(wire.CodeDiskFull, "write the journal: %w", err).Retry()
+	}
+	failpoint.Hit("agent.restore_before_publish")
+	err := in.Engine.Publish(ctx, o.Staging, o.Database)
+	failpoint.Hit("agent.restore_after_publish")
+	if err == nil || wire.HasCode(err, wire.CodeTargetExists) {
+		return err
+	}
+	// Did the answer get lost, or the rename? The server tells.
+	staging, serr := in.Engine.Exists(ctx, o.Staging)
+	target, terr := in.Engine.Exists(ctx, o.Database)
+	if serr == nil && terr == nil && !staging && target {
+		a.log.Warn("the rename was done although its answer was lost", "err", err)
+		return nil
+	}
+	return err
+}
+
+// remove takes the staging database away, whatever has become of the attempt's context.
+func (r *Runner) remove(ctx context.Context, a *attempt, in Instance, staging string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	if err := in.Engine.Remove(ctx, staging); err != nil {
+		a.log.Error("remove what a failed restore left; drop the database by hand", "staging", staging, "err", err)
+	}
+}
+
