@@ -1,0 +1,74 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// NATS is an external broker: a plain nats-server that runs in this process, from the configuration that a controller exports.
+type NATS struct {
+	port   int
+	dir    string
+	server *server.Server
+}
+
+// NewNATS chooses where the broker will listen, so that controllers can be configured. It starts nothing.
+func (s *Stack) NewNATS(name string) (*NATS, error) {
+	port, err := FreePort()
+	if err != nil {
+		return nil, fmt.Errorf("make %s: %w", name, err)
+	}
+	n := &NATS{port: port, dir: s.path(name)}
+	s.onStop(func(context.Context) error { n.Stop(); return nil })
+	return n, nil
+}
+
+// URL is where controllers and agents reach it.
+func (n *NATS) URL() string { return "tls://" + loopback(n.port) }
+
+// Export has a controller write the broker's configuration. The first one makes the installation by that.
+func (n *NATS) Export(ctx context.Context, c *Controller) error {
+	res, err := c.Run(ctx, "nats", "export", n.dir, "--host", "127.0.0.1", "--port", strconv.Itoa(n.port), "--name", "127.0.0.1")
+	if err != nil {
+		return fmt.Errorf("export NATS configuration: %w", err)
+	}
+	if res.Code != 0 {
+		return fmt.Errorf("export NATS configuration: %s", res.Text())
+	}
+	return nil
+}
+
+// Start starts the broker from the exported configuration, on the same port each time.
+func (n *NATS) Start() error {
+	opts, err := server.ProcessConfigFile(filepath.Join(n.dir, "nats-server.conf"))
+	if err != nil {
+		return fmt.Errorf("start NATS: %w", err)
+	}
+	opts.NoSigs, opts.NoLog = true, true
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return fmt.Errorf("start NATS: %w", err)
+	}
+	go srv.Start()
+	if !srv.ReadyForConnections(20 * time.Second) {
+		srv.Shutdown()
+		return errors.New("start NATS: it is not ready after 20 s")
+	}
+	n.server = srv
+	return nil
+}
+
+// Stop cuts every connection and ends the broker. Stopping a stopped one does nothing.
+func (n *NATS) Stop() {
+	if n.server != nil {
+		n.server.Shutdown()
+		n.server.WaitForShutdown()
+		n.server = nil
+	}
+}

@@ -1,0 +1,163 @@
+package stack
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+
+	"devflowbackup/shared/testkit/s3kit"
+)
+
+// S3Options of StartS3.
+type S3Options struct {
+	// Port on loopback; a free one if 0.
+	Port int
+	// Proxy puts a fault proxy between everyone and the server.
+	Proxy bool
+	// Bucket is made; "devflow" if empty.
+	Bucket string
+}
+
+// S3 is a running S3 server.
+type S3 struct {
+	*s3kit.Server
+	Proxy         *s3kit.FaultProxy // nil unless asked for
+	SecretKeyFile string            // holds the secret key, 0600
+}
+
+// StartS3 starts an S3 server. Its credentials and objects stay in the stack's directory.
+func (s *Stack) StartS3(ctx context.Context, name string, opt S3Options) (*S3, error) {
+	dir := s.path(name)
+	_, access, err := s.secretFile(name, "access-key")
+	if err != nil {
+		return nil, fmt.Errorf("start S3 server: %w", err)
+	}
+	secretFile, secretKey, err := s.secretFile(name, "secret-key")
+	if err != nil {
+		return nil, fmt.Errorf("start S3 server: %w", err)
+	}
+	if opt.Port == 0 {
+		if opt.Port, err = FreePort(); err != nil {
+			return nil, fmt.Errorf("start S3 server: %w", err)
+		}
+	}
+	log, err := os.OpenFile(s.LogFile(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("start S3 server: %w", err)
+	}
+	defer log.Close()
+	server, err := s3kit.Launch(ctx, s3kit.Options{
+		Dir: dir, Addr: loopback(opt.Port), AccessKey: access, SecretKey: secretKey, Bucket: opt.Bucket,
+		Binary: s.versitygw(), Log: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start S3 server: %w", err)
+	}
+	s.onStop(func(context.Context) error { return server.Close() })
+	s3 := &S3{Server: server, SecretKeyFile: secretFile}
+	if opt.Proxy {
+		if s3.Proxy, err = s3kit.NewProxy(server.Endpoint); err != nil {
+			return nil, fmt.Errorf("start S3 proxy: %w", err)
+		}
+		s.onStop(func(context.Context) error { s3.Proxy.Close(); return nil })
+	}
+	s.note("started %s at %s, process id %d", name, server.Endpoint, server.PID())
+	return s3, nil
+}
+
+// URL is where clients reach the server: through the proxy if there is one.
+func (s *S3) URL() string {
+	if s.Proxy != nil {
+		return s.Proxy.Endpoint
+	}
+	return s.Endpoint
+}
+
+// Object is one stored object.
+type Object struct {
+	Key  string `xml:"Key"`
+	Size int64  `xml:"Size"`
+}
+
+// Objects lists the bucket, past any proxy.
+func (s *S3) Objects(ctx context.Context) ([]Object, error) {
+	var all []Object
+	query := url.Values{"list-type": {"2"}}
+	for {
+		var page struct {
+			Contents              []Object
+			IsTruncated           bool
+			NextContinuationToken string
+		}
+		if err := s.getXML(ctx, query, &page); err != nil {
+			return nil, fmt.Errorf("list objects: %w", err)
+		}
+		all = append(all, page.Contents...)
+		if !page.IsTruncated {
+			return all, nil
+		}
+		query.Set("continuation-token", page.NextContinuationToken)
+	}
+}
+
+// Uploads lists the keys of the bucket's unfinished uploads, past any proxy.
+func (s *S3) Uploads(ctx context.Context) ([]string, error) {
+	var page struct {
+		Upload []struct{ Key string }
+	}
+	if err := s.getXML(ctx, url.Values{"uploads": {""}}, &page); err != nil {
+		return nil, fmt.Errorf("list uploads: %w", err)
+	}
+	keys := make([]string, len(page.Upload))
+	for i, u := range page.Upload {
+		keys[i] = u.Key
+	}
+	return keys, nil
+}
+
+func (s *S3) getXML(ctx context.Context, query url.Values, out any) error {
+	resp, err := s.Do(ctx, http.MethodGet, "/"+s.Bucket, query, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", resp.Status, b)
+	}
+	return xml.Unmarshal(b, out)
+}
+
+// Download writes an object to a file and returns its SHA-256, asking the server itself, past any proxy.
+func (s *S3) Download(ctx context.Context, key, file string) (sha256Hex string, size int64, err error) {
+	resp, err := s.Do(ctx, http.MethodGet, "/"+s.Bucket+"/"+key, nil, nil, nil)
+	if err != nil {
+		return "", 0, fmt.Errorf("download %s: %w", key, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", 0, fmt.Errorf("download %s: %s", key, resp.Status)
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", 0, fmt.Errorf("download %s: %w", key, err)
+	}
+	sum := sha256.New()
+	size, err = io.Copy(io.MultiWriter(f, sum), resp.Body)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("download %s: %w", key, err)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), size, nil
+}

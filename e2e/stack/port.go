@@ -1,0 +1,59 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+)
+
+// Ports come from below the range that the kernel takes for outgoing connections: such a one would otherwise sit on the port of
+// a part that is just being restarted.
+const (
+	firstPort = 20000
+	lastPort  = 31999
+)
+
+var given = struct {
+	sync.Mutex
+	ports map[int]bool
+}{ports: map[int]bool{}}
+
+// FreePort returns a port on loopback that nobody listens on and that no earlier call returned. The preferred ones are tried
+// first.
+func FreePort(preferred ...int) (int, error) {
+	given.Lock()
+	defer given.Unlock()
+	for try := range 200 {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		if try < len(preferred) {
+			port = preferred[try]
+		}
+		if given.ports[port] || !portFree(port) {
+			continue
+		}
+		given.ports[port] = true
+		return port, nil
+	}
+	return 0, errors.New("find a free port: none found")
+}
+
+// CheckPort returns an error that names the port if somebody listens on it.
+func CheckPort(port int) error {
+	if !portFree(port) {
+		return fmt.Errorf("port %d on 127.0.0.1 is taken by another program", port)
+	}
+	return nil
+}
+
+func portFree(port int) bool {
+	l, err := net.Listen("tcp", loopback(port))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
