@@ -54,31 +54,27 @@ func randomText() string {
 	return out.String()
 }
 
-var errUnauthorized = controller.Errorf(controller.EUnauthorized, "the API token is missing, unknown, expired or revoked").
-	WithHint("send `Authorization: Bearer dfk_…`")
-
-// authenticate finds who asks. Refused attempts are counted per address.
-func (a *API) authenticate(c *gin.Context) (controller.Actor, *controller.Error, error) {
+// authenticate finds who asks. Refused tokens are counted per address.
+func (a *API) authenticate(c *gin.Context) (controller.Actor, error) {
 	remote := c.RemoteIP()
 	if wait, ok := a.failures.allowed(remote); !ok {
-		return controller.Actor{}, tooMany(c, wait), nil
+		return controller.Actor{}, tooMany(c, wait)
 	}
 	scheme, token, _ := strings.Cut(c.GetHeader("Authorization"), " ")
 	token = strings.TrimSpace(token)
 	if !strings.EqualFold(scheme, "Bearer") || !strings.HasPrefix(token, tokenPrefix) {
 		// Without a token there is nothing to guess, and nothing to look up.
-		return controller.Actor{}, errUnauthorized, nil
+		return controller.Actor{}, controller.Errorf(controller.EUnauthorized, "the request has no API token").WithHint("send `Authorization: Bearer dfk_…`")
 	}
 	actor, err := a.opt.Store.TokenByHash(c.Request.Context(), HashToken(token))
-	switch controller.ErrorCode(err) {
-	case "":
-		actor.Remote = remote
-		return actor, nil, nil
-	case controller.EUnauthorized, controller.ENotFound:
-		a.failures.count(remote)
-		return controller.Actor{}, errUnauthorized, nil
+	if err != nil {
+		if controller.ErrorCode(err) == controller.EUnauthorized {
+			a.failures.count(remote)
+		}
+		return controller.Actor{}, err
 	}
-	return controller.Actor{}, nil, err
+	actor.Remote = remote
+	return actor, nil
 }
 
 func tooMany(c *gin.Context, wait time.Duration) *controller.Error {

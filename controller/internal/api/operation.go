@@ -141,10 +141,7 @@ func (a *API) admit(o operation) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		c := humagin.Unwrap(ctx)
 		if o.access[0] != accessPublic {
-			actor, refused, err := a.authenticate(c)
-			if refused != nil {
-				err = refused
-			}
+			actor, err := a.authenticate(c)
 			if err != nil {
 				a.refuse(ctx, err)
 				return

@@ -1,0 +1,285 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
+)
+
+func id(n int64) string { return strconv.FormatInt(n, 10) }
+
+// Version of the controller.
+func (c *Client) Version(ctx context.Context) (body.Version, error) {
+	return get[body.Version](ctx, c, nil, "version")
+}
+
+// Whoami is the token that asks.
+func (c *Client) Whoami(ctx context.Context) (body.Whoami, error) {
+	return get[body.Whoami](ctx, c, nil, "whoami")
+}
+
+// Projects lists projects.
+func (c *Client) Projects(ctx context.Context) ([]controller.Project, error) {
+	l, err := get[body.List[controller.Project]](ctx, c, nil, "projects")
+	return l.Items, err
+}
+
+// Project finds one by slug, id or external id.
+func (c *Client) Project(ctx context.Context, ref string) (controller.Project, error) {
+	return get[controller.Project](ctx, c, nil, "projects", ref)
+}
+
+// CreateProject makes one.
+func (c *Client) CreateProject(ctx context.Context, in body.CreateProject) (controller.Project, error) {
+	return create[controller.Project](ctx, c, in, "projects")
+}
+
+// UpdateProject changes one.
+func (c *Client) UpdateProject(ctx context.Context, ref string, in body.UpdateProject) (controller.Project, error) {
+	return do[controller.Project](ctx, c, call{method: http.MethodPatch, path: path("projects", ref), body: in})
+}
+
+// DeleteProject closes one.
+func (c *Client) DeleteProject(ctx context.Context, ref string) error {
+	_, err := c.send(ctx, call{method: http.MethodDelete, path: path("projects", ref)})
+	return err
+}
+
+// ProjectKey is the key that opens the project's backups.
+func (c *Client) ProjectKey(ctx context.Context, ref string) (body.ProjectKey, error) {
+	return get[body.ProjectKey](ctx, c, nil, "projects", ref, "key")
+}
+
+// GrantServer lets a project use a server.
+func (c *Client) GrantServer(ctx context.Context, project, server string) error {
+	_, err := c.send(ctx, call{method: http.MethodPut, path: path("projects", project, "servers", server)})
+	return err
+}
+
+// RevokeServerGrant takes it away.
+func (c *Client) RevokeServerGrant(ctx context.Context, project, server string) error {
+	_, err := c.send(ctx, call{method: http.MethodDelete, path: path("projects", project, "servers", server)})
+	return err
+}
+
+// Servers lists servers.
+func (c *Client) Servers(ctx context.Context) ([]controller.Server, error) {
+	l, err := get[body.List[controller.Server]](ctx, c, nil, "servers")
+	return l.Items, err
+}
+
+// Server finds one by name or id.
+func (c *Client) Server(ctx context.Context, ref string) (controller.Server, error) {
+	return get[controller.Server](ctx, c, nil, "servers", ref)
+}
+
+// RevokeServer cuts its agent off.
+func (c *Client) RevokeServer(ctx context.Context, ref string) (controller.Server, error) {
+	return post[controller.Server](ctx, c, nil, "servers", ref, "revoke")
+}
+
+// SetVerifier marks a server, or takes the mark away.
+func (c *Client) SetVerifier(ctx context.Context, ref string, on bool) (controller.Server, error) {
+	return do[controller.Server](ctx, c, call{method: http.MethodPut, path: path("servers", ref, "verifier"), body: body.SetVerifier{Verifier: on}})
+}
+
+// Enrolments lists enrolment tokens.
+func (c *Client) Enrolments(ctx context.Context) ([]controller.Enrolment, error) {
+	l, err := get[body.List[controller.Enrolment]](ctx, c, nil, "enrolments")
+	return l.Items, err
+}
+
+// CreateEnrolment makes a token by which one host enrols.
+func (c *Client) CreateEnrolment(ctx context.Context, in body.CreateEnrolment) (body.NewEnrolment, error) {
+	return create[body.NewEnrolment](ctx, c, in, "enrolments")
+}
+
+// Databases lists what agents found.
+func (c *Client) Databases(ctx context.Context, f controller.DatabaseFilter) ([]controller.Database, error) {
+	q := values("project", f.Project, "server", f.Server, "name", f.Name)
+	if f.Unassigned {
+		q.Set("unassigned", "true")
+	}
+	l, err := get[body.List[controller.Database]](ctx, c, q, "databases")
+	return l.Items, err
+}
+
+// AssignDatabase gives one to a project.
+func (c *Client) AssignDatabase(ctx context.Context, in body.AssignDatabase) (controller.Database, error) {
+	return post[controller.Database](ctx, c, in, "databases", "assign")
+}
+
+// UnassignDatabase takes one from its project.
+func (c *Client) UnassignDatabase(ctx context.Context, in body.AssignDatabase) (controller.Database, error) {
+	return post[controller.Database](ctx, c, in, "databases", "unassign")
+}
+
+// Storages lists storages.
+func (c *Client) Storages(ctx context.Context) ([]controller.Storage, error) {
+	l, err := get[body.List[controller.Storage]](ctx, c, nil, "storages")
+	return l.Items, err
+}
+
+// Storage finds one by name or id.
+func (c *Client) Storage(ctx context.Context, ref string) (controller.Storage, error) {
+	return get[controller.Storage](ctx, c, nil, "storages", ref)
+}
+
+// createStorage shows the secret, which secret.String hides from every encoder.
+type createStorage struct {
+	body.CreateStorage
+	SecretKey string `json:"secret_key"`
+}
+
+// CreateStorage adds a storage that passes its probe.
+func (c *Client) CreateStorage(ctx context.Context, in body.CreateStorage) (controller.Storage, error) {
+	return create[controller.Storage](ctx, c, createStorage{CreateStorage: in, SecretKey: in.SecretKey.Reveal()}, "storages")
+}
+
+// ProbeStorage tries one again.
+func (c *Client) ProbeStorage(ctx context.Context, ref string) (controller.Storage, error) {
+	return post[controller.Storage](ctx, c, nil, "storages", ref, "probe")
+}
+
+// SetDefaultStorage uses one for backups that name none.
+func (c *Client) SetDefaultStorage(ctx context.Context, ref string) (controller.Storage, error) {
+	return post[controller.Storage](ctx, c, nil, "storages", ref, "default")
+}
+
+// DeleteStorage forgets one that holds no backup.
+func (c *Client) DeleteStorage(ctx context.Context, ref string) error {
+	_, err := c.send(ctx, call{method: http.MethodDelete, path: path("storages", ref)})
+	return err
+}
+
+// CreateBackups orders backups. An outcome without a backup says why.
+func (c *Client) CreateBackups(ctx context.Context, in body.CreateBackups) ([]body.BackupOutcome, error) {
+	l, err := create[body.List[body.BackupOutcome]](ctx, c, in, "backups")
+	return l.Items, err
+}
+
+// Backups lists one page, newest first.
+func (c *Client) Backups(ctx context.Context, f controller.BackupFilter) (body.Page[controller.Backup], error) {
+	q := pageOf(f.BeforeID, f.Limit, "project", f.Project, "database", f.Database, "server", f.Server, "status", f.Status, "type", f.Type, "health", f.Health)
+	if f.Verified != nil {
+		q.Set("verified", strconv.FormatBool(*f.Verified))
+	}
+	if f.Deleted {
+		q.Set("deleted", "true")
+	}
+	return get[body.Page[controller.Backup]](ctx, c, q, "backups")
+}
+
+func pageOf(beforeID int64, limit int, pairs ...string) url.Values {
+	q := values(pairs...)
+	if beforeID > 0 {
+		q.Set("before_id", id(beforeID))
+	}
+	if limit > 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	return q
+}
+
+// Backup is one backup.
+func (c *Client) Backup(ctx context.Context, n int64) (controller.Backup, error) {
+	return get[controller.Backup](ctx, c, nil, "backups", id(n))
+}
+
+// BackupManifest is its manifest, byte for byte.
+func (c *Client) BackupManifest(ctx context.Context, n int64) ([]byte, error) {
+	return get[[]byte](ctx, c, nil, "backups", id(n), "manifest")
+}
+
+// BackupLog is the job that made it.
+func (c *Client) BackupLog(ctx context.Context, n int64) (controller.Job, error) {
+	return get[controller.Job](ctx, c, nil, "backups", id(n), "log")
+}
+
+// VerifyBackup verifies one.
+func (c *Client) VerifyBackup(ctx context.Context, n int64, level string) (controller.Job, error) {
+	return create[controller.Job](ctx, c, body.CreateVerify{Level: level}, "backups", id(n), "verify")
+}
+
+// VerifyBackups verifies all that are not verified yet, or all of a project.
+func (c *Client) VerifyBackups(ctx context.Context, in body.CreateVerifications) ([]controller.Job, error) {
+	l, err := create[body.List[controller.Job]](ctx, c, in, "backups", "verify")
+	return l.Items, err
+}
+
+// CancelBackup stops the job that makes it.
+func (c *Client) CancelBackup(ctx context.Context, n int64, reason string) (controller.Job, error) {
+	return post[controller.Job](ctx, c, body.Reason{Reason: reason}, "backups", id(n), "cancel")
+}
+
+// DeleteBackup deletes one, with grace.
+func (c *Client) DeleteBackup(ctx context.Context, n int64, in body.DeleteBackup) (controller.Backup, error) {
+	return post[controller.Backup](ctx, c, in, "backups", id(n), "delete")
+}
+
+// UndeleteBackup takes a deletion back.
+func (c *Client) UndeleteBackup(ctx context.Context, n int64) (controller.Backup, error) {
+	return post[controller.Backup](ctx, c, nil, "backups", id(n), "undelete")
+}
+
+// CreateRestore orders a restore.
+func (c *Client) CreateRestore(ctx context.Context, in body.CreateRestore) (controller.Restore, error) {
+	return create[controller.Restore](ctx, c, in, "restores")
+}
+
+// Restores lists one page, newest first.
+func (c *Client) Restores(ctx context.Context, project string, beforeID int64, limit int) (body.Page[controller.Restore], error) {
+	return get[body.Page[controller.Restore]](ctx, c, pageOf(beforeID, limit, "project", project), "restores")
+}
+
+// Restore is one restore.
+func (c *Client) Restore(ctx context.Context, n int64) (controller.Restore, error) {
+	return get[controller.Restore](ctx, c, nil, "restores", id(n))
+}
+
+// CancelRestore stops it.
+func (c *Client) CancelRestore(ctx context.Context, n int64, reason string) (controller.Job, error) {
+	return post[controller.Job](ctx, c, body.Reason{Reason: reason}, "restores", id(n), "cancel")
+}
+
+// Job is one execution.
+func (c *Client) Job(ctx context.Context, n int64) (controller.Job, error) {
+	return get[controller.Job](ctx, c, nil, "jobs", id(n))
+}
+
+// CancelJob stops it.
+func (c *Client) CancelJob(ctx context.Context, n int64, reason string) (controller.Job, error) {
+	return post[controller.Job](ctx, c, body.Reason{Reason: reason}, "jobs", id(n), "cancel")
+}
+
+// Tokens lists API tokens.
+func (c *Client) Tokens(ctx context.Context) ([]controller.APIToken, error) {
+	l, err := get[body.List[controller.APIToken]](ctx, c, nil, "tokens")
+	return l.Items, err
+}
+
+// CreateToken makes one.
+func (c *Client) CreateToken(ctx context.Context, in body.CreateToken) (body.NewToken, error) {
+	return create[body.NewToken](ctx, c, in, "tokens")
+}
+
+// RevokeToken ends one.
+func (c *Client) RevokeToken(ctx context.Context, n int64) error {
+	_, err := c.send(ctx, call{method: http.MethodDelete, path: path("tokens", id(n))})
+	return err
+}
+
+// Audit lists one page of who did what, newest first.
+func (c *Client) Audit(ctx context.Context, project string, beforeID int64, limit int) (body.Page[controller.AuditEntry], error) {
+	return get[body.Page[controller.AuditEntry]](ctx, c, pageOf(beforeID, limit, "project", project), "audit")
+}
+
+// SecurityEvents lists what only a fault, a clone or an attack explains.
+func (c *Client) SecurityEvents(ctx context.Context) ([]controller.SecurityEvent, error) {
+	l, err := get[body.List[controller.SecurityEvent]](ctx, c, nil, "security-events")
+	return l.Items, err
+}
