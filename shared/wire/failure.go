@@ -41,15 +41,15 @@ const (
 	CodeFingerprint        = "fingerprint_differs" // restored content differs from the backup's description
 	CodeSuperuser          = "superuser_restore"   // the restore account has rights that a dump must never get
 	CodeDiskFull           = "disk_full"
-	CodeStale              = "stale_attempt"       // the attempt's token no longer stands
-	CodeSuperseded         = "superseded"          // a newer session of the same agent has started
-	CodeRevoked            = "revoked"             // the server is revoked or unknown
-	CodeBadRequest         = "bad_request"         // the message does not make sense
-	CodeUnknownVerb        = "unknown_verb"        // this side does not know the verb
-	CodeUnavailable        = "unavailable"         // the controller cannot answer now; ask again
-	CodeBusy               = "busy"                // the agent is at its concurrency limit; the job is queued by the controller
-	CodeNotSigned          = "not_signed"          // a directive without a valid signature
-	CodeOffline            = "agent_offline"       // the server's agent is not connected
+	CodeStale              = "stale_attempt" // the attempt's token no longer stands
+	CodeSuperseded         = "superseded"    // a newer session of the same agent has started
+	CodeRevoked            = "revoked"       // the server is revoked or unknown
+	CodeBadRequest         = "bad_request"   // the message does not make sense
+	CodeUnknownVerb        = "unknown_verb"  // this side does not know the verb
+	CodeUnavailable        = "unavailable"   // the controller cannot answer now; ask again
+	CodeBusy               = "busy"          // the agent is at its concurrency limit; the job is queued by the controller
+	CodeNotSigned          = "not_signed"    // a directive without a valid signature
+	CodeOffline            = "agent_offline" // the server's agent is not connected
 	CodeInternal           = "internal"
 )
 
@@ -77,10 +77,14 @@ type Failure struct {
 	cause error
 }
 
-// Failf makes a Failure; a %w operand becomes its cause.
+// Failf makes a Failure; its %w operands become its cause.
 func Failf(code, format string, args ...any) *Failure {
 	err := fmt.Errorf(format, args...)
-	return &Failure{Code: code, Message: err.Error(), cause: errors.Unwrap(err)}
+	cause := errors.Unwrap(err)
+	if _, several := err.(interface{ Unwrap() []error }); several { //nolint:errorlint // what Errorf itself made is meant
+		cause = err
+	}
+	return &Failure{Code: code, Message: err.Error(), cause: cause}
 }
 
 // WithHint sets what to do about it.

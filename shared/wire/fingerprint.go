@@ -34,13 +34,16 @@ func (f *Fingerprint) Rows() int64 {
 	return n
 }
 
-// Canonical is the one encoding of a fingerprint: tables sorted by schema and name, keys sorted.
+// Canonical is the one encoding of a fingerprint: tables sorted by schema and name, keys sorted, nothing null.
 func (f *Fingerprint) Canonical() ([]byte, error) {
 	c := *f
 	c.V = Version
 	c.Tables = slices.Clone(f.Tables)
 	if c.Tables == nil {
 		c.Tables = []TableCount{}
+	}
+	if c.Counts == nil {
+		c.Counts = map[string]int64{}
 	}
 	slices.SortFunc(c.Tables, func(a, b TableCount) int {
 		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))

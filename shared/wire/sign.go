@@ -76,20 +76,26 @@ func SignKeySet(priv ed25519.PrivateKey, set KeySet) (SignedKeySet, error) {
 	return SignedKeySet{KeyID: KeyID(pub), Payload: b, Signature: ed25519.Sign(priv, append([]byte(keySetContext), b...))}, nil
 }
 
-// Next returns the set that s carries if a key of the current set signed it and its version is higher.
+// Next returns the set that s carries if a key of the current set signed it, its version is higher and every key in it can
+// verify. Every other outcome is a Failure with CodeNotSigned, and the pinned set stays.
 func (k KeySet) Next(s SignedKeySet) (KeySet, error) {
 	if !k.verify(s.KeyID, keySetContext, s.Payload, s.Signature) {
 		return KeySet{}, Failf(CodeNotSigned, "key set: no pinned key signed it")
 	}
 	var next KeySet
 	if err := Decode(s.Payload, &next); err != nil {
-		return KeySet{}, err
+		return KeySet{}, Failf(CodeNotSigned, "key set does not decode: %w", err)
 	}
 	if next.Version <= k.Version {
 		return KeySet{}, Failf(CodeNotSigned, "key set: version %d does not follow the pinned %d", next.Version, k.Version)
 	}
 	if len(next.Keys) == 0 {
 		return KeySet{}, Failf(CodeNotSigned, "key set: version %d holds no key", next.Version)
+	}
+	for _, key := range next.Keys {
+		if len(key.Public) != ed25519.PublicKeySize { // pinned, it would lock every controller out
+			return KeySet{}, Failf(CodeNotSigned, "key set: version %d holds a key of %d bytes, not %d", next.Version, len(key.Public), ed25519.PublicKeySize)
+		}
 	}
 	return next, nil
 }

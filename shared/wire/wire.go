@@ -55,7 +55,9 @@ func ValidServerID(id string) bool { return serverID.MatchString(id) }
 func AgentSubject(server, verb string) string { return prefix + "agent." + server + "." + verb }
 
 // ControllerSubject is where controllers receive the verb of one agent.
-func ControllerSubject(server, verb string) string { return prefix + "controller." + server + "." + verb }
+func ControllerSubject(server, verb string) string {
+	return prefix + "controller." + server + "." + verb
+}
 
 // AgentSubjects matches every command to one agent.
 func AgentSubjects(server string) string { return AgentSubject(server, ">") }
