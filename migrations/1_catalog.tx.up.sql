@@ -165,6 +165,18 @@ CREATE TABLE databases (
 );
 CREATE INDEX databases_project ON databases (project_id);
 
+-- Pages of an inventory, which may come to several controllers, until the last one is there.
+CREATE TABLE inventory_pages (
+    server_id bigint      NOT NULL REFERENCES servers (id),
+    page      int         NOT NULL,
+    session   text        NOT NULL,
+    hash      text        NOT NULL,
+    last      boolean     NOT NULL,
+    body      jsonb       NOT NULL,
+    at        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (server_id, page)
+);
+
 CREATE TABLE database_backups (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     project_id       bigint      NOT NULL REFERENCES projects (id),
@@ -210,6 +222,7 @@ CREATE TABLE database_backups (
     CHECK (purged_at IS NULL OR deleted_at IS NOT NULL)
 );
 CREATE INDEX database_backups_project ON database_backups (project_id, id DESC);
+CREATE INDEX database_backups_server ON database_backups (server_id);
 CREATE INDEX database_backups_database ON database_backups (database_id, id DESC);
 CREATE INDEX database_backups_deletion ON database_backups (delete_after) WHERE deleted_at IS NOT NULL AND purged_at IS NULL;
 CREATE UNIQUE INDEX database_backups_key ON database_backups (storage_id, file_path) WHERE file_path <> '';
@@ -320,6 +333,7 @@ CREATE TABLE attempts (
     millis           jsonb       NOT NULL DEFAULT '{}',
     created_at       timestamptz NOT NULL DEFAULT now(),
     accepted_at      timestamptz,
+    reported_at      timestamptz, -- the agent's report was committed
     ended_at         timestamptz,
     PRIMARY KEY (job_id, no)
 );
@@ -407,7 +421,7 @@ BEGIN
         EXECUTE format('CREATE POLICY scope ON %I USING (devflow_sees(project_id)) WITH CHECK (devflow_sees(project_id))', t);
     END LOOP;
     -- Rows that only the controller itself reads and writes.
-    FOREACH t IN ARRAY ARRAY['installation', 'sealed_secrets', 'controllers', 'fleet_clock', 'agent_sessions', 'upload_parts',
+    FOREACH t IN ARRAY ARRAY['installation', 'sealed_secrets', 'controllers', 'fleet_clock', 'agent_sessions', 'inventory_pages', 'upload_parts',
                              'backup_objects', 'age_headers', 'security_events', 'idempotency_keys', 'api_tokens'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', t);
         EXECUTE format('CREATE POLICY system ON %I USING (devflow_system()) WITH CHECK (devflow_system())', t);
@@ -423,17 +437,21 @@ CREATE POLICY reads ON storages FOR SELECT USING (devflow_sees(project_id)
     OR project_id IS NULL AND coalesce(current_setting('devflow.scope', true), '') <> '');
 CREATE POLICY writes ON storages USING (devflow_sees(project_id)) WITH CHECK (devflow_sees(project_id));
 
--- A project sees the servers granted to it, and of their databases its own.
+-- A project sees the servers granted to it and those that its backups came from; it changes none.
 ALTER TABLE servers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY scope ON servers USING (devflow_system() OR devflow_sees(NULL)
-    OR EXISTS (SELECT FROM project_servers g WHERE g.server_id = servers.id));
+CREATE POLICY reads ON servers FOR SELECT USING (devflow_sees(NULL)
+    OR EXISTS (SELECT FROM project_servers g WHERE g.server_id = servers.id)
+    OR EXISTS (SELECT FROM database_backups b WHERE b.server_id = servers.id));
+CREATE POLICY writes ON servers USING (devflow_sees(NULL)) WITH CHECK (devflow_sees(NULL));
 ALTER TABLE instances ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-CREATE POLICY scope ON instances USING (devflow_system() OR devflow_sees(NULL)
+CREATE POLICY reads ON instances FOR SELECT USING (devflow_sees(NULL)
     OR EXISTS (SELECT FROM project_servers g WHERE g.server_id = instances.server_id));
+CREATE POLICY writes ON instances USING (devflow_system()) WITH CHECK (devflow_system());
+-- Of a server's databases it sees its own.
 ALTER TABLE databases ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY scope ON databases USING (devflow_sees(project_id)) WITH CHECK (devflow_sees(project_id));
 ALTER TABLE enrolment_tokens ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY scope ON enrolment_tokens USING (devflow_sees(project_id)) WITH CHECK (devflow_sees(project_id));
 ALTER TABLE audit_log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY reads ON audit_log FOR SELECT USING (devflow_sees(project_id));
-CREATE POLICY appends ON audit_log FOR INSERT WITH CHECK (true);
+CREATE POLICY appends ON audit_log FOR INSERT WITH CHECK (devflow_sees(project_id));

@@ -1,0 +1,382 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"devflowbackup/controller"
+	"devflowbackup/shared/wire"
+)
+
+const attemptProgress = `CASE WHEN a.stage <> '' THEN jsonb_build_object('stage', a.stage, 'raw_bytes', a.raw_bytes, 'stored_bytes', a.stored_bytes, 'total_bytes', a.total_bytes) END`
+
+// backupColumns of database_backups b, with the job that makes it.
+const backupColumns = `b.id, b.project_id, p.slug AS project, b.server_id, coalesce(s.name, '') AS server, b.database_id, b.instance, b.database_type,
+	b.database_name, b.type, b.status, b.health, b.storage_id, coalesce(st.name, '') AS storage, b.storage_disk, b.compression, b.level, b.encryption,
+	b.file_name, b.file_path, b.file_size, b.checksum, b.raw_size, b.raw_checksum, b.metadata, b.started_at, b.completed_at,
+	b.verified_at, b.verified_level, b.verified_by_host, b.error_code, b.error_message, b.error_hint, b.deleted_at, b.delete_reason, b.delete_after,
+	b.purged_at, b.created_at, coalesce(j.id, 0) AS job_id, coalesce(j.status, '') AS job_status, coalesce(j.attempt_no, 0) AS attempt,
+	CASE WHEN a.status = 'running' THEN '' ELSE coalesce(j.waiting, '') END AS waiting, ` + attemptProgress + ` AS progress`
+
+const backupTables = `database_backups b JOIN projects p ON p.id = b.project_id LEFT JOIN servers s ON s.id = b.server_id LEFT JOIN storages st ON st.id = b.storage_id
+	LEFT JOIN LATERAL (SELECT * FROM jobs q WHERE q.backup_id = b.id AND q.kind = 'backup' ORDER BY q.id DESC LIMIT 1) j ON true
+	LEFT JOIN attempts a ON a.job_id = j.id AND a.no = j.attempt_no AND a.status IN ('offered', 'running', 'uploaded')`
+
+// backup reads one backup that the scope sees.
+func (t *tx) backup(ctx context.Context, id int64) (controller.Backup, error) {
+	var b controller.Backup
+	found, err := t.find(ctx, &b, "SELECT "+backupColumns+" FROM "+backupTables+" WHERE b.id = ? AND ?", id, t.sees("b.project_id"))
+	if err == nil && !found {
+		err = controller.Errorf(controller.ENotFound, "backup %d does not exist", id).WithHint("`devflowctl backup list` shows the backups")
+	}
+	return b, err
+}
+
+// lockBackup is backup with its row locked: no job that names it is made meanwhile.
+func (t *tx) lockBackup(ctx context.Context, id int64) (controller.Backup, error) {
+	if _, err := t.exec(ctx, "SELECT 1 FROM database_backups b WHERE id = ? AND ? FOR UPDATE", id, t.sees("b.project_id")); err != nil {
+		return controller.Backup{}, err
+	}
+	return t.backup(ctx, id)
+}
+
+// Backup returns one backup.
+func (c *Catalog) Backup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error) {
+	var b controller.Backup
+	err := c.scoped(ctx, actor.Scope, func(t *tx) (err error) {
+		b, err = t.backup(ctx, id)
+		return err
+	})
+	return b, err
+}
+
+// Backups lists backups, newest first.
+func (c *Catalog) Backups(ctx context.Context, actor controller.Actor, f controller.BackupFilter) ([]controller.Backup, error) {
+	for _, check := range []struct {
+		field, value string
+		allowed      []string
+	}{
+		{"status", f.Status, []string{controller.StatusPending, controller.StatusRunning, controller.StatusCompleted, controller.StatusFailed}},
+		{"type", f.Type, []string{controller.TypeManual, controller.TypeScheduled, controller.TypePreDeploy}},
+		{"health", f.Health, []string{controller.HealthOK, controller.HealthMissing, controller.HealthCorrupt, controller.HealthArchived, controller.HealthDeleting}},
+	} {
+		if check.value != "" && !slices.Contains(check.allowed, check.value) {
+			return nil, controller.Invalid(check.field, "%q is not allowed; use %s", check.value, strings.Join(check.allowed, ", "))
+		}
+	}
+	var out []controller.Backup
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		out = []controller.Backup{}
+		project := int64(0)
+		if f.Project != "" {
+			p, err := t.project(ctx, f.Project)
+			if err != nil {
+				return err
+			}
+			project = p.ID
+		}
+		return t.scan(ctx, &out, `SELECT `+backupColumns+` FROM `+backupTables+`
+			WHERE ? AND (? = 0 OR b.project_id = ?) AND (? = '' OR b.database_name = ? OR b.database_id::text = ?)
+			AND (? = '' OR s.name = ? OR s.id::text = ? OR s.agent_id = ?) AND (? = '' OR b.status = ?) AND (? = '' OR b.type = ?) AND (? = '' OR b.health = ?)
+			AND (?::boolean IS NULL OR (b.verified_at IS NOT NULL) = ?::boolean) AND (? OR b.deleted_at IS NULL) AND (? = 0 OR b.id < ?)
+			ORDER BY b.id DESC LIMIT ?`,
+			t.sees("b.project_id"), project, project, f.Database, f.Database, f.Database, f.Server, f.Server, f.Server, f.Server, f.Status, f.Status,
+			f.Type, f.Type, f.Health, f.Health, f.Verified, f.Verified, f.Deleted, f.BeforeID, f.BeforeID, page(f.Limit))
+	})
+	return out, err
+}
+
+// BackupManifest returns the manifest of a completed backup, as stored beside the artifact.
+func (c *Catalog) BackupManifest(ctx context.Context, actor controller.Actor, id int64) ([]byte, error) {
+	var row struct{ Manifest []byte }
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		found, err := t.find(ctx, &row, "SELECT manifest FROM database_backups WHERE id = ? AND ?", id, t.sees("project_id"))
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			return controller.Errorf(controller.ENotFound, "backup %d does not exist", id)
+		case row.Manifest == nil:
+			return controller.Errorf(controller.EConflict, "backup %d is not completed: it has no manifest", id)
+		}
+		return nil
+	})
+	return row.Manifest, err
+}
+
+// BackupObjects returns the objects of a completed backup, the artifact first; none before it is completed.
+func (c *Catalog) BackupObjects(ctx context.Context, actor controller.Actor, id int64) ([]controller.StoredObject, error) {
+	var out []controller.StoredObject
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		b, err := t.backup(ctx, id)
+		if err != nil {
+			return err
+		}
+		return t.elevated(ctx, func() (err error) {
+			out, err = t.objects(ctx, b.ID)
+			return err
+		})
+	})
+	return out, err
+}
+
+// CreateBackups asks for backups: one row and one job for each database, in one transaction, in the order of project, server, instance
+// and name. Asked for one database, whatever forbids it is the error; asked for many, it is that item's. Nothing at all to back up
+// is an EConflict.
+func (c *Catalog) CreateBackups(ctx context.Context, actor controller.Actor, req controller.BackupRequest) ([]controller.BackupOutcome, error) {
+	if err := req.Validate(); err != nil {
+		return nil, err
+	}
+	var out []controller.BackupOutcome
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		out = nil
+		databases, err := t.backupTargets(ctx, req)
+		if err != nil {
+			return err
+		}
+		for _, d := range databases {
+			o := controller.BackupOutcome{Database: d.Name, Server: d.Server, Instance: d.Instance}
+			o.Backup, err = t.createBackup(ctx, actor, req, d)
+			var refused *controller.Error
+			if errors.As(err, &refused) && req.Database == "" {
+				o.Err, err = refused, nil
+			}
+			if err != nil {
+				return err
+			}
+			out = append(out, o)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// backupTargets are the databases that a request means, locked against a second request at the same time.
+func (t *tx) backupTargets(ctx context.Context, req controller.BackupRequest) ([]controller.Database, error) {
+	var project *controller.Project
+	if req.Project != "" {
+		p, err := t.project(ctx, req.Project)
+		if err != nil {
+			return nil, err
+		}
+		project = &p
+	}
+	server := int64(0)
+	if req.Server != "" {
+		s, err := t.server(ctx, req.Server)
+		if err != nil {
+			return nil, err
+		}
+		server = s.ID
+	}
+	id := int64(0)
+	if project != nil {
+		id = project.ID
+	}
+	where := `d.project_id IS NOT NULL AND p.deleted_at IS NULL AND ? AND (? = 0 OR d.project_id = ?) AND (? = '' OR d.name = ? OR d.id::text = ?)
+		AND (? = 0 OR d.server_id = ?) AND (? = '' OR d.instance = ?)`
+	args := []any{t.sees("d.project_id"), id, id, req.Database, req.Database, req.Database, server, server, req.Instance, req.Instance}
+	if _, err := t.exec(ctx, `SELECT 1 FROM databases d JOIN projects p ON p.id = d.project_id WHERE `+where+` ORDER BY d.id FOR UPDATE OF d FOR SHARE OF p`, args...); err != nil {
+		return nil, err
+	}
+	var found []controller.Database
+	if err := t.scan(ctx, &found, `SELECT `+databaseColumns+` FROM `+databaseTables+` WHERE `+where+` ORDER BY p.slug, s.name, d.instance, d.name, d.id`, args...); err != nil {
+		return nil, err
+	}
+	switch {
+	case req.Database == "" && len(found) == 0:
+		return nil, t.nothing(project)
+	case req.Database != "" && len(found) == 0:
+		return nil, t.unknownDatabase(ctx, req, project)
+	case req.Database != "" && len(found) > 1:
+		return nil, ambiguous(req.Database, found)
+	}
+	return found, nil
+}
+
+func (t *tx) nothing(project *controller.Project) error {
+	where := "no database is assigned to a project"
+	if project != nil {
+		where = "no such database is assigned to project " + strconv.Quote(project.Slug)
+	}
+	return controller.Errorf(controller.EConflict, "nothing to back up: %s", where).WithHint("`devflowctl database list` and `devflowctl database assign` assign one")
+}
+
+// unknownDatabase says why a named database cannot be backed up: not assigned, another project's, or not there.
+func (t *tx) unknownDatabase(ctx context.Context, req controller.BackupRequest, project *controller.Project) error {
+	var seen []controller.Database
+	err := t.scan(ctx, &seen, `SELECT `+databaseColumns+` FROM `+databaseTables+` WHERE ? AND (d.name = ? OR d.id::text = ?) ORDER BY d.project_id IS NULL DESC, d.id LIMIT 5`,
+		t.sees("d.project_id"), req.Database, req.Database)
+	if err != nil {
+		return err
+	}
+	want := "a project"
+	if project != nil {
+		want = "project " + strconv.Quote(project.Slug)
+	}
+	for _, d := range seen {
+		if d.ProjectID == nil {
+			return controller.Errorf(controller.EConflict, "database %q is on server %q but not assigned to %s", d.Name, d.Server, want).
+				WithHint("`devflowctl database assign %q --server %q` assigns it", d.Name, d.Server)
+		}
+		if project != nil && *d.ProjectID != project.ID {
+			return controller.Errorf(controller.EConflict, "database %q on server %q is assigned to project %q, not to %s", d.Name, d.Server, d.Project, want)
+		}
+	}
+	id := int64(0)
+	if project != nil {
+		id = project.ID
+	}
+	var names []string
+	err = t.scan(ctx, &names, `SELECT DISTINCT d.name FROM databases d WHERE d.project_id IS NOT NULL AND ? AND (? = 0 OR d.project_id = ?) ORDER BY d.name LIMIT 200`,
+		t.sees("d.project_id"), id, id)
+	if err != nil {
+		return err
+	}
+	e := controller.Errorf(controller.ENotFound, "database %q does not exist in %s", req.Database, want)
+	if project == nil {
+		e = controller.Errorf(controller.ENotFound, "database %q does not exist", req.Database)
+	}
+	if len(names) == 0 {
+		return e.WithHint("no database is assigned there yet; `devflowctl database list` shows what the agents found")
+	}
+	return e.WithHint("names are matched exactly; there are %s", quoteAll(nearest(req.Database, names, 8)))
+}
+
+// nearest returns at most n names, those first that look like want.
+func nearest(want string, names []string, n int) []string {
+	low := strings.ToLower(want)
+	rank := func(name string) int {
+		l := strings.ToLower(name)
+		switch {
+		case l == low:
+			return 0
+		case strings.HasPrefix(l, low) || strings.HasPrefix(low, l):
+			return 1
+		case strings.Contains(l, low) || strings.Contains(low, l):
+			return 2
+		}
+		return 3
+	}
+	sorted := slices.Clone(names)
+	slices.SortStableFunc(sorted, func(a, b string) int { return rank(a) - rank(b) })
+	return sorted[:min(n, len(sorted))]
+}
+
+func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req controller.BackupRequest, d controller.Database) (*controller.Backup, error) {
+	var open struct {
+		ID     int64
+		Status string
+	}
+	busy, err := t.find(ctx, &open, `SELECT b.id, b.status FROM jobs j JOIN database_backups b ON b.id = j.backup_id
+		WHERE b.database_id = ? AND j.kind = 'backup' AND j.`+jobOpen+` ORDER BY b.id LIMIT 1`, d.ID)
+	if err != nil {
+		return nil, err
+	}
+	if busy {
+		return nil, controller.Errorf(controller.EConflict, "backup %d of database %q is %s", open.ID, d.Name, open.Status).
+			WithHint("wait for it, or `devflowctl backup cancel %d`", open.ID)
+	}
+	var revoked bool
+	if err := t.scan(ctx, &revoked, "SELECT revoked_at IS NOT NULL FROM servers WHERE id = ?", d.ServerID); err != nil {
+		return nil, err
+	}
+	if revoked {
+		return nil, controller.Errorf(controller.EConflict, "server %q of database %q is revoked", d.Server, d.Name).
+			WithHint("enrol the host again and assign its databases, or unassign this one")
+	}
+	var p controller.Project
+	if err := t.scan(ctx, &p, "SELECT "+projectColumns+" FROM projects p WHERE p.id = ?", *d.ProjectID); err != nil {
+		return nil, err
+	}
+	st, err := t.chooseStorage(ctx, p, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	deadline := controller.DefaultDeadline
+	urgent := req.Type == controller.TypePreDeploy
+	if urgent {
+		deadline = controller.PreDeployDeadline
+	}
+	var id int64
+	err = t.scan(ctx, &id, `INSERT INTO database_backups (project_id, server_id, database_id, storage_id, instance, database_type, database_name, type, compression, level, encryption, storage_disk)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+		p.ID, d.ServerID, d.ID, st.ID, d.Instance, d.Engine, d.Name, req.Type, req.Compression, req.Level, orText(req.Encryption, p.DefaultEncryption), st.Kind)
+	if err != nil {
+		return nil, err
+	}
+	job, err := t.insertJob(ctx, newJob{
+		kind: wire.JobBackup, project: p.ID, server: d.ServerID, backup: id, duration: req.MaxDuration, deadline: deadline, urgent: urgent, by: actor.Name,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := t.audit(ctx, actor, "backup.create", &p.ID, itoa(id), map[string]any{"database": d.Name, "server": d.Server, "type": req.Type, "storage": st.Name, "job_id": job}); err != nil {
+		return nil, err
+	}
+	b, err := t.backup(ctx, id)
+	return &b, err
+}
+
+// chooseStorage is the storage asked for, else the project's default, else the default among the project's own, else the installation's.
+func (t *tx) chooseStorage(ctx context.Context, p controller.Project, ref string) (controller.Storage, error) {
+	var st controller.Storage
+	var found bool
+	var err error
+	switch {
+	case ref != "":
+		if st, err = t.storageFor(ctx, p.ID, ref); err != nil {
+			return st, err
+		}
+		found = true
+	default:
+		found, err = t.find(ctx, &st, `SELECT `+storageColumns+` FROM storages st WHERE st.deleted_at IS NULL
+			AND (st.id = ? OR st.is_default AND (st.project_id = ? OR st.project_id IS NULL))
+			ORDER BY (st.id = ?) IS TRUE DESC, st.project_id IS NULL LIMIT 1`, p.DefaultStorageID, p.ID, p.DefaultStorageID)
+		if err != nil {
+			return st, err
+		}
+	}
+	if !found {
+		return st, controller.Invalid("storage", "project %q has no default storage and the installation has none", p.Slug).
+			WithHint("name one with --storage, or set one with `devflowctl storage default NAME`")
+	}
+	// Keeps the storage from being deleted before this backup is committed; a caller may not lock a storage of all projects.
+	err = t.elevated(ctx, func() error {
+		n, err := t.exec(ctx, "SELECT 1 FROM storages WHERE id = ? AND deleted_at IS NULL FOR SHARE", st.ID)
+		if err == nil && n == 0 {
+			err = controller.Errorf(controller.ENotFound, "storage %q does not exist", st.Name)
+		}
+		return err
+	})
+	if err == nil && !st.ProbeOK {
+		err = controller.Errorf(controller.EConflict, "storage %q failed its last probe", st.Name).
+			WithHint("`devflowctl storage show %s` tells why; `devflowctl storage probe %s` tries again", st.Name, st.Name)
+	}
+	return st, err
+}
+
+// newJob is what a job is made of.
+type newJob struct {
+	kind                    string
+	project, server, backup int64
+	restore                 *int64
+	level                   *string
+	duration, deadline      time.Duration
+	urgent                  bool
+	by                      string
+}
+
+func (t *tx) insertJob(ctx context.Context, j newJob) (int64, error) {
+	var id int64
+	err := t.scan(ctx, &id, `INSERT INTO jobs (kind, project_id, server_id, backup_id, restore_id, level, max_duration_seconds, max_attempts, not_before, deadline_at, urgent, created_by)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, now(), now() + ?, ?, ?) RETURNING id`,
+		j.kind, j.project, j.server, j.backup, j.restore, j.level, seconds(j.duration), t.cat.opts.MaxAttempts, interval(j.deadline), j.urgent, cut(j.by, 200))
+	return id, err
+}
+
+func itoa[T int | int64](n T) string { return strconv.FormatInt(int64(n), 10) }

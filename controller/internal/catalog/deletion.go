@@ -1,0 +1,129 @@
+package catalog
+
+import (
+	"context"
+	"time"
+
+	"devflowbackup/controller"
+)
+
+const deletionTime = 10 * time.Minute // a deletion at work is left alone for so long
+
+// DeleteBackup marks a backup as deleted. After the grace it is removed from the store; until then it can be brought back. An open
+// job that names it protects it. The last restorable backup of a database asks for the database's name. Repeating it changes nothing.
+func (c *Catalog) DeleteBackup(ctx context.Context, actor controller.Actor, req controller.DeleteRequest) (controller.Backup, error) {
+	var b controller.Backup
+	err := c.scoped(ctx, actor.Scope, func(t *tx) (err error) {
+		if b, err = t.lockBackup(ctx, req.Backup); err != nil || b.DeletedAt != nil {
+			return err
+		}
+		var open []int64
+		if err := t.scan(ctx, &open, "SELECT id FROM jobs WHERE backup_id = ? AND "+jobOpen+" ORDER BY id LIMIT 5", b.ID); err != nil {
+			return err
+		}
+		if len(open) > 0 {
+			return controller.Errorf(controller.EConflict, "backup %d is in use by job %s", b.ID, joinIDs(open)).WithHint("wait for it, or cancel it")
+		}
+		if b.Restorable() && req.Confirm != b.DatabaseName {
+			var another bool
+			err := t.scan(ctx, &another, `SELECT EXISTS (SELECT FROM database_backups WHERE database_id = ? AND project_id = ? AND id <> ?
+				AND status = 'completed' AND health = 'ok' AND deleted_at IS NULL)`, b.DatabaseID, b.ProjectID, b.ID)
+			if err != nil {
+				return err
+			}
+			if !another {
+				return controller.Errorf(controller.EConflict, "backup %d is the last good backup of database %q", b.ID, b.DatabaseName).
+					WithHint("make another backup first, or confirm by the database's name: --confirm %q", b.DatabaseName)
+			}
+		}
+		grace := req.Grace
+		if grace < 0 {
+			grace = c.opts.DeleteGrace
+		}
+		_, err = t.exec(ctx, `UPDATE database_backups b SET deleted_at = now(), delete_reason = ?, delete_after = now() + ?,
+			purged_at = CASE WHEN status = 'failed' AND NOT `+leftovers+` THEN now() END WHERE id = ?`, cut(orText(req.Reason, "asked for"), 500), interval(grace), b.ID)
+		if err != nil {
+			return err
+		}
+		if err := t.audit(ctx, actor, "backup.delete", &b.ProjectID, itoa(b.ID), map[string]any{"database": b.DatabaseName, "reason": req.Reason, "grace_seconds": int64(grace.Seconds())}); err != nil {
+			return err
+		}
+		b, err = t.backup(ctx, b.ID)
+		return err
+	})
+	return b, err
+}
+
+// UndeleteBackup brings a deleted backup back while its grace runs.
+func (c *Catalog) UndeleteBackup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error) {
+	var b controller.Backup
+	err := c.scoped(ctx, actor.Scope, func(t *tx) (err error) {
+		if b, err = t.lockBackup(ctx, id); err != nil || b.DeletedAt == nil {
+			return err
+		}
+		n, err := t.exec(ctx, `UPDATE database_backups SET deleted_at = NULL, delete_reason = NULL, delete_after = NULL
+			WHERE id = ? AND purged_at IS NULL AND health <> 'deleting' AND delete_after > now()`, id)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return controller.Errorf(controller.EConflict, "the grace of backup %d is over: it is being removed or gone", id)
+		}
+		if err := t.audit(ctx, actor, "backup.undelete", &b.ProjectID, itoa(b.ID), map[string]any{"database": b.DatabaseName}); err != nil {
+			return err
+		}
+		b, err = t.backup(ctx, id)
+		return err
+	})
+	return b, err
+}
+
+// DueDeletions takes up to limit deleted backups whose grace is over. From here on they cannot be brought back. Each is left alone
+// for 10 minutes then.
+func (c *Catalog) DueDeletions(ctx context.Context, limit int) ([]controller.Deletion, error) {
+	var out []controller.Deletion
+	err := c.system(ctx, func(t *tx) error {
+		out = nil
+		var rows []struct {
+			ID        int64
+			StorageID int64
+		}
+		err := t.scan(ctx, &rows, `UPDATE database_backups SET health = 'deleting', delete_after = now() + ? WHERE id IN (
+			SELECT b.id FROM database_backups b WHERE b.deleted_at IS NOT NULL AND b.purged_at IS NULL AND b.delete_after <= now() AND b.status = 'completed'
+			AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = b.id AND j.`+jobOpen+`) ORDER BY b.delete_after, b.id LIMIT ? FOR UPDATE SKIP LOCKED)
+			RETURNING id, storage_id`, interval(deletionTime), max(limit, 0))
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			d := controller.Deletion{Backup: r.ID, StorageID: r.StorageID}
+			if err := t.scan(ctx, &d.Keys, "SELECT key FROM backup_objects WHERE backup_id = ? ORDER BY object = 'manifest', object", r.ID); err != nil {
+				return err
+			}
+			out = append(out, d)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// DeletionDone closes a backup whose objects were seen gone.
+func (c *Catalog) DeletionDone(ctx context.Context, backup int64) error {
+	return c.system(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, "UPDATE database_backups SET purged_at = now() WHERE id = ? AND deleted_at IS NOT NULL AND health = 'deleting' AND purged_at IS NULL", backup)
+		return err
+	})
+}
+
+// DeletionLater has a deletion tried again after a while.
+func (c *Catalog) DeletionLater(ctx context.Context, backup int64, delay time.Duration, reason string) error {
+	return c.system(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, "UPDATE database_backups SET delete_after = now() + ? WHERE id = ? AND health = 'deleting' AND purged_at IS NULL", interval(delay), backup)
+		if n > 0 {
+			t.after(func() {
+				c.log.Warn("deletion put off", "backup_id", backup, "again_in", delay.String(), "reason", reason)
+			})
+		}
+		return err
+	})
+}

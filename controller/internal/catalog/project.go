@@ -1,0 +1,377 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"devflowbackup/controller"
+	"devflowbackup/shared/artifact"
+)
+
+const projectColumns = `p.id, p.slug, p.name, p.external_id, p.age_recipient, to_jsonb(p.escrow_recipients) AS escrow_recipients,
+	p.default_encryption, p.default_storage_id, p.created_at`
+
+func identityPurpose(project int64) string { return fmt.Sprintf("project/%d/age-identity", project) }
+
+// project finds a live project of the scope by slug, id or external id. A slug or id wins over an external id that equals it.
+func (t *tx) project(ctx context.Context, ref string) (controller.Project, error) {
+	var p controller.Project
+	found, err := t.find(ctx, &p, `SELECT `+projectColumns+` FROM projects p
+		WHERE p.deleted_at IS NULL AND ? AND (p.slug = ? OR p.id::text = ? OR p.external_id = ?)
+		ORDER BY (p.slug = ? OR p.id::text = ?) DESC LIMIT 1`, t.sees("p.id"), ref, ref, ref, ref, ref)
+	if err == nil && !found {
+		err = controller.Errorf(controller.ENotFound, "project %q does not exist", ref).WithHint("`devflowctl project list` shows the projects")
+	}
+	return p, err
+}
+
+// CreateProject makes a project with its key pair; the identity is sealed before it is stored.
+func (c *Catalog) CreateProject(ctx context.Context, actor controller.Actor, spec controller.ProjectSpec, recipient string, identity []byte) (controller.Project, error) {
+	var p controller.Project
+	if err := wholeInstallation(actor, "projects"); err != nil {
+		return p, err
+	}
+	if err := validProject(spec); err != nil {
+		return p, err
+	}
+	if err := validRecipients("age_recipient", []string{recipient}); err != nil {
+		return p, err
+	}
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		var id int64
+		if err := t.scan(ctx, &id, "SELECT nextval(pg_get_serial_sequence('projects', 'id'))"); err != nil {
+			return err
+		}
+		sealed, err := c.seal(identityPurpose(id), identity)
+		if err != nil {
+			return err
+		}
+		storage, err := t.projectStorage(ctx, id, spec.DefaultStorage)
+		if err != nil {
+			return err
+		}
+		name := spec.Name
+		if name == "" {
+			name = spec.Slug
+		}
+		if err := t.freeProjectName(ctx, 0, spec); err != nil {
+			return err
+		}
+		_, err = t.exec(ctx, `INSERT INTO projects (id, slug, name, external_id, age_recipient, age_identity, escrow_recipients, default_encryption, default_storage_id)
+			OVERRIDING SYSTEM VALUE VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			id, spec.Slug, name, spec.ExternalID, recipient, sealed, textArray(spec.EscrowRecipients), orText(spec.DefaultEncryption, controller.EncryptionAge), storage)
+		if err != nil {
+			return taken(err, "project", spec.Slug)
+		}
+		if err := t.audit(ctx, actor, "project.create", &id, spec.Slug, nil); err != nil {
+			return err
+		}
+		p, err = t.project(ctx, fmt.Sprint(id))
+		return err
+	})
+	return p, err
+}
+
+func validProject(spec controller.ProjectSpec) error {
+	if err := spec.Validate(); err != nil {
+		return err
+	}
+	return validRecipients("escrow_recipients", spec.EscrowRecipients)
+}
+
+func validRecipients(field string, recipients []string) error {
+	for _, r := range recipients {
+		codec := artifact.Codec{Compression: artifact.None, Encryption: controller.EncryptionAge, Recipients: []string{r}}
+		if err := codec.Validate(); err != nil {
+			return controller.Invalid(field, "%.80q is not an age recipient: %v", r, err)
+		}
+	}
+	return nil
+}
+
+// freeProjectName names what is taken, better than a unique index does. The index decides a race.
+func (t *tx) freeProjectName(ctx context.Context, self int64, spec controller.ProjectSpec) error {
+	var slug string
+	found, err := t.find(ctx, &slug, "SELECT slug FROM projects WHERE deleted_at IS NULL AND id <> ? AND slug = ?", self, spec.Slug)
+	if err != nil {
+		return err
+	}
+	if found {
+		return controller.Errorf(controller.EConflict, "a project with the slug %q exists already", slug)
+	}
+	if spec.ExternalID == nil {
+		return nil
+	}
+	found, err = t.find(ctx, &slug, "SELECT slug FROM projects WHERE deleted_at IS NULL AND id <> ? AND external_id = ?", self, *spec.ExternalID)
+	if err == nil && found {
+		err = controller.Errorf(controller.EConflict, "project %q has the external id %q already", slug, *spec.ExternalID)
+	}
+	return err
+}
+
+// projectStorage resolves a project's default storage. Nil leaves none.
+func (t *tx) projectStorage(ctx context.Context, project int64, ref *string) (*int64, error) {
+	if ref == nil || *ref == "" {
+		return nil, nil
+	}
+	st, err := t.storageFor(ctx, project, *ref)
+	if err != nil {
+		return nil, err
+	}
+	return &st.ID, nil
+}
+
+// Projects lists the caller's projects by slug.
+func (c *Catalog) Projects(ctx context.Context, actor controller.Actor) ([]controller.Project, error) {
+	var out []controller.Project
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		out = []controller.Project{}
+		return t.scan(ctx, &out, "SELECT "+projectColumns+" FROM projects p WHERE p.deleted_at IS NULL AND ? ORDER BY p.slug", t.sees("p.id"))
+	})
+	return out, err
+}
+
+// Project returns one project by slug, id or external id.
+func (c *Catalog) Project(ctx context.Context, actor controller.Actor, ref string) (controller.Project, error) {
+	var p controller.Project
+	err := c.scoped(ctx, actor.Scope, func(t *tx) (err error) {
+		p, err = t.project(ctx, ref)
+		return err
+	})
+	return p, err
+}
+
+// UpdateProject changes what the spec gives: empty and nil fields stay. An empty default storage clears it.
+func (c *Catalog) UpdateProject(ctx context.Context, actor controller.Actor, ref string, spec controller.ProjectSpec) (controller.Project, error) {
+	var p controller.Project
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		old, err := t.project(ctx, ref)
+		if err != nil {
+			return err
+		}
+		spec := spec
+		spec.Slug = orText(spec.Slug, old.Slug)
+		spec.Name = orText(spec.Name, old.Name)
+		spec.DefaultEncryption = orText(spec.DefaultEncryption, old.DefaultEncryption)
+		if spec.ExternalID == nil {
+			spec.ExternalID = old.ExternalID
+		}
+		if spec.EscrowRecipients == nil {
+			spec.EscrowRecipients = old.EscrowRecipients
+		}
+		if err := validProject(spec); err != nil {
+			return err
+		}
+		if err := t.freeProjectName(ctx, old.ID, spec); err != nil {
+			return err
+		}
+		storage := old.DefaultStorageID
+		if spec.DefaultStorage != nil {
+			if storage, err = t.projectStorage(ctx, old.ID, spec.DefaultStorage); err != nil {
+				return err
+			}
+		}
+		_, err = t.exec(ctx, `UPDATE projects SET slug = ?, name = ?, external_id = ?, escrow_recipients = ?, default_encryption = ?, default_storage_id = ? WHERE id = ?`,
+			spec.Slug, spec.Name, spec.ExternalID, textArray(spec.EscrowRecipients), spec.DefaultEncryption, storage, old.ID)
+		if err != nil {
+			return taken(err, "project", spec.Slug)
+		}
+		changed := map[string]any{}
+		if spec.Slug != old.Slug {
+			changed["slug"] = spec.Slug
+		}
+		if spec.DefaultEncryption != old.DefaultEncryption {
+			changed["default_encryption"] = spec.DefaultEncryption
+		}
+		if !slices.Equal(spec.EscrowRecipients, old.EscrowRecipients) {
+			changed["escrow_recipients"] = spec.EscrowRecipients
+		}
+		if err := t.audit(ctx, actor, "project.update", &old.ID, old.Slug, changed); err != nil {
+			return err
+		}
+		p, err = t.project(ctx, fmt.Sprint(old.ID))
+		return err
+	})
+	return p, err
+}
+
+// DeleteProject closes a project. Its backups stay; its databases are no longer assigned, its servers no longer granted. It is
+// refused while a job of it is open.
+func (c *Catalog) DeleteProject(ctx context.Context, actor controller.Actor, ref string) error {
+	return c.scoped(ctx, actor.Scope, func(t *tx) error {
+		p, err := t.project(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, "SELECT 1 FROM projects WHERE id = ? FOR UPDATE", p.ID); err != nil {
+			return err
+		}
+		var open []int64
+		if err := t.scan(ctx, &open, "SELECT id FROM jobs WHERE project_id = ? AND "+jobOpen+" ORDER BY id LIMIT 5", p.ID); err != nil {
+			return err
+		}
+		if len(open) > 0 {
+			return controller.Errorf(controller.EConflict, "project %q has open jobs: %s", p.Slug, joinIDs(open)).WithHint("wait for them, or cancel them")
+		}
+		if _, err := t.exec(ctx, "UPDATE projects SET deleted_at = now() WHERE id = ?", p.ID); err != nil {
+			return err
+		}
+		if err := t.audit(ctx, actor, "project.delete", &p.ID, p.Slug, nil); err != nil {
+			return err
+		}
+		return t.elevated(ctx, func() error {
+			if _, err := t.exec(ctx, "UPDATE databases SET project_id = NULL WHERE project_id = ?", p.ID); err != nil {
+				return err
+			}
+			_, err := t.exec(ctx, "DELETE FROM project_servers WHERE project_id = ?", p.ID)
+			return err
+		})
+	})
+}
+
+// ProjectIdentity opens a project's age identity for an export that the caller has authorised. The export is audited.
+func (c *Catalog) ProjectIdentity(ctx context.Context, actor controller.Actor, ref string) ([]byte, error) {
+	var identity []byte
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		p, err := t.project(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if identity, err = t.identity(ctx, p.ID); err != nil {
+			return err
+		}
+		return t.audit(ctx, actor, "project.export_key", &p.ID, p.Slug, nil)
+	})
+	return identity, err
+}
+
+// ProjectIdentitySecret opens a project's age identity for the controller itself, to open a header. Deleted projects have
+// theirs still: their backups stay readable.
+func (c *Catalog) ProjectIdentitySecret(ctx context.Context, projectID int64) ([]byte, error) {
+	var identity []byte
+	err := c.system(ctx, func(t *tx) (err error) {
+		identity, err = t.identity(ctx, projectID)
+		return err
+	})
+	return identity, err
+}
+
+func (t *tx) identity(ctx context.Context, id int64) ([]byte, error) {
+	var row struct{ Sealed []byte }
+	found, err := t.find(ctx, &row, "SELECT age_identity AS sealed FROM projects WHERE id = ? AND ?", id, t.sees("id"))
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, controller.Errorf(controller.ENotFound, "project %d does not exist", id)
+	}
+	return t.cat.unseal(identityPurpose(id), row.Sealed)
+}
+
+// GrantServer lets a project use a server. Granting twice changes nothing.
+func (c *Catalog) GrantServer(ctx context.Context, actor controller.Actor, project, server string) error {
+	if err := wholeInstallation(actor, "server grants"); err != nil {
+		return err
+	}
+	return c.scoped(ctx, actor.Scope, func(t *tx) error {
+		p, s, err := t.projectAndServer(ctx, project, server)
+		if err != nil {
+			return err
+		}
+		if s.RevokedAt != nil {
+			return controller.Errorf(controller.EConflict, "server %q is revoked", s.Name)
+		}
+		n, err := t.exec(ctx, "INSERT INTO project_servers (project_id, server_id) VALUES (?, ?) ON CONFLICT DO NOTHING", p.ID, s.ID)
+		if err != nil || n == 0 {
+			return err
+		}
+		return t.audit(ctx, actor, "project.grant_server", &p.ID, s.Name, nil)
+	})
+}
+
+// RevokeServerGrant takes a server from a project. It is refused while databases of it are assigned to the project or jobs
+// of the project are open on it.
+func (c *Catalog) RevokeServerGrant(ctx context.Context, actor controller.Actor, project, server string) error {
+	if err := wholeInstallation(actor, "server grants"); err != nil {
+		return err
+	}
+	return c.scoped(ctx, actor.Scope, func(t *tx) error {
+		p, s, err := t.projectAndServer(ctx, project, server)
+		if err != nil {
+			return err
+		}
+		var names []string
+		if err := t.scan(ctx, &names, "SELECT name FROM databases WHERE project_id = ? AND server_id = ? ORDER BY name LIMIT 5", p.ID, s.ID); err != nil {
+			return err
+		}
+		if len(names) > 0 {
+			return controller.Errorf(controller.EConflict, "databases of server %q are assigned to project %q: %s", s.Name, p.Slug, quoteAll(names)).
+				WithHint("unassign them first")
+		}
+		var open []int64
+		if err := t.scan(ctx, &open, "SELECT id FROM jobs WHERE project_id = ? AND server_id = ? AND "+jobOpen+" ORDER BY id LIMIT 5", p.ID, s.ID); err != nil {
+			return err
+		}
+		if len(open) > 0 {
+			return controller.Errorf(controller.EConflict, "project %q has open jobs on server %q: %s", p.Slug, s.Name, joinIDs(open))
+		}
+		n, err := t.exec(ctx, "DELETE FROM project_servers WHERE project_id = ? AND server_id = ?", p.ID, s.ID)
+		if err != nil || n == 0 {
+			return err
+		}
+		return t.audit(ctx, actor, "project.revoke_server", &p.ID, s.Name, nil)
+	})
+}
+
+func (t *tx) projectAndServer(ctx context.Context, project, server string) (controller.Project, controller.Server, error) {
+	p, err := t.project(ctx, project)
+	if err != nil {
+		return p, controller.Server{}, err
+	}
+	s, err := t.server(ctx, server)
+	return p, s, err
+}
+
+func orText(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// textArray is a text[] that is never NULL.
+func textArray(list []string) bun.Safe {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = "'" + strings.ReplaceAll(text(s), "'", "''") + "'"
+	}
+	return bun.Safe("ARRAY[" + strings.Join(quoted, ",") + "]::text[]")
+}
+
+// idArray is a bigint[]; nil is NULL.
+func idArray(ids []int64) bun.Safe {
+	if ids == nil {
+		return "NULL::bigint[]"
+	}
+	return bun.Safe("ARRAY[" + joinIDs(ids) + "]::bigint[]")
+}
+
+func joinIDs(ids []int64) string {
+	s := make([]string, len(ids))
+	for i, id := range ids {
+		s[i] = fmt.Sprint(id)
+	}
+	return strings.Join(s, ", ")
+}
+
+func quoteAll(names []string) string {
+	s := make([]string, len(names))
+	for i, n := range names {
+		s[i] = fmt.Sprintf("%q", n)
+	}
+	return strings.Join(s, ", ")
+}

@@ -1,0 +1,211 @@
+package catalog
+
+import (
+	"context"
+	"time"
+
+	"devflowbackup/controller"
+	"devflowbackup/shared/wire"
+)
+
+const (
+	durationGrace = 5 * time.Minute  // the agent ends its own attempt at max_duration; this is for one that does not
+	undeliverable = 60 * time.Second // a cancelled offer that its agent did not answer
+)
+
+// Sweep moves what only time moves: leases, deadlines, cancellations of what nobody can be told, old keys. Of several controllers
+// one sweeps at a time, the others get a zero result. The fleet's clock goes on only while a controller sweeps, at most 5 seconds
+// from one sweep to the next: the time in which no controller was up does not count against an attempt.
+func (c *Catalog) Sweep(ctx context.Context) (controller.SweepResult, error) {
+	var res controller.SweepResult
+	err := c.system(ctx, func(t *tx) error {
+		res = controller.SweepResult{}
+		var mine bool
+		if err := t.scan(ctx, &mine, "SELECT pg_try_advisory_xact_lock(?)", lockSweep); err != nil || !mine {
+			return err
+		}
+		var clock float64
+		if err := t.scan(ctx, &clock, `UPDATE fleet_clock SET up_seconds = up_seconds + greatest(least(extract(epoch FROM now() - ticked_at), 5), 0), ticked_at = now()
+			RETURNING up_seconds`); err != nil {
+			return err
+		}
+		n, err := t.exec(ctx, `UPDATE attempts SET suspect_at = now(), suspect_clock = ? WHERE (job_id, no) IN (
+			SELECT job_id, no FROM attempts WHERE status = 'running' AND suspect_at IS NULL AND lease_until < now() FOR UPDATE SKIP LOCKED)`, clock)
+		if err != nil {
+			return err
+		}
+		res.Suspect = int(n)
+		for _, rule := range t.rules(clock) {
+			jobs, err := t.lockJobsBy(ctx, "FOR UPDATE SKIP LOCKED", rule.where, rule.args...)
+			if err != nil {
+				return err
+			}
+			for _, j := range jobs {
+				requeued := false
+				if j.AttemptStatus == "" {
+					err = t.endJob(ctx, j, endStatus(j, rule.fail), rule.fail)
+				} else {
+					requeued, err = t.endAttempt(ctx, j, rule.status, rule.fail)
+				}
+				if err != nil {
+					return err
+				}
+				if requeued {
+					res.Requeued++
+				}
+				if rule.count != nil {
+					*rule.count(&res)++
+				}
+			}
+		}
+		return t.tidy(ctx)
+	})
+	return res, err
+}
+
+// rule says which open jobs time ends, and how.
+type rule struct {
+	where  string
+	args   []any
+	status string // of the attempt, where one is open
+	fail   *wire.Failure
+	count  func(*controller.SweepResult) *int
+}
+
+const hasAttempt = "EXISTS (SELECT FROM attempts a WHERE a.job_id = j.id AND a.no = j.attempt_no AND "
+
+func (t *tx) rules(clock float64) []rule {
+	o := t.cat.opts
+	return []rule{
+		{
+			where:  hasAttempt + "a.status = 'running' AND a.suspect_at IS NOT NULL AND ? - a.suspect_clock > ?)",
+			args:   []any{clock, o.LeaseMax.Seconds()},
+			status: controller.AttemptLost,
+			fail:   wire.Failf(wire.CodeLost, "the agent was not heard for %s", o.LeaseMax).WithHint("look at the agent's log and its connection to the controller").Retry(),
+			count:  func(r *controller.SweepResult) *int { return &r.Lost },
+		},
+		{
+			where: "j.cancel_requested_at IS NOT NULL AND j.cancel_requested_at < now() - ? AND " + hasAttempt + "a.status = 'offered')",
+			args:  []any{interval(undeliverable)}, status: controller.AttemptCancelled, fail: cancelled(""),
+		},
+		{
+			where:  "j.status = 'running' AND " + hasAttempt + "a.status = 'running' AND a.accepted_at + make_interval(secs => j.max_duration_seconds) < now() - ?)",
+			args:   []any{interval(durationGrace)},
+			status: controller.AttemptFailed,
+			fail:   wire.Failf(wire.CodeTimedOut, "the job ran longer than its max_duration").WithHint("give it a longer --max-duration"),
+			count:  func(r *controller.SweepResult) *int { return &r.TimedOut },
+		},
+		{
+			where: `j.urgent AND EXISTS (SELECT FROM servers s WHERE s.id = j.server_id AND NOT ` + t.cat.online() + `)
+				AND (j.status = 'queued' OR ` + hasAttempt + "a.status = 'offered'))",
+			status: controller.AttemptFailed,
+			fail:   wire.Failf(wire.CodeOffline, "the server's agent is offline, and the job cannot wait").WithHint("start devflow-agent on the server, then ask again"),
+			count:  func(r *controller.SweepResult) *int { return &r.Offline },
+		},
+		{
+			// Asked for while the server was being revoked.
+			where:  "EXISTS (SELECT FROM servers s WHERE s.id = j.server_id AND s.revoked_at IS NOT NULL)",
+			status: controller.AttemptLost,
+			fail:   wire.Failf(wire.CodeRevoked, "the server was revoked").WithHint("enrol the host again under a new token"),
+		},
+		{
+			where:  "j.deadline_at < now() AND (j.status = 'queued' OR " + hasAttempt + "a.status = 'offered'))",
+			status: controller.AttemptFailed,
+			fail:   wire.Failf(wire.CodeOffline, "no agent took the job in time").WithHint("look whether the server's agent is online and what else it runs"),
+			count:  func(r *controller.SweepResult) *int { return &r.Expired },
+		},
+	}
+}
+
+// tidy closes failed backups that were deleted and left nothing at the store, and forgets old keys.
+func (t *tx) tidy(ctx context.Context) error {
+	_, err := t.exec(ctx, `UPDATE database_backups b SET purged_at = now() WHERE status = 'failed' AND deleted_at IS NOT NULL AND purged_at IS NULL AND NOT `+leftovers)
+	if err != nil {
+		return err
+	}
+	if _, err := t.exec(ctx, "DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'"); err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `DELETE FROM upload_parts p USING attempts a WHERE a.job_id = p.job_id AND a.no = p.no AND a.status IN ('failed', 'lost', 'cancelled') AND a.swept_at IS NOT NULL`)
+	return err
+}
+
+// leftovers is the condition that an attempt of backups b may have left something at the store.
+const leftovers = `EXISTS (SELECT FROM jobs j JOIN attempts a ON a.job_id = j.id WHERE j.backup_id = b.id AND j.kind = 'backup' AND a.key <> '' AND a.swept_at IS NULL AND a.status <> 'completed')`
+
+// CancelsDue lists the attempts whose agent has to be told that their job is cancelled. They are told at each sweep until they end.
+func (c *Catalog) CancelsDue(ctx context.Context) ([]controller.CancelDue, error) {
+	var out []controller.CancelDue
+	err := c.system(ctx, func(t *tx) error {
+		out = nil
+		var rows []struct {
+			Job     int64
+			No      int
+			Token   string
+			AgentID string
+			Session string
+			Reason  string
+		}
+		err := t.scan(ctx, &rows, `SELECT a.job_id AS job, a.no, a.token, s.agent_id, s.session, j.cancel_reason AS reason
+			FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.no = j.attempt_no JOIN servers s ON s.id = a.server_id
+			WHERE j.`+jobOpen+` AND j.cancel_requested_at IS NOT NULL AND a.status IN ('offered', 'running') AND `+c.online()+` ORDER BY j.cancel_requested_at, j.id LIMIT 500`)
+		for _, r := range rows {
+			out = append(out, controller.CancelDue{Attempt: wire.Attempt{Job: r.Job, No: r.No, Token: r.Token}, AgentID: r.AgentID, Session: r.Session, Reason: r.Reason})
+		}
+		return err
+	})
+	return out, err
+}
+
+// DeadUploads takes up to limit attempts that ended without success and whose key and upload are not yet seen gone. Each is left
+// alone for a minute then, so that two controllers do not work on the same one.
+func (c *Catalog) DeadUploads(ctx context.Context, limit int) ([]controller.DeadUpload, error) {
+	var out []controller.DeadUpload
+	err := c.system(ctx, func(t *tx) error {
+		out = nil
+		var rows []struct {
+			JobID     int64
+			No        int
+			Token     string
+			StorageID int64
+			Key       string
+			UploadID  string
+			URLsOpen  bool `bun:"urls_open"`
+			Code      string
+		}
+		err := t.scan(ctx, &rows, `UPDATE attempts SET sweep_after = now() + interval '1 minute' WHERE (job_id, no) IN (
+			SELECT job_id, no FROM attempts WHERE key <> '' AND swept_at IS NULL AND status IN ('failed', 'lost', 'cancelled') AND sweep_after <= now()
+			ORDER BY sweep_after LIMIT ? FOR UPDATE SKIP LOCKED)
+			RETURNING job_id, no, token, storage_id, key, upload_id, coalesce(last_url_expires + ? > now(), false) AS urls_open, coalesce(failure->>'code', '') AS code`,
+			max(limit, 0), interval(urlMargin))
+		for _, r := range rows {
+			out = append(out, controller.DeadUpload{
+				Attempt: wire.Attempt{Job: r.JobID, No: r.No, Token: r.Token}, StorageID: r.StorageID, Key: r.Key, UploadID: r.UploadID,
+				URLsOpen: r.URLsOpen, FailureCode: r.Code,
+			})
+		}
+		return err
+	})
+	return out, err
+}
+
+// UploadSwept closes a dead attempt whose key and upload were seen gone. While a URL may still be at work it is only put off until
+// that has ended: what it writes must be removed too.
+func (c *Catalog) UploadSwept(ctx context.Context, a wire.Attempt) error {
+	return c.system(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, `UPDATE attempts SET
+			swept_at = CASE WHEN coalesce(last_url_expires + ? > now(), false) THEN NULL ELSE now() END,
+			sweep_after = CASE WHEN coalesce(last_url_expires + ? > now(), false) THEN last_url_expires + ? ELSE sweep_after END
+			WHERE job_id = ? AND no = ? AND token = ? AND status IN ('failed', 'lost', 'cancelled') AND swept_at IS NULL`,
+			interval(urlMargin), interval(urlMargin), interval(urlMargin), a.Job, a.No, a.Token)
+		return err
+	})
+}
+
+// UploadSweepLater has a dead attempt looked at again after a while.
+func (c *Catalog) UploadSweepLater(ctx context.Context, a wire.Attempt, delay time.Duration) error {
+	return c.system(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, "UPDATE attempts SET sweep_after = now() + ? WHERE job_id = ? AND no = ? AND token = ? AND swept_at IS NULL", interval(delay), a.Job, a.No, a.Token)
+		return err
+	})
+}
