@@ -85,7 +85,7 @@ func TestBroker_progressReachesAllControllers(t *testing.T) {
 func TestBroker_permissionViolation(t *testing.T) {
 	in := installation(t)
 	events := make(chan broker.SecurityEvent, 100)
-	b := start(t, broker.Options{Installation: in, OnSecurity: func(e broker.SecurityEvent) { events <- e }})
+	b := start(t, broker.Options{Installation: in, OnSecurity: into(events)})
 	ctl := connect(t, b)
 	victim := newAgent(t, b, "victim").connect(t, in, b.Addr())
 	evil := newAgent(t, b, "evil")
@@ -221,7 +221,7 @@ func TestBroker_replySubjectReachesAnotherAgent(t *testing.T) {
 func TestBroker_Revoke(t *testing.T) {
 	in := installation(t)
 	events := make(chan broker.SecurityEvent, 100)
-	b := start(t, broker.Options{Installation: in, OnSecurity: func(e broker.SecurityEvent) { events <- e }})
+	b := start(t, broker.Options{Installation: in, OnSecurity: into(events)})
 	gone, kept := newAgent(t, b, "gone"), newAgent(t, b, "kept")
 	closed := make(chan struct{})
 	nc := gone.connect(t, in, b.Addr(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
@@ -240,8 +240,8 @@ func TestBroker_Revoke(t *testing.T) {
 	if err := nc.LastError(); !errors.Is(err, nats.ErrAuthRevoked) && !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("the agent was told %v", err)
 	}
-	if _, err := gone.dial(in, b.Addr()); !errors.Is(err, nats.ErrAuthorization) && !errors.Is(err, nats.ErrAuthRevoked) {
-		t.Errorf("a revoked agent logs in: %v", err)
+	if !gone.refused(in, b.Addr()) {
+		t.Error("a revoked agent logs in")
 	}
 	if e := receive(t, events); e.Kind != broker.DeniedLogin {
 		t.Errorf("event %+v", e)
@@ -264,8 +264,8 @@ func TestBroker_Revoke(t *testing.T) {
 		"key list": {Installation: in, Revoked: []string{gone.public}},
 	} {
 		again := start(t, opts)
-		if _, err := gone.dial(in, again.Addr()); !errors.Is(err, nats.ErrAuthorization) && !errors.Is(err, nats.ErrAuthRevoked) {
-			t.Errorf("from the %s: %v", name, err)
+		if !gone.refused(in, again.Addr()) {
+			t.Errorf("from the %s: let in", name)
 		}
 		kept.connect(t, in, again.Addr())
 	}
@@ -306,6 +306,10 @@ func TestBroker_stateWiped(t *testing.T) {
 	}
 	fresh := start(t, broker.Options{Installation: reopened, Port: number})
 	receive(t, back)
+	// The reconnect handler may run before the broker has taken the subscriptions again.
+	if err := nc.FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
 	if got, err := connect(t, fresh).Request(wire.AgentSubject("alpha", wire.VerbPing), nil, patience); err != nil || string(got.Data) != "still here" {
 		t.Fatalf("after the wipe: %v, %v", got, err)
 	}
@@ -348,7 +352,7 @@ func TestBroker_StartAndStopTwice(t *testing.T) {
 	if err := ctl.FlushTimeout(patience); err != nil {
 		t.Errorf("the controller's connection did not come back: %v", err)
 	}
-	if _, err := a.dial(in, addr); err == nil {
+	if !a.refused(in, addr) {
 		t.Error("revoked while stopped, and lets in")
 	}
 }
@@ -386,7 +390,7 @@ func TestBroker_Start_errors(t *testing.T) {
 func TestBroker_refusesStrangers(t *testing.T) {
 	in := installation(t)
 	events := make(chan broker.SecurityEvent, 100)
-	b := start(t, broker.Options{Installation: in, OnSecurity: func(e broker.SecurityEvent) { events <- e }})
+	b := start(t, broker.Options{Installation: in, OnSecurity: into(events)})
 	a := newAgent(t, b, "alpha")
 
 	// Without TLS nothing is said, and under another CA nothing is sent.
@@ -498,6 +502,16 @@ func (a agent) dial(in *keys.Installation, addr string, opts ...nats.Option) (*n
 	return nats.Connect("tls://"+addr, all...)
 }
 
+// refused tells whether the broker does not accept the credentials.
+func (a agent) refused(in *keys.Installation, addr string) bool {
+	nc, err := a.dial(in, addr)
+	if err == nil {
+		nc.Close()
+		return false
+	}
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthRevoked)
+}
+
 func (a agent) connect(t *testing.T, in *keys.Installation, addr string, opts ...nats.Option) *nats.Conn {
 	t.Helper()
 	nc, err := a.dial(in, addr, opts...)
@@ -572,6 +586,16 @@ func refused(t *testing.T, nc *nats.Conn, failures <-chan error, subject string)
 	err := receive(t, failures)
 	if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(fmt.Sprintf("%q", subject))) {
 		t.Fatalf("the client was told %v", err)
+	}
+}
+
+// into keeps events as long as there is room: a test that does not read them must not hold up the broker.
+func into(events chan<- broker.SecurityEvent) func(broker.SecurityEvent) {
+	return func(e broker.SecurityEvent) {
+		select {
+		case events <- e:
+		default:
+		}
 	}
 }
 
