@@ -31,8 +31,11 @@ func (s *Stack) Processes() []Running {
 	return ProcessesIn(s.Dir, marks...)
 }
 
-// ProcessesIn are the running processes, except this one, that work in the directory, name it in an argument, or have one of
-// the given settings in their environment.
+// programs are what the product and its servers run as. Someone's shell or pager in the directory is none of ours.
+var programs = []string{"devflow-agent", "devflow-controller", "versitygw", "postgres", "initdb", "pg_dump", "pg_restore"}
+
+// ProcessesIn are the running programs of the product and its servers that work in the directory or name it in an argument, and
+// the processes that have one of the given settings in their environment. This process is not among them.
 func ProcessesIn(dir string, settings ...string) []Running {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -48,10 +51,11 @@ func ProcessesIn(dir string, settings ...string) []Running {
 		if err != nil || len(command) == 0 {
 			continue // ended meanwhile, or a zombie
 		}
-		ours := slices.ContainsFunc(environ, func(e string) bool { return slices.Contains(settings, e) }) ||
-			slices.ContainsFunc(command, func(arg string) bool { return within(dir, arg) })
-		if cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd")); err == nil && within(dir, cwd) {
-			ours = true
+		ours := slices.ContainsFunc(environ, func(e string) bool { return slices.Contains(settings, e) })
+		program := filepath.Base(command[0])
+		if !ours && slices.ContainsFunc(programs, func(p string) bool { return strings.HasPrefix(program, p) }) {
+			cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd"))
+			ours = err == nil && within(dir, cwd) || slices.ContainsFunc(command, func(arg string) bool { return within(dir, arg) })
 		}
 		if ours {
 			found = append(found, Running{PID: pid, Command: strings.Join(command, " ")})

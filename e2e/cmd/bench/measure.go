@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// runner is one side of a comparison. It measures itself, so that what it prepares and clears away is not counted.
+type runner struct {
+	name string
+	run  func(context.Context) (time.Duration, error)
+}
+
+// series is what one runner took, one sample for each round.
+type series struct {
+	Name    string    `json:"name"`
+	Seconds []float64 `json:"seconds"`
+}
+
+func (s series) median() float64 { return median(s.Seconds) }
+
+// median of the values; the mean of the middle two if their number is even.
+func median(values []float64) float64 {
+	v := slices.Sorted(slices.Values(values))
+	n := len(v)
+	switch {
+	case n == 0:
+		return 0
+	case n%2 == 1:
+		return v[n/2]
+	}
+	return (v[n/2-1] + v[n/2]) / 2
+}
+
+// ratio of two series that were measured side by side: the median over the rounds of a's time by b's time in the same
+// round, so that a machine that is slower for a while is slower for both.
+func ratio(a, b series) float64 {
+	each := make([]float64, 0, len(a.Seconds))
+	for i := range min(len(a.Seconds), len(b.Seconds)) {
+		each = append(each, a.Seconds[i]/b.Seconds[i])
+	}
+	return median(each)
+}
+
+// interleave runs all runners once to warm caches, and then in rounds, every second round in reverse order. What the
+// run before has left to be written goes to disk before a sample begins.
+func interleave(ctx context.Context, rounds int, say func(format string, a ...any), runners ...runner) ([]series, error) {
+	out := make([]series, len(runners))
+	order := make([]int, len(runners))
+	for i, r := range runners {
+		out[i].Name, order[i] = r.name, i
+	}
+	for round := range rounds + 1 {
+		for _, i := range order {
+			syscall.Sync()
+			took, err := runners[i].run(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("measure %s: %w", runners[i].name, err)
+			}
+			if round == 0 {
+				say("  warm-up  %-44s %7.2f s", runners[i].name, took.Seconds())
+				continue
+			}
+			say("  round %d  %-44s %7.2f s", round, runners[i].name, took.Seconds())
+			out[i].Seconds = append(out[i].Seconds, took.Seconds())
+		}
+		slices.Reverse(order)
+	}
+	return out, nil
+}
+
+// timed is the wall time of f.
+func timed(f func() error) (time.Duration, error) {
+	start := time.Now()
+	err := f()
+	return time.Since(start), err
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"devflowbackup/shared/artifact"
+)
+
+// measurePipeline compares the artifact's pipeline with the same steps done by the bare tools: one file, read from the
+// page cache by both; what comes out is hashed and thrown away by both.
+func measurePipeline(ctx context.Context, b *bench) (comparison, error) {
+	size, err := fileSize(b.dump)
+	if err != nil {
+		return comparison{}, err
+	}
+	_, recipient, err := artifact.NewIdentity()
+	if err != nil {
+		return comparison{}, err
+	}
+	codec := artifact.Codec{Compression: "zstd", Level: 3, Encryption: "age", Recipients: []string{recipient}}
+	env := b.source.env(dumpRole, shopDatabase, "DUMP="+b.dump, "RECIPIENT="+recipient)
+	var stored int64
+	all, err := interleave(ctx, b.rounds, b.say,
+		runner{"pipeline: zstd 3, age, both SHA-256", func(context.Context) (time.Duration, error) {
+			return timed(func() error {
+				sums, err := encode(b.dump, codec)
+				stored = sums.StoredSize
+				return err
+			})
+		}},
+		runner{"shell: zstd -3 | age | sha256sum", func(ctx context.Context) (time.Duration, error) {
+			return shell(ctx, env, `zstd -q -3 -c "$DUMP" | age -r "$RECIPIENT" | sha256sum`)
+		}},
+	)
+	if err != nil {
+		return comparison{}, err
+	}
+	return comparison{
+		ID: "a", Title: "The pipeline in memory",
+		Input:  fmt.Sprintf("%s of dump, %s stored (%.1f : 1)", mb(size), mb(stored), float64(size)/float64(stored)),
+		Series: all,
+		Ratios: []result{most("shell: no slower", all[0], all[1], 1.00)},
+		Bytes:  size,
+	}, nil
+}
+
+func encode(path string, codec artifact.Codec) (artifact.Sums, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return artifact.Sums{}, err
+	}
+	defer f.Close()
+	w, err := artifact.NewWriter(io.Discard, codec)
+	if err != nil {
+		return artifact.Sums{}, err
+	}
+	if _, err := w.ReadFrom(f); err != nil {
+		w.Abort(err)
+		_ = w.Close()
+		return artifact.Sums{}, err
+	}
+	err = w.Close()
+	return w.Sums(), err
+}

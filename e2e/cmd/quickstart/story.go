@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"devflowbackup/e2e/stack"
+)
+
+// story is what the reader sees.
+type story struct {
+	out  io.Writer
+	dir  string
+	step int
+}
+
+func newStory(out io.Writer, dir string) *story { return &story{out: out, dir: dir} }
+
+func (s *story) say(format string, args ...any) { fmt.Fprintf(s.out, format+"\n", args...) }
+
+// chapter begins a step.
+func (s *story) chapter(title string) {
+	s.step++
+	s.say("\n%d. %s", s.step, title)
+}
+
+// note is a line below a step.
+func (s *story) note(format string, args ...any) { s.say("   "+format, args...) }
+
+// command shows a command line as one would type it.
+func (s *story) command(args ...string) {
+	words := make([]string, len(args))
+	for i, a := range args {
+		words[i] = shellWord(shorten(a))
+	}
+	s.say("   $ %s", strings.Join(words, " "))
+}
+
+// pipe shows a pipeline.
+func (s *story) pipe(commands ...[]string) {
+	lines := make([]string, len(commands))
+	for i, c := range commands {
+		words := make([]string, len(c))
+		for j, a := range c {
+			words[j] = shellWord(shorten(a))
+		}
+		lines[i] = strings.Join(words, " ")
+	}
+	s.say("   $ %s", strings.Join(lines, " \\\n       | "))
+}
+
+// output shows what a command printed.
+func (s *story) output(text string) {
+	for line := range strings.SplitSeq(strings.Trim(text, "\n"), "\n") {
+		if strings.TrimSpace(line) != "" {
+			s.say("     %s", line)
+		}
+	}
+}
+
+const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:=@%+,"
+
+func shellWord(word string) string {
+	// An assignment before a command stays one.
+	if word != "" && strings.Trim(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// failed shows the ends of the logs.
+func (s *story) failed(logs []string) {
+	for _, log := range logs {
+		if tail := strings.TrimSpace(stack.Tail(log, 12)); tail != "" {
+			s.say("\n--- the end of %s\n%s", shorten(log), tail)
+		}
+	}
+}
+
+// row is one line of the closing table.
+type row struct{ what, where, size, took, proof string }
+
+func (s *story) proven(rows []row, took time.Duration) {
+	s.say("")
+	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "WHAT\tWHERE\tSIZE\tTIME\tPROOF")
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.what, r.where, r.size, r.took, r.proof)
+	}
+	_ = w.Flush()
+	s.say("\nAll of it is proven, in %s.", seconds(took))
+}
+
+// next tells what to do with what is up now.
+func (s *story) next(h hints) {
+	s.say(`
+It stays up until Ctrl-C. In another terminal:
+
+   . %s          # address, CA and token file for devflowctl
+   devflowctl backup list
+   devflowctl backup create shop --wait
+   devflowctl backup verify %d --level content
+   devflowctl restore create %d --to-database shop_copy --wait
+   devflowctl backup show %d
+   %s
+
+   API           %s/api/v1/openapi.json
+   admin token   %s
+   CA            %s
+   logs          %s`,
+		shorten(h.env), h.backup, h.backup, h.backup, h.psql, h.url, shorten(h.token), shorten(h.ca), shorten(filepath.Join(s.dir, "logs")))
+}
+
+func seconds(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.0f s", d.Seconds())
+}
+
+func size(n int64) string {
+	switch {
+	case n >= 1e9:
+		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+	case n >= 1e6:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	case n >= 1e3:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// number writes 175123 as 175,123.
+func number(n int64) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
