@@ -66,6 +66,7 @@ func command() *cobra.Command {
 	pf.StringVar(&f.nats, "nats-listen", "", "address of the embedded NATS server, host:port")
 	pf.BoolVar(&f.embedded, "embedded", false, "run a private PostgreSQL in the data directory as the catalog")
 	root.AddCommand(
+		natsCommand(&f),
 		&cobra.Command{Use: "serve", Short: "Run the controller", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.load(cmd)
 			if err != nil {
@@ -94,6 +95,38 @@ func command() *cobra.Command {
 		}},
 	)
 	return root
+}
+
+// natsCommand is what prepares an external NATS server.
+func natsCommand(f *flags) *cobra.Command {
+	var to app.NATSExport
+	export := &cobra.Command{
+		Use: "export DIR", Short: "Write the configuration of an external nats-server into a directory", Args: cobra.ExactArgs(1),
+		Long: `Writes nats-server.conf, the accounts and a certificate into DIR. Run the server there with
+nats-server -c DIR/nats-server.conf, and give controllers its URL as nats.urls. No key of the installation is written.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := f.load(cmd)
+			if err != nil {
+				return err
+			}
+			to.Dir = args[0]
+			first, err := app.ExportNATS(cmd.Context(), cfg, logger(cfg), to)
+			if err != nil {
+				return err
+			}
+			if first != nil {
+				tellFirst(first)
+			}
+			fmt.Println("Written:", to.Dir)
+			return nil
+		},
+	}
+	export.Flags().StringVar(&to.Host, "host", "", "address that the server shall listen on (default all)")
+	export.Flags().IntVar(&to.Port, "port", 4222, "port that the server shall listen on")
+	export.Flags().StringSliceVar(&to.Names, "name", nil, "host name or address that agents and controllers call it (default this host's name; may be repeated)")
+	nats := &cobra.Command{Use: "nats", Short: "External NATS servers", Args: cobra.NoArgs}
+	nats.AddCommand(export)
+	return nats
 }
 
 func logger(cfg config.Config) hclog.Logger {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -23,15 +24,24 @@ func openCatalog(ctx context.Context, cfg config.Config, dsn secret.String, id s
 }
 
 // Migrate applies what the catalog's schema lacks and returns the names of what was applied.
-func Migrate(ctx context.Context, cfg config.Config, log hclog.Logger) ([]string, error) {
+func Migrate(ctx context.Context, cfg config.Config, log hclog.Logger) (applied []string, err error) {
+	err = withCatalog(ctx, cfg, "migrate", log, func(cat *catalog.Catalog) error {
+		applied, err = cat.Migrate(ctx)
+		return err
+	})
+	return applied, err
+}
+
+// withCatalog calls f with the catalog of a controller that does not run, and closes it.
+func withCatalog(ctx context.Context, cfg config.Config, id string, log hclog.Logger, f func(*catalog.Catalog) error) error {
 	dsn := cfg.Catalog.DSN
 	if cfg.Embedded {
 		if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil {
-			return nil, fmt.Errorf("data directory: %w", err)
+			return fmt.Errorf("data directory: %w", err)
 		}
 		server, embedded, err := embeddedCatalog(ctx, cfg)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer func() {
 			if err := server.Stop(context.WithoutCancel(ctx)); err != nil {
@@ -40,13 +50,9 @@ func Migrate(ctx context.Context, cfg config.Config, log hclog.Logger) ([]string
 		}()
 		dsn = embedded
 	}
-	cat, err := openCatalog(ctx, cfg, dsn, "migrate", log)
+	cat, err := openCatalog(ctx, cfg, dsn, id, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	applied, err := cat.Migrate(ctx)
-	if cerr := cat.Close(); err == nil {
-		err = cerr
-	}
-	return applied, err
+	return errors.Join(f(cat), cat.Close())
 }
