@@ -94,7 +94,7 @@ func (s TokenSpec) Validate() error {
 		}
 	}
 	if s.TTL < 0 {
-		return Invalid("ttl_seconds", "%d is negative", int64(s.TTL.Seconds()))
+		return Invalid("ttl_seconds", "%d is negative; use 0 for a token that never expires", int64(s.TTL.Seconds()))
 	}
 	return nil
 }

@@ -202,7 +202,7 @@ func (r RestoreRequest) Validate() error {
 		return Invalid("backup_id", "%d is not a backup's id", r.Backup)
 	}
 	if strings.ContainsRune(r.Database, 0) || len(r.Database) > 63 {
-		return Invalid("to_database", "is longer than 63 bytes or holds a NUL")
+		return Invalid("to_database", "%q is not allowed; use at most 63 bytes without a NUL", r.Database)
 	}
 	if strings.HasPrefix(r.Database, "devflow_staging_") {
 		return Invalid("to_database", "%q is not allowed; devflow_staging_ is kept for restores at work", r.Database)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"math"
 	"time"
 
 	"devflowbackup/shared/wire"
@@ -91,17 +92,20 @@ type Retry struct {
 // Wait is how long attempt number no (from 2) waits after the one before it ended.
 func (r Retry) Wait(no int) time.Duration {
 	d := r.Base
-	for i := 2; i < no && d < r.Max; i++ {
+	for i := 2; i < no && d > 0; i++ {
+		if d > r.Max/2 { // before it is doubled: it must not overflow
+			return r.Max
+		}
 		d *= 2
 	}
 	return min(d, r.Max)
 }
 
-// PartSize is the smallest power of two of at least 8 MiB for which 9,000 parts hold twice the database's size.
-// Stores take 10,000 parts at most; the last thousand is left for growth beyond twice.
+// PartSize is the smallest power of two of at least 8 MiB for which 9,000 parts hold twice the database's size, at most 4 GiB.
+// Stores take 10,000 parts of 5 GiB at most; the last thousand is left for growth beyond twice.
 func PartSize(databaseBytes int64) int64 {
 	size := int64(8 << 20)
-	for size*9000 < 2*databaseBytes && size < 4<<30 {
+	for size*4500 < databaseBytes && size < 4<<30 {
 		size *= 2
 	}
 	return size
@@ -109,5 +113,6 @@ func PartSize(databaseBytes int64) int64 {
 
 // UploadLimit is how many bytes an attempt may sign: four times the larger of the database and its last artifact, at least atLeast.
 func UploadLimit(databaseBytes, lastArtifact, atLeast int64) int64 {
-	return max(4*max(databaseBytes, lastArtifact), atLeast)
+	larger := min(max(databaseBytes, lastArtifact), math.MaxInt64/4)
+	return max(4*larger, atLeast)
 }

@@ -76,7 +76,7 @@ func (s StorageSpec) Validate() error {
 		}
 	}
 	if s.Bucket == "" || strings.ContainsAny(s.Bucket, "/ \n") {
-		return Invalid("bucket", "%q is not a bucket name", s.Bucket)
+		return Invalid("bucket", "%q is not a bucket name; use the name alone, without path or spaces", s.Bucket)
 	}
 	if strings.HasPrefix(s.Prefix, "/") || strings.Contains(s.Prefix, "..") || strings.Contains(s.Prefix, "//") || len(s.Prefix) > 200 {
 		return Invalid("prefix", "%q is not allowed; use a relative path of at most 200 bytes without .. or empty parts", s.Prefix)
@@ -84,7 +84,7 @@ func (s StorageSpec) Validate() error {
 	if s.AccessKey == "" {
 		return Invalid("access_key", "is empty")
 	}
-	if s.SecretKey.Reveal() == "" {
+	if s.SecretKey.Empty() {
 		return Invalid("secret_key", "is empty")
 	}
 	return nil
