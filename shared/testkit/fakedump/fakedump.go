@@ -28,8 +28,10 @@ type Script struct {
 	Version string
 	// IgnoreTerm makes SIGTERM do nothing.
 	IgnoreTerm bool
-	// HoldOutput starts a child that keeps standard output and error open until it is killed.
+	// HoldOutput starts a child that keeps standard output and error open until it is killed. With Apart it leaves our
+	// process group and session first; then the test has to kill it.
 	HoldOutput bool
+	Apart      bool
 	// Stderr is written to standard error, StderrBytes of it: repeated as needed.
 	Stderr      string
 	StderrBytes int64
@@ -158,7 +160,7 @@ func act(config string) (status int, err error) {
 	}
 	run := Run{Name: name, Pid: os.Getpid(), Args: os.Args[1:], Env: environment()}
 	if s.HoldOutput {
-		if run.Child, err = holdOutput(); err != nil {
+		if run.Child, err = holdOutput(s.Apart); err != nil {
 			return 0, err
 		}
 	}
@@ -247,7 +249,7 @@ func record(path string, run Run) error {
 	return errors.Join(err, file.Close())
 }
 
-func holdOutput() (int, error) {
+func holdOutput(apart bool) (int, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return 0, err
@@ -255,6 +257,7 @@ func holdOutput() (int, error) {
 	child := exec.Command(self)
 	child.Env = []string{roleVariable + "=hold"}
 	child.Stdout, child.Stderr = os.Stdout, os.Stderr
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: apart}
 	if err := child.Start(); err != nil {
 		return 0, err
 	}

@@ -42,7 +42,7 @@ func (e *Engine) settings() map[string]string {
 
 // connect opens a connection. The caller closes it with hangUp.
 func (e *Engine) connect(ctx context.Context, who account, database string) (*pgx.Conn, error) {
-	// Every setting is given, so that none comes from our environment. Names and password are set below, unparsed.
+	// Every setting of ours is given, so that none comes from the environment. Names and password are set below, unparsed.
 	quote := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 	dsn := fmt.Sprintf("host='%s' port=%d user=x dbname=x sslmode=%s connect_timeout=%d passfile=/dev/null servicefile=/dev/null target_session_attrs=any",
 		quote.Replace(e.cfg.Host), e.cfg.Port, e.cfg.SSLMode, int(defaultConnectTimeout.Seconds()))
@@ -109,7 +109,7 @@ func (e *Engine) environment(program string, who account, database string) []str
 		"PGPASSFILE=" + tool.FilePath(0),
 		"PGSSLMODE=" + e.cfg.SSLMode,
 		"PGCONNECT_TIMEOUT=" + strconv.Itoa(int(defaultConnectTimeout.Seconds())),
-		"PGAPPNAME=" + applicationName,
+		"PGAPPNAME=" + applicationName + " " + filepath.Base(program),
 	}
 	if e.cfg.SSLRootCert != "" {
 		env = append(env, "PGSSLROOTCERT="+e.cfg.SSLRootCert)

@@ -177,14 +177,14 @@ func (e *Engine) toolFailure(ctx context.Context, err error, what, database stri
 		return wire.Failf(wire.CodeTLS, "%s: %w", what, err)
 	case has("FATAL:  database ") && has("does not exist"):
 		return e.missing(database, err)
-	case has("lock timeout"):
+	case has("lock timeout"), has("statement timeout") && has("LOCK TABLE"): // how pg_dump limits its wait
 		return e.lockTimeout(database, err)
 	case has("server version mismatch"):
 		return wire.Failf(wire.CodeToolTooOld, "%s: %w", what, err)
 	case has("No space left on device", "could not extend file"):
 		return wire.Failf(wire.CodeDiskFull, "%s: %w", what, err)
 	case has("permission denied", "row-level security", "row security", "must be superuser", "must be owner", "must be a superuser", "must be member of"):
-		return wire.Failf(wire.CodePrivilege, "%s: %w", what, err)
+		return wire.Failf(wire.CodePrivilege, "%s: %w", what, err).WithHint("%s", e.grantHint(log))
 	case exit.Signal != 0:
 		return wire.Failf(wire.CodeToolFailed, "%s: %w", what, err).Retry().
 			WithHint("somebody, or the kernel for lack of memory, ended it")

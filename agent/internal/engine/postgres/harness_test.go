@@ -287,7 +287,7 @@ func content(tb testing.TB, s *pgserver.Server, database string) map[string]stri
 		collect(sql)
 	}
 	rows, err := conn.Query(ctx, `SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'`)
+		WHERE c.relkind IN ('r', 'm') AND c.relispopulated AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'`)
 	if err != nil {
 		tb.Fatal(err)
 	}

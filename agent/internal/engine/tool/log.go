@@ -64,18 +64,17 @@ func (l *Log) String() string {
 	head, dropped := string(l.head), l.dropped
 	tail := string(l.tail[l.next:]) + string(l.tail[:l.next])
 	l.mu.Unlock()
-	if dropped > 0 {
-		// A secret that was cut in two would not be recognised: its remains go too.
-		cut := 0
-		for _, s := range l.secrets {
-			cut = max(cut, 3*len(s))
-		}
-		if cut > 0 {
-			head, tail = head[:max(0, len(head)-cut)], tail[min(cut, len(tail)):]
-		}
-		head += fmt.Sprintf("\n… %d bytes left out …\n", dropped)
+	if dropped == 0 {
+		return clean(secret.Scrub(head+tail, l.secrets...))
 	}
-	return clean(secret.Scrub(head+tail, l.secrets...))
+	// A secret that was cut in two is not recognised: its remains go too, after the whole ones are masked.
+	cut := 0
+	for _, s := range l.secrets {
+		cut = max(cut, 3*len(s))
+	}
+	head, tail = secret.Scrub(head, l.secrets...), secret.Scrub(tail, l.secrets...)
+	head, tail = head[:max(0, len(head)-cut)], tail[min(cut, len(tail)):]
+	return clean(head + fmt.Sprintf("\n… %d bytes left out …\n", dropped) + tail)
 }
 
 func clean(text string) string {

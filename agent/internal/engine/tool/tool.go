@@ -64,7 +64,7 @@ type ExitError struct {
 	Name   string
 	Status int            // -1 if a signal ended it
 	Signal syscall.Signal // 0 if it exited by itself
-	Log    string         // the last lines of its standard error, scrubbed
+	Log    string         // its standard error, capped and scrubbed
 }
 
 func (e *ExitError) Error() string {
@@ -72,24 +72,31 @@ func (e *ExitError) Error() string {
 	if e.Signal != 0 {
 		text = fmt.Sprintf("%s was ended by signal %d (%s)", e.Name, int(e.Signal), e.Signal)
 	}
-	if last := lastLines(e.Log, 3); last != "" {
-		text += ": " + last
+	if said := essence(e.Log); said != "" {
+		text += ": " + said
 	}
 	return text
 }
 
-// lastLines joins the last n lines that are not empty, at most 600 bytes.
-func lastLines(text string, n int) string {
+// essence joins the first line that tells of an error and the two after it, or the last three lines if none does. Empty
+// lines do not count. It is at most 600 bytes long.
+func essence(text string) string {
+	const most = 3
 	var lines []string
+	first := -1
 	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
+		if line = strings.TrimSpace(line); line == "" {
+			continue
 		}
+		if first < 0 && strings.Contains(strings.ToLower(line), "error") {
+			first = len(lines)
+		}
+		lines = append(lines, line)
 	}
-	if len(lines) > n {
-		lines = lines[len(lines)-n:]
+	if first < 0 {
+		first = max(0, len(lines)-most)
 	}
-	joined := strings.Join(lines, "; ")
+	joined := strings.Join(lines[first:min(first+most, len(lines))], "; ")
 	if len(joined) > 600 {
 		joined = strings.ToValidUTF8(joined[:600], "") + "…"
 	}
