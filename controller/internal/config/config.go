@@ -2,13 +2,16 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -99,13 +102,44 @@ func (c *Config) LoadFile(path string) error {
 	return nil
 }
 
-// Load reads YAML over c. An unknown key is an error that names it and its line.
+// Load reads one YAML document over c. An unknown key is an error that names it and its line. No error shows the text
+// around it: there may be a secret in it.
 func (c *Config) Load(b []byte) error {
-	if len(strings.TrimSpace(string(b))) == 0 {
-		return nil
+	if err := checkDurations(b); err != nil {
+		return err
 	}
-	if err := yaml.UnmarshalWithOptions(b, c, yaml.Strict()); err != nil {
+	loaded := *c
+	d := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())
+	if err := d.Decode(&loaded); err != nil && !errors.Is(err, io.EOF) {
 		return errors.New(strings.TrimSpace(yaml.FormatError(err, false, false)))
+	}
+	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return errors.New("more than one document: what follows the second --- would be ignored")
+	}
+	// A document of nothing but comments is a null, which the decoder takes for the zero value.
+	if !reflect.ValueOf(loaded).IsZero() {
+		*c = loaded
+	}
+	return nil
+}
+
+// checkDurations names the key of a duration that is none: the decoder names only its value.
+func checkDurations(b []byte) error {
+	var text struct {
+		Timing map[string]any `yaml:"timing"`
+	}
+	if err := yaml.Unmarshal(b, &text); err != nil {
+		return nil //nolint:nilerr // the strict decoder says it better
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Timing]()) {
+		value := text.Timing[f.Tag.Get("yaml")]
+		if f.Type != reflect.TypeFor[time.Duration]() || value == nil {
+			continue
+		}
+		s, ok := value.(string)
+		if _, err := time.ParseDuration(s); !ok || err != nil {
+			return fmt.Errorf("timing.%s: %v is not a duration; give it a unit, such as 10s, 2m or 1h", f.Tag.Get("yaml"), value)
+		}
 	}
 	return nil
 }
@@ -115,13 +149,23 @@ func (c *Config) Validate() error {
 	if c.DataDir == "" {
 		return errors.New("data_dir: is empty; give an absolute directory")
 	}
-	abs, err := filepath.Abs(c.DataDir)
-	if err != nil {
-		return fmt.Errorf("data_dir: %w", err)
-	}
-	c.DataDir = abs
 	if c.MasterKeyFile == "" {
 		c.MasterKeyFile = filepath.Join(c.DataDir, "master.key")
+	}
+	for _, p := range []struct {
+		key  string
+		path *string
+	}{
+		{"data_dir", &c.DataDir}, {"master_key_file", &c.MasterKeyFile}, {"catalog.dsn_file", &c.Catalog.DSNFile}, {"nats.ca_file", &c.NATS.CAFile},
+	} {
+		if *p.path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p.path)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.key, err)
+		}
+		*p.path = abs
 	}
 	if err := hostPort("listen", c.Listen); err != nil {
 		return err
@@ -137,9 +181,14 @@ func (c *Config) Validate() error {
 			return err
 		}
 	}
-	for _, raw := range c.NATS.URLs {
-		if u, err := url.Parse(raw); err != nil || u.Host == "" || !slices.Contains([]string{"tls", "nats", "wss"}, u.Scheme) {
-			return fmt.Errorf("nats.urls: %q is not a URL such as tls://nats1:4222", raw)
+	for _, l := range []struct {
+		key  string
+		urls []string
+	}{{"nats.urls", c.NATS.URLs}, {"nats.advertise", c.NATS.Advertise}} {
+		for _, raw := range l.urls {
+			if u, err := url.Parse(raw); err != nil || u.Host == "" || u.User != nil || !slices.Contains([]string{"tls", "nats", "wss"}, u.Scheme) {
+				return fmt.Errorf("%s: %q is not a URL such as tls://nats1:4222", l.key, secret.ScrubURLs(raw))
+			}
 		}
 	}
 	if err := c.Timing.validate(); err != nil {
@@ -155,16 +204,16 @@ func (c *Config) Validate() error {
 }
 
 func (c *Config) catalog() error {
-	given := c.Catalog.DSN.Reveal() != "" || c.Catalog.DSNFile != ""
+	given := !c.Catalog.DSN.Empty() || c.Catalog.DSNFile != ""
 	switch {
 	case c.Embedded && given:
-		return errors.New("catalog: a DSN and --embedded exclude each other")
+		return errors.New("catalog: a DSN and --embedded exclude each other; give one of them")
 	case c.Embedded:
 		return nil
 	case !given:
 		return errors.New("catalog.dsn_file: is missing; name a file that holds postgres://user:password@host/database, or start with --embedded")
-	case c.Catalog.DSN.Reveal() != "" && c.Catalog.DSNFile != "":
-		return errors.New("catalog: dsn and dsn_file exclude each other")
+	case !c.Catalog.DSN.Empty() && c.Catalog.DSNFile != "":
+		return errors.New("catalog: dsn and dsn_file exclude each other; give one of them")
 	case c.Catalog.DSNFile != "":
 		dsn, err := secret.LoadFile(c.Catalog.DSNFile)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -199,6 +248,9 @@ func (t Timing) validate() error {
 	if t.Lease < 2*t.Heartbeat {
 		return fmt.Errorf("timing.lease: %s is not allowed; use at least twice timing.heartbeat (%s)", t.Lease, t.Heartbeat)
 	}
+	if t.RetryMax < t.RetryBase {
+		return fmt.Errorf("timing.retry_max: %s is not allowed; use at least timing.retry_base (%s)", t.RetryMax, t.RetryBase)
+	}
 	if t.MaxAttempts < 1 || t.MaxAttempts > 100 {
 		return fmt.Errorf("timing.max_attempts: %d is not allowed; use 1 to 100", t.MaxAttempts)
 	}
@@ -206,8 +258,12 @@ func (t Timing) validate() error {
 }
 
 func hostPort(key, value string) error {
-	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
-		return fmt.Errorf("%s: %q is not host:port", key, value)
+	_, port, err := net.SplitHostPort(value)
+	if err == nil && port != "" {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil || port == "" {
+		return fmt.Errorf("%s: %q is not host:port, such as 0.0.0.0:8443", key, value)
 	}
 	return nil
 }
