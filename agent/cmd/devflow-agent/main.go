@@ -122,7 +122,6 @@ func enrollCommand(load func() (config.Config, error)) *cobra.Command {
 	cmd.Flags().StringVar(&r.Controller, "controller", "", "URL of a controller")
 	cmd.Flags().StringVar(&token, "token", "", "enrolment token; it works once")
 	cmd.Flags().StringVar(&tokenFile, "token-file", "", "file with the token, mode 0600: keeps it out of the process list")
-	cmd.Flags().StringVar(&r.Name, "name", "", "name of this server, if the token does not set it")
 	cmd.Flags().BoolVar(&r.Force, "force", false, "replace the identity that this host has")
 	return cmd
 }

@@ -49,7 +49,7 @@ func Run(ctx context.Context, cfg config.Config, open func(config.Instance, hclo
 	if err != nil {
 		hint := ""
 		if errors.Is(err, identity.ErrNotEnrolled) {
-			hint = "make a token with `devflowctl token create --enrollment`, then run `devflow-agent enroll`"
+			hint = "make a token with `devflowctl server token NAME`, then run the command that it prints"
 		}
 		add("identity", Error, "enrolled", err.Error(), hint)
 	} else {

@@ -42,7 +42,6 @@ const (
 type Request struct {
 	Controller string        // https://host:port
 	Token      secret.String // dfe_<secret>_<fingerprint>
-	Name       string        // of the server; empty for the token's or the host's
 	StateDir   string
 	Force      bool // replace an identity that is there
 }
@@ -57,7 +56,6 @@ type request struct {
 	Recipient    string            `json:"recipient"`
 	AgentVersion string            `json:"agent_version"`
 	Protocol     int               `json:"protocol"`
-	Name         string            `json:"name,omitempty"`
 	Host         wire.Host         `json:"host"`
 }
 
@@ -75,7 +73,18 @@ type reply struct {
 type problem struct {
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
-	Code   string `json:"code"`
+	Hint   string `json:"hint"`
+}
+
+func (p problem) String() string {
+	text := p.Detail
+	if text == "" {
+		text = p.Title
+	}
+	if text != "" && p.Hint != "" {
+		text += " (" + p.Hint + ")"
+	}
+	return text
 }
 
 // Run enrols and returns the identity that it wrote.
@@ -120,7 +129,7 @@ func Run(ctx context.Context, r Request) (*identity.Identity, error) {
 	}
 	answer, err := post(ctx, base, ca, request{
 		Token: strings.TrimSpace(r.Token.Reveal()), NKey: pub.NKey, SigningKey: pub.SigningKey, Recipient: pub.Recipient,
-		AgentVersion: version.Version, Protocol: wire.Version, Name: r.Name, Host: host.Facts(r.StateDir),
+		AgentVersion: version.Version, Protocol: wire.Version, Host: host.Facts(r.StateDir),
 	})
 	if err != nil {
 		return nil, err
@@ -206,14 +215,11 @@ func post(ctx context.Context, base *url.URL, ca *x509.Certificate, body request
 	if err != nil {
 		return nil, fmt.Errorf("enrol: read the answer: %w", err)
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK {
 		var p problem
 		_ = json.Unmarshal(text, &p) // whatever it is, the status counts
-		switch {
-		case p.Detail != "":
-			return nil, fmt.Errorf("the controller refused the enrolment: %s", p.Detail)
-		case p.Title != "":
-			return nil, fmt.Errorf("the controller refused the enrolment: %s", p.Title)
+		if why := p.String(); why != "" {
+			return nil, fmt.Errorf("the controller refused the enrolment: %s", why)
 		}
 		return nil, fmt.Errorf("the controller refused the enrolment with status %d", resp.StatusCode)
 	}

@@ -1,0 +1,275 @@
+// Package fakeengine is a database engine in memory for tests of what surrounds engines. A dump is the database's bytes.
+package fakeengine
+
+import (
+	"bytes"
+	"context"
+	"hash/crc32"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"devflowbackup/agent/internal/engine"
+	"devflowbackup/shared/wire"
+)
+
+// Name is the engine's name in configurations and orders.
+const Name = "memory"
+
+// Engine holds databases by name. Hooks are set before use.
+type Engine struct {
+	// Stream, if set, gives the dump of every database in place of its bytes.
+	Stream func(ctx context.Context, database string) io.Reader
+	// PublishErr, if set, is what Publish returns after it did, or did not do, its work.
+	PublishErr  error
+	PublishDone bool
+	// Down makes every method fail as if the server were not reachable.
+	Down atomic.Bool
+	// ValidateErr, if set, is what Close of a validation returns.
+	ValidateErr error
+	// BeforePublish, if set, runs when Publish begins.
+	BeforePublish func()
+
+	Dumps, Closed, Aborted atomic.Int64
+
+	mu  sync.Mutex
+	dbs map[string][]byte
+}
+
+// Set makes or replaces a database.
+func (e *Engine) Set(name string, content []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.dbs == nil {
+		e.dbs = make(map[string][]byte)
+	}
+	e.dbs[name] = content
+}
+
+// Get returns a database's content.
+func (e *Engine) Get(name string) ([]byte, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b, ok := e.dbs[name]
+	return b, ok
+}
+
+// Names lists the databases.
+func (e *Engine) Names() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []string
+	for n := range e.dbs {
+		out = append(out, n)
+	}
+	return out
+}
+
+func (e *Engine) down() error {
+	if e.Down.Load() {
+		return wire.Failf(wire.CodeDatabaseDown, "connection refused").Retry()
+	}
+	return nil
+}
+
+// Check implements engine.Engine.
+func (e *Engine) Check(context.Context) []engine.Finding {
+	if err := e.down(); err != nil {
+		return []engine.Finding{{Level: "error", Name: "login", Detail: err.Error(), Hint: "start the server"}}
+	}
+	return []engine.Finding{{Level: "ok", Name: "login", Detail: "fine"}}
+}
+
+// Server implements engine.Engine.
+func (e *Engine) Server(context.Context) (engine.ServerInfo, error) {
+	return engine.ServerInfo{Engine: Name, Version: "1.0", Identity: "memory-1"}, e.down()
+}
+
+// Discover implements engine.Engine.
+func (e *Engine) Discover(context.Context) ([]wire.Database, error) {
+	if err := e.down(); err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []wire.Database
+	for n, b := range e.dbs {
+		if !strings.HasPrefix(n, engine.StagingPrefix) {
+			out = append(out, wire.Database{Name: n, SizeBytes: int64(len(b)), ServerVersion: "1.0"})
+		}
+	}
+	return out, nil
+}
+
+type dump struct {
+	e      *Engine
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	r      io.Reader
+	size   int64
+	once   sync.Once
+	sum    uint32
+	n      int64
+	ended  chan struct{}
+	fp     *wire.Fingerprint
+}
+
+// Dump implements engine.Engine.
+func (e *Engine) Dump(ctx context.Context, req engine.DumpRequest) (engine.Dump, error) {
+	if err := e.down(); err != nil {
+		return nil, err
+	}
+	e.Dumps.Add(1)
+	b, ok := e.Get(req.Database)
+	if !ok && e.Stream == nil {
+		return nil, wire.Failf(wire.CodeDatabaseMissing, "database %q does not exist", req.Database)
+	}
+	d := &dump{e: e, size: int64(len(b)), ended: make(chan struct{})}
+	d.ctx, d.cancel = context.WithCancelCause(ctx)
+	d.r = bytes.NewReader(b)
+	if e.Stream != nil {
+		d.r = e.Stream(d.ctx, req.Database)
+	}
+	return d, nil
+}
+
+func (d *dump) Read(p []byte) (int, error) {
+	if d.ctx.Err() != nil {
+		return 0, context.Cause(d.ctx)
+	}
+	n, err := d.r.Read(p)
+	d.sum = crc32.Update(d.sum, crc32.IEEETable, p[:n])
+	d.n += int64(n)
+	if err == io.EOF {
+		d.once.Do(func() { d.fp = describe(d.n, d.sum); close(d.ended) })
+	}
+	return n, err
+}
+
+func (d *dump) Close() error {
+	d.cancel(nil)
+	d.e.Closed.Add(1)
+	return nil
+}
+
+func (d *dump) Info() engine.DumpInfo {
+	return engine.DumpInfo{
+		Server: engine.ServerInfo{Engine: Name, Version: "1.0", Identity: "memory-1"}, Tool: "memdump", ToolVersion: "1.0", Method: "memdump",
+		DatabaseSize: d.size, Tables: 1, Extension: "dump",
+	}
+}
+
+func (d *dump) Fingerprint(ctx context.Context) (*wire.Fingerprint, error) {
+	select {
+	case <-d.ended:
+		return d.fp, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (d *dump) Globals() []byte { return []byte("CREATE ROLE x;\n") }
+func (d *dump) Log() string     { return "memdump: done" }
+
+func describe(n int64, sum uint32) *wire.Fingerprint {
+	return &wire.Fingerprint{
+		Engine: Name, Exact: true, Tables: []wire.TableCount{{Name: "t", Rows: n}}, Counts: map[string]int64{"sum": int64(sum)},
+	}
+}
+
+type restore struct {
+	e    *Engine
+	ctx  context.Context
+	name string // empty: validation
+	buf  bytes.Buffer
+	done bool
+}
+
+// Restore implements engine.Engine.
+func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine.Restore, error) {
+	if err := e.down(); err != nil {
+		return nil, err
+	}
+	e.Set(req.Database, nil)
+	return &restore{e: e, ctx: ctx, name: req.Database}, nil
+}
+
+// Validate implements engine.Engine.
+func (e *Engine) Validate(ctx context.Context) (engine.Restore, error) {
+	return &restore{e: e, ctx: ctx}, e.down()
+}
+
+func (r *restore) Write(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.buf.Write(p)
+}
+
+func (r *restore) Close() error {
+	if r.name == "" {
+		return r.e.ValidateErr
+	}
+	r.e.Set(r.name, r.buf.Bytes())
+	r.done = true
+	return nil
+}
+
+func (r *restore) Abort() {
+	r.e.Aborted.Add(1)
+	if r.name != "" {
+		r.e.mu.Lock()
+		delete(r.e.dbs, r.name)
+		r.e.mu.Unlock()
+	}
+}
+
+func (r *restore) Log() string { return "memrestore: done" }
+
+// Fingerprint implements engine.Engine.
+func (e *Engine) Fingerprint(_ context.Context, database string) (*wire.Fingerprint, error) {
+	b, ok := e.Get(database)
+	if !ok {
+		return nil, wire.Failf(wire.CodeDatabaseMissing, "database %q does not exist", database)
+	}
+	return describe(int64(len(b)), crc32.ChecksumIEEE(b)), e.down()
+}
+
+// Publish implements engine.Engine.
+func (e *Engine) Publish(_ context.Context, from, to string) error {
+	if e.BeforePublish != nil {
+		e.BeforePublish()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, ok := e.dbs[to]; ok {
+		return wire.Failf(wire.CodeTargetExists, "database %q exists", to)
+	}
+	if e.PublishErr != nil && !e.PublishDone {
+		return e.PublishErr
+	}
+	e.dbs[to] = e.dbs[from]
+	delete(e.dbs, from)
+	return e.PublishErr
+}
+
+// Exists implements engine.Engine.
+func (e *Engine) Exists(_ context.Context, database string) (bool, error) {
+	_, ok := e.Get(database)
+	return ok, e.down()
+}
+
+// Remove implements engine.Engine.
+func (e *Engine) Remove(_ context.Context, database string) error {
+	if err := e.down(); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(database, engine.StagingPrefix) {
+		return wire.Failf(wire.CodeBadRequest, "%q is not a staging database", database)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.dbs, database)
+	return nil
+}
