@@ -55,7 +55,7 @@ func (g agents) Revoke(ctx context.Context, s controller.Server) error {
 	if err != nil {
 		return err
 	}
-	return g.a.catalog.PutSecret(ctx, agentsJWT, []byte(jwt))
+	return g.a.install.keepAgentsJWT(ctx, g.a.catalog, jwt)
 }
 
 func publicKey(key ed25519.PrivateKey) ed25519.PublicKey {

@@ -24,16 +24,12 @@ import (
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/config"
 	"devflowbackup/controller/internal/fleet"
-	"devflowbackup/controller/internal/keys"
 	"devflowbackup/shared/version"
 	"devflowbackup/shared/wire"
 )
 
 // minUploadLimit is how much an attempt may always upload, whatever the database's size was.
 const minUploadLimit = 1 << 30
-
-// agentsJWT names the sealed secret that holds the agents' account with its revocations.
-const agentsJWT = "agents_account_jwt"
 
 // App is one controller.
 type App struct {
@@ -45,11 +41,10 @@ type App struct {
 	catalog *catalog.Catalog
 	broker  *broker.Broker
 	fleet   *fleet.Fleet
-	install *keys.Installation
+	install *install
 	keySet  wire.KeySet
 	url     string
 	natsURL []string
-	first   *FirstStart
 	failed  chan error
 	stop    sync.Once
 }
@@ -63,7 +58,7 @@ func New(cfg config.Config, log hclog.Logger) *App {
 func (a *App) URL() string { return a.url }
 
 // First is what the start that made the installation has to tell, nil on every later start.
-func (a *App) First() *FirstStart { return a.first }
+func (a *App) First() *FirstStart { return a.install.first }
 
 // Failed yields an error if something that must run has ended by itself.
 func (a *App) Failed() <-chan error { return a.failed }
@@ -83,8 +78,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 	if err := a.openCatalog(ctx); err != nil {
 		return err
 	}
-	var secrets map[string][]byte
-	if a.install, secrets, a.first, err = installation(ctx, a.cfg, a.catalog); err != nil {
+	if a.install, err = installation(ctx, a.cfg, a.catalog); err != nil {
 		return err
 	}
 	if err := writeFile(filepath.Join(a.cfg.DataDir, "ca.pem"), string(a.install.CA.CertPEM()), 0o644); err != nil {
@@ -93,7 +87,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 	if err := a.register(ctx); err != nil {
 		return err
 	}
-	if err := a.startBroker(ctx, string(secrets[agentsJWT])); err != nil {
+	if err := a.startBroker(ctx); err != nil {
 		return err
 	}
 	if err := a.startFleet(ctx); err != nil {
@@ -166,9 +160,9 @@ func (a *App) background(f func(context.Context)) {
 	a.onStop(func(context.Context) error { cancel(); <-done; return nil })
 }
 
-func (a *App) startBroker(ctx context.Context, jwt string) error {
+func (a *App) startBroker(ctx context.Context) error {
 	opt := broker.Options{
-		Installation: a.install, AgentsJWT: jwt, ExternalURLs: a.cfg.NATS.URLs, ExternalCAFile: a.cfg.NATS.CAFile, Logger: a.log.Named("broker"),
+		Installation: a.install.Installation, AgentsJWT: a.install.agentsJWT, ExternalURLs: a.cfg.NATS.URLs, ExternalCAFile: a.cfg.NATS.CAFile, Logger: a.log.Named("broker"),
 	}
 	opt.Names, opt.IPs = namesAndIPs(a.cfg.Names)
 	events := make(chan broker.SecurityEvent, 256)

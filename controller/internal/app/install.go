@@ -89,34 +89,56 @@ func (s sealer) Open(purpose string, sealed []byte) ([]byte, error) {
 	return s.master.Open(purpose, sealed)
 }
 
+// agentsJWT names the sealed secret that holds the agents' account with its revocations.
+const agentsJWT = "agents_account_jwt"
+
+// install is the installation as this controller opened or made it.
+type install struct {
+	*keys.Installation
+	master    *keys.Master
+	agentsJWT string      // empty before the first revocation
+	first     *FirstStart // nil if another start made it
+}
+
+// keepAgentsJWT stores the agents' account for later starts.
+func (i install) keepAgentsJWT(ctx context.Context, cat *catalog.Catalog, jwt string) error {
+	return cat.PutSecret(ctx, agentsJWT, i.master.Seal(keys.Purpose(agentsJWT), []byte(jwt)))
+}
+
 // installation opens the installation of the catalog with the master key, or makes one on the first start ever.
-func installation(ctx context.Context, cfg config.Config, cat *catalog.Catalog) (*keys.Installation, map[string][]byte, *FirstStart, error) {
+func installation(ctx context.Context, cfg config.Config, cat *catalog.Catalog) (*install, error) {
 	found, err := cat.Installation(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	if found == nil {
 		return firstStart(ctx, cfg, cat)
 	}
 	master, err := keys.LoadMaster(cfg.MasterKeyFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil, fmt.Errorf("master key: %s does not exist, but this catalog belongs to an installation: copy its master key there, or recover it with the recovery key", cfg.MasterKeyFile)
+		return nil, fmt.Errorf("master key: %s does not exist, but this catalog belongs to an installation: copy its master key there, or recover it with the recovery key", cfg.MasterKeyFile)
 	}
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("master key: %w", err)
+		return nil, fmt.Errorf("master key: %w", err)
 	}
 	if err := master.Verify(found.CheckValue); err != nil {
-		return nil, nil, nil, fmt.Errorf("master key %s: %w: give this controller the key of the installation", cfg.MasterKeyFile, err)
+		return nil, fmt.Errorf("master key %s: %w: give this controller the key of the installation", cfg.MasterKeyFile, err)
 	}
 	in, err := keys.OpenSecrets(master, found.Secrets)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("open the installation's keys: %w", err)
+		return nil, fmt.Errorf("open the installation's keys: %w", err)
+	}
+	jwt := found.Secrets[agentsJWT]
+	if jwt != nil {
+		if jwt, err = master.Open(keys.Purpose(agentsJWT), jwt); err != nil {
+			return nil, fmt.Errorf("open the agents' account: %w", err)
+		}
 	}
 	cat.SetSealer(sealer{master})
-	return in, found.Secrets, nil, nil
+	return &install{Installation: in, master: master, agentsJWT: string(jwt)}, nil
 }
 
-func firstStart(ctx context.Context, cfg config.Config, cat *catalog.Catalog) (*keys.Installation, map[string][]byte, *FirstStart, error) {
+func firstStart(ctx context.Context, cfg config.Config, cat *catalog.Catalog) (*install, error) {
 	first := &FirstStart{
 		MasterKeyFile: cfg.MasterKeyFile, CAFile: filepath.Join(cfg.DataDir, "ca.pem"), AdminTokenFile: filepath.Join(cfg.DataDir, "admin.token"),
 	}
@@ -128,34 +150,34 @@ func firstStart(ctx context.Context, cfg config.Config, cat *catalog.Catalog) (*
 		made = err == nil
 	}
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("master key: %w", err)
+		return nil, fmt.Errorf("master key: %w", err)
 	}
 	in, err := keys.New(time.Now())
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("make the installation's keys: %w", err)
+		return nil, fmt.Errorf("make the installation's keys: %w", err)
 	}
 	sealed, err := in.SealSecrets(master)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("seal the installation's keys: %w", err)
+		return nil, fmt.Errorf("seal the installation's keys: %w", err)
 	}
 	recovery, recipient, err := keys.NewRecoveryKey()
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("make the recovery key: %w", err)
+		return nil, fmt.Errorf("make the recovery key: %w", err)
 	}
 	escrow, err := keys.SealMaster(master, recipient)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("seal the master key: %w", err)
+		return nil, fmt.Errorf("seal the master key: %w", err)
 	}
 	cat.SetSealer(sealer{master})
 	created, err := cat.CreateInstallation(ctx, catalog.Installation{UID: in.ID, CheckValue: master.CheckValue(), EscrowMaster: escrow, Secrets: sealed})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	if !created {
 		// Another controller was first. A key that only this start made opens nothing and must not be mistaken for the right one.
 		if made {
 			if err := os.Remove(cfg.MasterKeyFile); err != nil {
-				return nil, nil, nil, fmt.Errorf("remove the unused master key: %w", err)
+				return nil, fmt.Errorf("remove the unused master key: %w", err)
 			}
 		}
 		return installation(ctx, cfg, cat)
@@ -163,13 +185,13 @@ func firstStart(ctx context.Context, cfg config.Config, cat *catalog.Catalog) (*
 	token := "dfk_" + randomText(32)
 	hash := sha256.Sum256([]byte(token))
 	if err := cat.EnsureAdminToken(ctx, hash[:]); err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	if err := writeSecret(first.AdminTokenFile, token+"\n"); err != nil {
-		return nil, nil, nil, fmt.Errorf("write the admin token: %w", err)
+		return nil, fmt.Errorf("write the admin token: %w", err)
 	}
 	first.RecoveryKey = recovery
-	return in, sealed, first, nil
+	return &install{Installation: in, master: master, first: first}, nil
 }
 
 // randomText is n random bytes in lower-case base32.

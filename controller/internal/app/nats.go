@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-
 	"os"
 	"path/filepath"
 
@@ -40,16 +39,16 @@ func ExportNATS(ctx context.Context, cfg config.Config, log hclog.Logger, to NAT
 		if _, err := cat.Migrate(ctx); err != nil {
 			return fmt.Errorf("migrate the catalog: %w", err)
 		}
-		in, secrets, made, err := installation(ctx, cfg, cat)
+		in, err := installation(ctx, cfg, cat)
 		if err != nil {
 			return err
 		}
-		first = made
+		first = in.first
 		if err := writeFile(filepath.Join(cfg.DataDir, "ca.pem"), string(in.CA.CertPEM()), 0o644); err != nil {
 			return fmt.Errorf("write the CA certificate: %w", err)
 		}
 		// Nothing is started or connected: the options only choose the accounts that are written.
-		b, err := broker.New(broker.Options{Installation: in, AgentsJWT: string(secrets[agentsJWT]), Host: "127.0.0.1", Logger: log.Named("broker")})
+		b, err := broker.New(broker.Options{Installation: in.Installation, AgentsJWT: in.agentsJWT, Host: "127.0.0.1", Logger: log.Named("broker")})
 		if err != nil {
 			return fmt.Errorf("broker: %w", err)
 		}
