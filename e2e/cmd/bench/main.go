@@ -11,30 +11,31 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"devflowbackup/e2e/stack"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	b := &bench{out: os.Stdout}
-	var only string
 	flag.StringVar(&b.dir, "dir", ".bench", "where data is kept between runs and result.json is written")
-	flag.StringVar(&b.bin, "bin", "bin", "where the built programs are")
+	flag.StringVar(&b.bin, "bin", "", "where the built programs are; bin in this repository if empty")
 	flag.IntVar(&b.rounds, "rounds", 3, "samples of each side, taken in turns")
 	flag.IntVar(&b.size, "size", 1024, "dump of the measured database, in MiB")
 	flag.IntVar(&b.big, "big", 10*1024, "dump of the large database of the memory measurement, in MiB; 0 leaves it out")
-	flag.StringVar(&only, "only", "abcd", "which measurements: (a) pipeline, (b) backup, (c) restore, (d) memory")
+	flag.StringVar(&b.only, "only", "abcd", "which measurements: (a) pipeline, (b) backup, (c) restore, (d) memory")
 	quick := flag.Bool("quick", false, "a small database and no large one: a try that says little")
 	flag.Parse()
 	if *quick {
 		b.size, b.big = 128, 0
 	}
-	b.only = only
 	err := b.run(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -51,54 +52,110 @@ type bench struct {
 	rounds, size, big int
 	out               io.Writer
 
-	source *source
-	dump   string // an uncompressed dump of the shop, in a file
+	stack      *stack.Stack
+	source     *source
+	product    *product
+	dump       string // an uncompressed dump of the shop, in a file
+	shopBackup int64  // its last backup, 0 for none
 }
 
 func (b *bench) say(format string, a ...any) { fmt.Fprintf(b.out, format+"\n", a...) }
 
-func (b *bench) wants(id string) bool { return strings.Contains(b.only, id) }
+func (b *bench) wants(ids string) bool { return strings.ContainsAny(b.only, ids) }
 
 func (b *bench) run(ctx context.Context) (err error) {
 	if b.rounds < 3 {
 		return fmt.Errorf("-rounds %d: give at least 3", b.rounds)
 	}
-	for _, dir := range []*string{&b.dir, &b.bin} {
-		if *dir, err = filepath.Abs(*dir); err != nil {
-			return err
-		}
-	}
-	rep := &report{At: time.Now().UTC(), Settings: settings}
-	b.say("data")
-	databases := map[string]int{shopDatabase: b.size}
-	if b.big > 0 && b.wants("d") {
-		databases[bigDatabase] = b.big
-	}
-	if b.source, err = openSource(ctx, filepath.Join(b.dir, "pg"), b.say, databases); err != nil {
-		return fmt.Errorf("prepare data: %w", err)
-	}
-	defer func() { err = errors.Join(err, b.source.close(ctx)) }()
-	rep.Machine = describeMachine(ctx, b.source.env(dumpRole, shopDatabase))
-	b.dump = filepath.Join(b.dir, "shop.dump")
-	if _, err := shell(ctx, b.source.env(dumpRole, shopDatabase, "FILE="+b.dump), `pg_dump -Fc -Z0 > "$FILE"`); err != nil {
+	if err := clearInstallation(b.dir); err != nil {
 		return err
 	}
+	if b.stack, err = stack.New(stack.Options{Dir: b.dir, Bin: b.bin}); err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, b.stack.Stop(context.WithoutCancel(ctx)))
+		if err == nil {
+			err = clearInstallation(b.dir) // gigabytes of objects; after a failure the logs tell why
+		}
+	}()
+	rep := &report{At: time.Now().UTC(), Settings: settings, Version: b.version(ctx)}
+	if err := b.prepare(ctx); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	rep.Machine = describeMachine(ctx, b.source.env(stack.BackupRole, shopDatabase))
 	for _, m := range []struct {
-		id, what string
-		measure  func(context.Context, *bench) (comparison, error)
+		id, title string
+		measure   func(context.Context) (comparison, error)
 	}{
-		{"a", "the pipeline in memory", measurePipeline},
+		{"a", "the pipeline in memory", b.pipeline},
+		{"b", "a whole backup", b.backup},
+		{"c", "a whole restore", b.restore},
 	} {
 		if !b.wants(m.id) {
 			continue
 		}
-		b.say("(%s) %s", m.id, m.what)
-		c, err := m.measure(ctx, b)
+		b.say("(%s) %s", m.id, m.title)
+		c, err := m.measure(ctx)
 		if err != nil {
-			return fmt.Errorf("(%s) %s: %w", m.id, m.what, err)
+			return fmt.Errorf("(%s) %s: %w", m.id, m.title, err)
 		}
 		rep.Comparisons = append(rep.Comparisons, c)
 	}
+	if b.wants("d") {
+		b.say("(d) peak memory")
+		for _, database := range b.sizes() {
+			m, err := b.peaks(ctx, database)
+			if err != nil {
+				return fmt.Errorf("(d) peak memory: %w", err)
+			}
+			rep.Memory = append(rep.Memory, m)
+		}
+	}
 	rep.print(b.out)
-	return rep.save(filepath.Join(b.dir, "result.json"))
+	file := filepath.Join(b.dir, "result.json")
+	if err := rep.save(file); err != nil {
+		return fmt.Errorf("save figures: %w", err)
+	}
+	b.say("All samples: %s", file)
+	return nil
+}
+
+// sizes are the databases of the memory measurement, the smaller first.
+func (b *bench) sizes() []string {
+	if b.big == 0 {
+		return []string{shopDatabase}
+	}
+	return []string{shopDatabase, bigDatabase}
+}
+
+// prepare makes the data, a dump of it in a file, and the installation if one is measured.
+func (b *bench) prepare(ctx context.Context) (err error) {
+	b.say("prepare")
+	databases := map[string]int{shopDatabase: b.size}
+	if b.big > 0 && b.wants("d") {
+		databases[bigDatabase] = b.big
+	}
+	if b.source, err = openSource(ctx, b.stack, b.say, databases); err != nil {
+		return err
+	}
+	b.dump = filepath.Join(b.stack.Dir, "shop.dump")
+	if _, err := shell(ctx, b.source.env(stack.BackupRole, shopDatabase, "FILE="+b.dump), `pg_dump -Fc -Z0 > "$FILE"`); err != nil {
+		return err
+	}
+	if b.wants("bcd") {
+		if b.product, err = install(ctx, b.stack, b.source, databases); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// version is what the measured agent says of itself.
+func (b *bench) version(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, b.stack.Program("devflow-agent"), "version").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
 }

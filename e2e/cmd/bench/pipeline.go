@@ -7,12 +7,13 @@ import (
 	"os"
 	"time"
 
+	"devflowbackup/e2e/stack"
 	"devflowbackup/shared/artifact"
 )
 
 // measurePipeline compares the artifact's pipeline with the same steps done by the bare tools: one file, read from the
 // page cache by both; what comes out is hashed and thrown away by both.
-func measurePipeline(ctx context.Context, b *bench) (comparison, error) {
+func (b *bench) pipeline(ctx context.Context) (comparison, error) {
 	size, err := fileSize(b.dump)
 	if err != nil {
 		return comparison{}, err
@@ -22,7 +23,7 @@ func measurePipeline(ctx context.Context, b *bench) (comparison, error) {
 		return comparison{}, err
 	}
 	codec := artifact.Codec{Compression: "zstd", Level: 3, Encryption: "age", Recipients: []string{recipient}}
-	env := b.source.env(dumpRole, shopDatabase, "DUMP="+b.dump, "RECIPIENT="+recipient)
+	env := b.source.env(stack.BackupRole, shopDatabase, "DUMP="+b.dump, "RECIPIENT="+recipient)
 	var stored int64
 	all, err := interleave(ctx, b.rounds, b.say,
 		runner{"pipeline: zstd 3, age, both SHA-256", func(context.Context) (time.Duration, error) {

@@ -85,7 +85,7 @@ func (r result) String() string {
 
 func (r *report) print(w io.Writer) {
 	line := strings.Repeat("─", 110)
-	fmt.Fprintf(w, "\n%s\n%s, version %s\n%s\n", line, r.At.Format("2006-01-02 15:04 MST"), r.Version, r.Machine)
+	fmt.Fprintf(w, "\n%s\n%s   %s\n%s\n", line, r.At.Format("2006-01-02 15:04 MST"), r.Version, r.Machine)
 	for _, c := range r.Comparisons {
 		fmt.Fprintf(w, "%s\n(%s) %s: %s\n\n", line, c.ID, c.Title, c.Input)
 		for _, s := range c.Series {

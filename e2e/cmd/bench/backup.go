@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"devflowbackup/e2e/stack"
+	"devflowbackup/shared/artifact"
+)
+
+// backup compares a whole backup with what an operator would type. All run on the same cores, which the product shares
+// with its S3 server, its controller and its catalog.
+func (b *bench) backup(ctx context.Context) (comparison, error) {
+	_, recipient, err := artifact.NewIdentity()
+	if err != nil {
+		return comparison{}, err
+	}
+	size, err := b.source.size(ctx, shopDatabase)
+	if err != nil {
+		return comparison{}, err
+	}
+	file := filepath.Join(b.stack.Dir, "baseline")
+	defer os.Remove(file)
+	env := b.source.env(stack.BackupRole, shopDatabase, "RECIPIENT="+recipient, "FILE="+file)
+	typed := func(text string) runner {
+		return runner{"shell: " + text, func(ctx context.Context) (time.Duration, error) {
+			took, err := shell(ctx, env, text)
+			if rmErr := os.Remove(file); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
+				err = errors.Join(err, rmErr)
+			}
+			return took, err
+		}}
+	}
+	var last job
+	all, err := interleave(ctx, b.rounds, b.say,
+		runner{"backup: API call to completed, age, to S3", func(ctx context.Context) (took time.Duration, err error) {
+			last, took, err = b.product.backup(ctx, shopDatabase)
+			return took, err
+		}},
+		typed(`pg_dump -Fc -Z0 > /dev/null`),
+		typed(`pg_dump -Fc -Z0 | zstd -q -3 | age -r "$RECIPIENT" | tee >(sha256sum > /dev/null) > "$FILE"`),
+		typed(`pg_dump | gzip > "$FILE"`),
+	)
+	if err != nil {
+		return comparison{}, err
+	}
+	b.shopBackup = last.ID
+	for i, name := range []string{"", "shell: pg_dump > /dev/null", "shell: pg_dump | zstd -3 | age | tee >(sha256sum) > file", "shell: pg_dump | gzip > file"} {
+		if name != "" {
+			all[i].Name = name
+		}
+	}
+	return comparison{
+		ID: "b", Title: "A whole backup", Bytes: last.RawSize,
+		Input:  fmt.Sprintf("database of %s, dump of %s, %s stored", mb(size), mb(last.RawSize), mb(last.FileSize)),
+		Series: all,
+		Ratios: []result{
+			most("time, to pg_dump > /dev/null", all[0], all[1], 0),
+			most("time, to the shell pipeline", all[0], all[2], 1.25),
+			least("speed, to pg_dump | gzip", all[0], all[3], 2),
+		},
+	}, nil
+}
