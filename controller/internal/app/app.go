@@ -51,7 +51,7 @@ type App struct {
 
 // New makes an App of a validated configuration.
 func New(cfg config.Config, log hclog.Logger) *App {
-	return &App{cfg: cfg, log: log, id: wire.NewID(), failed: make(chan error, 1)}
+	return &App{cfg: cfg, log: log, failed: make(chan error, 1)}
 }
 
 // URL is where the API answers, once started.
@@ -72,9 +72,12 @@ func (a *App) Start(ctx context.Context) (err error) {
 			err = errors.Join(err, a.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
-	if err := os.MkdirAll(a.cfg.DataDir, 0o711); err != nil {
-		return fmt.Errorf("data directory: %w", err)
+	id, lock, err := takeDataDir(a.cfg.DataDir)
+	if err != nil {
+		return err
 	}
+	a.id = id
+	a.onStop(func(context.Context) error { return lock.Close() })
 	if err := a.openCatalog(ctx); err != nil {
 		return err
 	}
