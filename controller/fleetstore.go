@@ -50,7 +50,7 @@ type StoredObject struct {
 // PartTarget is what a part request may be signed for.
 type PartTarget struct {
 	StorageID int64
-	Key       string // of the artifact
+	Key       string // of the object that was asked for
 	UploadID  string
 	PartSize  int64
 	Checksum  string // wire.ChecksumSHA256 or ChecksumMD5

@@ -108,6 +108,10 @@ func (o objects) CreateUpload(ctx context.Context, key string) (string, error) {
 	return id, storageFailure(err)
 }
 
+func (o objects) AbortUpload(ctx context.Context, key, uploadID string) error {
+	return storageFailure(o.store.AbortUpload(ctx, key, uploadID))
+}
+
 func (o objects) AbortUploads(ctx context.Context, key string) error {
 	_, err := o.store.AbortUploads(ctx, key)
 	return storageFailure(err)

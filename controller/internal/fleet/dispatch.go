@@ -17,15 +17,16 @@ import (
 )
 
 const (
-	offersAtOnce   = 32
-	acceptTimeout  = 10 * time.Second
-	redeliverAfter = 5 * time.Second
+	offersAtOnce     = 32
+	deliveriesAtOnce = 256
+	redeliverAfter   = 5 * time.Second
 )
 
 // dispatchLoop delivers open attempts: new ones, and those that no agent has accepted yet.
 func (f *Fleet) dispatchLoop(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	slots := make(chan struct{}, deliveriesAtOnce)
 	f.every(ctx, f.opt.Tick, f.kick[0], "dispatch", func(ctx context.Context) error {
 		for {
 			offers, err := f.opt.Store.ClaimOffers(ctx, offersAtOnce)
@@ -37,7 +38,9 @@ func (f *Fleet) dispatchLoop(ctx context.Context) {
 				if !f.delivery.begin(o.Attempt.Token) {
 					continue
 				}
+				slots <- struct{}{} // a delivery takes seconds at most
 				wg.Go(func() {
+					defer func() { <-slots }()
 					defer f.delivery.end(o.Attempt.Token)
 					f.deliver(ctx, o)
 				})
@@ -60,9 +63,12 @@ func (f *Fleet) deliver(ctx context.Context, o controller.Offer) {
 		return
 	case ctx.Err() != nil:
 		return
-	case errors.As(err, &fail) && (fail.Code == wire.CodeBusy || fail.Code == wire.CodeOffline):
+	case errors.As(err, &fail) && (fail.Code == wire.CodeBusy || fail.Code == wire.CodeOffline || fail.Code == wire.CodeSuperseded):
 		log.Debug("job not delivered yet", "err", err)
 		err = f.opt.Store.ReleaseOffer(ctx, o.Attempt, redeliverAfter, fail.Message)
+	case errors.As(err, &fail) && fail.Code == wire.CodeStale:
+		log.Info("job ended while it was delivered", "err", err)
+		return
 	case errors.As(err, &fail):
 		log.Warn("job not started", "code", fail.Code, "err", fail)
 		err = f.opt.Store.FailOffer(ctx, o.Attempt, fail)
@@ -119,7 +125,7 @@ func (f *Fleet) backupOrder(ctx context.Context, o controller.Offer) (*wire.Back
 			return nil, err
 		}
 		failpoint.Hit("controller.upload_created")
-		if o.UploadID, err = f.opt.Store.SetUpload(ctx, o.Attempt, id); err != nil {
+		if err := f.setUpload(ctx, o, objects, id); err != nil {
 			return nil, err
 		}
 	}
@@ -127,6 +133,18 @@ func (f *Fleet) backupOrder(ctx context.Context, o controller.Offer) (*wire.Back
 		AttemptID: o.AttemptID, Instance: o.Backup.Instance, Engine: o.Backup.DatabaseType, Database: o.Backup.DatabaseName,
 		Key: o.Key, Codec: wire.Codec(codec), PartSize: o.PartSize, Checksum: o.Storage.ChecksumMode,
 	}, nil
+}
+
+// setUpload records the upload that was created. Another controller may have been first, or the attempt may have ended: then ours
+// is one too many. Where the catalog's answer is not known it stays, and is aborted when the attempt ends.
+func (f *Fleet) setUpload(ctx context.Context, o controller.Offer, objects Objects, id string) error {
+	stands, err := f.opt.Store.SetUpload(ctx, o.Attempt, id)
+	if wire.HasCode(err, wire.CodeStale) || (err == nil && stands != id) {
+		if aerr := objects.AbortUpload(ctx, o.Key, id); aerr != nil {
+			f.log.Warn("abort an upload that is not needed", "job_id", o.Attempt.Job, "attempt", o.Attempt.No, "key", o.Key, "err", aerr)
+		}
+	}
+	return err
 }
 
 func backupCodec(b controller.Backup, recipients []string) artifact.Codec {
@@ -227,7 +245,7 @@ func (f *Fleet) command(ctx context.Context, s controller.Server, verb string, b
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.opt.Accept)
 	defer cancel()
 	failpoint.Hit("controller.before_publish")
 	reply, err := f.opt.Conn.RequestWithContext(ctx, wire.AgentSubject(s.AgentID, verb), msg)

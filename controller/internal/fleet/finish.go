@@ -19,9 +19,8 @@ import (
 )
 
 const (
-	claimEvery  = 15 * time.Second // an at-work claim is extended that often
-	sideLimit   = 16 << 20         // stored bytes of a side object
-	finishTries = 50               // then the attempt has failed; pauses double up to finishPause
+	sideLimit   = 16 << 20 // stored bytes of a side object
+	finishTries = 50       // then the attempt has failed; pauses double up to finishPause
 	finishPause = 2 * time.Minute
 )
 
@@ -114,7 +113,7 @@ func (f *Fleet) finish(ctx context.Context, w controller.Finishing) {
 	done, err := f.complete(ctx, w)
 	if err == nil {
 		failpoint.Hit("controller.before_completed_commit")
-		err = f.opt.Store.CompleteBackup(ctx, w.Attempt, *done)
+		err = f.commit(ctx, w, done)
 	}
 	if err == nil {
 		failpoint.Hit("controller.after_completed_commit")
@@ -125,15 +124,20 @@ func (f *Fleet) finish(ctx context.Context, w controller.Finishing) {
 		}
 		log.Info("backup completed", "bytes", done.Objects[0].StoredSize, "checksum", done.Objects[0].StoredSHA256,
 			"key", w.Key, "duration", duration.Round(time.Millisecond).String())
+		f.Kick() // the server may take its next job
 		return
 	}
 	if ctx.Err() != nil {
 		log.Warn("finishing interrupted", "err", context.Cause(ctx))
 		return
 	}
+	if wire.HasCode(err, wire.CodeStale) {
+		log.Warn("finishing given up: the claim has passed on", "err", err)
+		return
+	}
 	fail := wire.AsFailure(err).At(wire.StageFinish)
-	if fail.Code == wire.CodeForeignObject || fail.Code == wire.CodeForeignHeader {
-		f.event(ctx, w.Server.AgentID, eventOf(fail.Code), fail.Message)
+	if kind, ok := eventOf[fail.Code]; ok {
+		f.event(ctx, w.Server.AgentID, kind, fail.Message)
 	}
 	var again retryFinish
 	if errors.As(err, &again) && w.Tries+1 < finishTries {
@@ -150,11 +154,22 @@ func (f *Fleet) finish(ctx context.Context, w controller.Finishing) {
 	f.Kick()
 }
 
-func eventOf(code string) string {
-	if code == wire.CodeForeignObject {
-		return controller.EventForeignObject
+// commit completes the backup in the catalog. An error that is not the catalog's refusal says nothing about the artifact, which
+// is whole: it is tried again.
+func (f *Fleet) commit(ctx context.Context, w controller.Finishing, done *controller.Finished) error {
+	err := f.opt.Store.CompleteBackup(ctx, w.Attempt, *done)
+	var refused *wire.Failure
+	if err != nil && !errors.As(err, &refused) {
+		return retryFinish{err}
 	}
-	return controller.EventForeignHeader
+	return err
+}
+
+// eventOf names the failures that only a fault or an attack explains.
+var eventOf = map[string]string{
+	wire.CodeForeignObject: controller.EventForeignObject,
+	wire.CodeForeignHeader: controller.EventForeignHeader,
+	wire.CodeStatement:     controller.EventStatement,
 }
 
 // retryFinish marks an error after which the same upload is settled again.
@@ -168,7 +183,7 @@ func (f *Fleet) keepClaim(ctx context.Context, a wire.Attempt) (context.Context,
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		t := time.NewTicker(claimEvery)
+		t := time.NewTicker(f.opt.ClaimEvery)
 		defer t.Stop()
 		for {
 			select {
@@ -202,6 +217,9 @@ func (f *Fleet) complete(ctx context.Context, w controller.Finishing) (*controll
 	failpoint.Hit("controller.before_complete")
 	outcome, object, err := objects.Settle(ctx, w.Key, w.UploadID, w.Parts, st.StoredSize, st.CompositeSHA256)
 	failpoint.Hit("controller.after_complete")
+	if err == nil && outcome != SettleDone {
+		err = errors.New("no reason is known")
+	}
 	switch outcome {
 	case SettleDone:
 	case SettleRetry:
@@ -212,6 +230,14 @@ func (f *Fleet) complete(ctx context.Context, w controller.Finishing) (*controll
 		return nil, wire.Failf(wire.CodeForeignObject, "an object that is not ours lies at %s: %w", w.Key, err).Retry()
 	default:
 		return nil, wire.Failf(wire.CodeChecksum, "the store does not hold what the agent stated: %w", err).Retry()
+	}
+
+	// A second upload may be at the key: opened by a controller that died before it had recorded it.
+	if err := objects.AbortUploads(ctx, w.Key); err != nil {
+		if again := (retryFinish{}); errors.As(retryOr(err), &again) {
+			return nil, again
+		}
+		f.log.Warn("abort uploads beside a completed one", "key", w.Key, "err", err) // no reason to lose the backup
 	}
 
 	object.Object, object.Key = wire.ObjectArtifact, w.Key
@@ -288,6 +314,9 @@ func retryOr(err error) error {
 // sideObject reads a side object back whole: it is small, and its hash is then proven, not reported.
 func (f *Fleet) sideObject(ctx context.Context, objects Objects, w controller.Finishing, key string, sums artifact.Sums) (controller.StoredObject, error) {
 	b, err := objects.Get(ctx, key, sideLimit)
+	if wire.HasCode(err, wire.CodeMissing) {
+		return controller.StoredObject{}, wire.Failf(wire.CodeMissing, "%s is gone from the store: %w", key, err).Retry()
+	}
 	if err != nil {
 		return controller.StoredObject{}, retryOr(err)
 	}

@@ -37,6 +37,8 @@ type Options struct {
 	URLExpires time.Duration // how long a presigned request is valid, default 15 min
 	Tick       time.Duration // how often open work is looked for, default 1 s
 	Finishers  int           // uploads completed at once, default 4
+	ClaimEvery time.Duration // how often the claim on an upload at work is extended, default 15 s
+	Accept     time.Duration // how long an agent has to answer a command, default 10 s
 }
 
 // Fleet is one controller's part in it. Start it once; Stop waits for what it started.
@@ -46,9 +48,9 @@ type Fleet struct {
 	kick     [2]chan struct{} // dispatch, finish
 	progress *progressBoard
 	beats    *beatBatch
-	inflight sync.WaitGroup
-	limit    chan struct{} // requests answered at once
-	delivery inProgress    // attempts being delivered by this controller
+	requests requests
+	delivery inProgress // attempts being delivered by this controller
+	telling  inProgress // attempts whose cancellation is under way
 
 	mu     sync.Mutex
 	subs   []*nats.Subscription
@@ -62,12 +64,14 @@ func New(opt Options) *Fleet {
 	setDefault(&opt.LeaseMax, time.Hour)
 	setDefault(&opt.URLExpires, 15*time.Minute)
 	setDefault(&opt.Tick, time.Second)
+	setDefault(&opt.ClaimEvery, 15*time.Second)
+	setDefault(&opt.Accept, 10*time.Second)
 	if opt.Finishers == 0 {
 		opt.Finishers = 4
 	}
 	return &Fleet{
-		opt: opt, log: opt.Log, kick: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}, limit: make(chan struct{}, 64),
-		progress: newProgressBoard(), beats: newBeatBatch(), delivery: inProgress{set: map[string]bool{}},
+		opt: opt, log: opt.Log, kick: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}, requests: newRequests(),
+		progress: newProgressBoard(), beats: newBeatBatch(), delivery: inProgress{set: map[string]bool{}}, telling: inProgress{set: map[string]bool{}},
 	}
 }
 
@@ -79,7 +83,11 @@ func setDefault(d *time.Duration, value time.Duration) {
 
 var errStopped = errors.New("controller stopped")
 
-// Start subscribes to agents and starts the loops. Starting twice is no error.
+// heartbeatGroup is a queue group of its own: the broker takes overlapping subscriptions of one group for one, and would give
+// some of the heartbeats to the requests.
+const heartbeatGroup = wire.QueueGroup + "-heartbeats"
+
+// Start subscribes to agents and starts the loops; when it returns, requests are answered. Starting twice is no error.
 func (f *Fleet) Start(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -87,33 +95,40 @@ func (f *Fleet) Start(ctx context.Context) error {
 		return nil
 	}
 	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	for verb, handle := range f.handlers() {
-		sub, err := f.opt.Conn.QueueSubscribe(wire.ControllerSubjects(verb), wire.QueueGroup, func(m *nats.Msg) { f.serve(run, m, handle) })
-		if err != nil {
-			cancel(err)
-			f.unsubscribe()
-			return fmt.Errorf("subscribe to %s: %w", verb, err)
-		}
-		f.subs = append(f.subs, sub)
-	}
-	for _, open := range []func() (*nats.Subscription, error){
-		func() (*nats.Subscription, error) {
-			return f.opt.Conn.QueueSubscribe(wire.ControllerSubjects(wire.VerbHeartbeat), wire.QueueGroup, f.onHeartbeat)
-		},
-		func() (*nats.Subscription, error) {
-			return f.opt.Conn.Subscribe(wire.ControllerSubjects(wire.VerbProgress), f.onProgress)
-		},
-	} {
-		sub, err := open()
-		if err != nil {
-			cancel(err)
-			f.unsubscribe()
-			return fmt.Errorf("subscribe to heartbeats and progress: %w", err)
-		}
-		f.subs = append(f.subs, sub)
+	f.requests.open()
+	if err := f.subscribe(ctx, run); err != nil {
+		f.unsubscribe()
+		cancel(err)
+		f.requests.close()
+		return err
 	}
 	f.cancel, f.done = cancel, make(chan struct{})
 	go f.loops(run)
+	return nil
+}
+
+// subscribe listens to agents. Heartbeats and progress have subscriptions of their own: they never wait behind requests.
+func (f *Fleet) subscribe(ctx, run context.Context) error {
+	handlers := f.handlers()
+	for _, s := range []struct {
+		verb, group string
+		handle      nats.MsgHandler
+	}{
+		{">", wire.QueueGroup, func(m *nats.Msg) { f.onRequest(run, m, handlers) }},
+		{wire.VerbHeartbeat, heartbeatGroup, f.onHeartbeat},
+		{wire.VerbProgress, "", f.onProgress},
+	} {
+		sub, err := f.opt.Conn.QueueSubscribe(wire.ControllerSubjects(s.verb), s.group, s.handle)
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: %w", wire.ControllerSubjects(s.verb), err)
+		}
+		f.subs = append(f.subs, sub)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := f.opt.Conn.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("subscribe to agents: %w", err)
+	}
 	return nil
 }
 
@@ -145,8 +160,8 @@ func (f *Fleet) Stop() {
 	}
 	f.unsubscribe()
 	f.cancel(errStopped)
+	f.requests.close()
 	<-f.done
-	f.inflight.Wait()
 	f.cancel = nil
 }
 

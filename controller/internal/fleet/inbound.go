@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,7 +22,10 @@ type call struct {
 
 type handler func(context.Context, call) (any, error)
 
-const requestTimeout = 30 * time.Second
+const (
+	requestTimeout = 30 * time.Second
+	maxIDLen       = 128 // of a session or a request
+)
 
 func (f *Fleet) handlers() map[string]handler {
 	return map[string]handler{
@@ -34,30 +38,38 @@ func (f *Fleet) handlers() map[string]handler {
 	}
 }
 
-// serve answers one request in a goroutine of its own; at most cap(limit) run at once, and beyond that the subscription waits.
-func (f *Fleet) serve(ctx context.Context, m *nats.Msg, handle handler) {
-	select {
-	case f.limit <- struct{}{}:
-	case <-ctx.Done():
-		return
-	}
-	f.inflight.Go(func() {
-		defer func() { <-f.limit }()
-		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-		defer cancel()
-		f.answer(ctx, m, handle)
-	})
-}
-
-func (f *Fleet) answer(ctx context.Context, m *nats.Msg, handle handler) {
+// onRequest answers one message of an agent. Beyond the requests that run at once the subscription waits.
+func (f *Fleet) onRequest(ctx context.Context, m *nats.Msg, handlers map[string]handler) {
 	agent, verb, err := wire.ParseControllerSubject(m.Subject)
 	if err != nil {
 		f.log.Warn("agent request", "err", err)
 		return
 	}
+	if verb == wire.VerbHeartbeat || verb == wire.VerbProgress {
+		return // they have subscriptions of their own
+	}
+	handle, ok := handlers[verb]
+	if !ok {
+		handle = func(context.Context, call) (any, error) {
+			return nil, wire.Failf(wire.CodeUnknownVerb, "this controller does not know the request %q", clip(verb, 64)).WithHint("update the controller")
+		}
+	}
+	f.requests.do(ctx, func() {
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+		f.answer(ctx, m, agent, verb, handle)
+	})
+}
+
+// answer handles one request and signs the reply. What cannot be read has no session and no id to reply to: it is dropped.
+func (f *Fleet) answer(ctx context.Context, m *nats.Msg, agent, verb string, handle handler) {
 	var req wire.Request
 	if err := wire.Decode(m.Data, &req); err != nil {
 		f.log.Warn("agent request", "server", agent, "verb", verb, "err", err)
+		return
+	}
+	if len(req.ID) > maxIDLen || len(req.Session) > maxIDLen {
+		f.log.Warn("agent request with an id that is none", "server", agent, "verb", verb)
 		return
 	}
 	body, err := handle(ctx, call{agent: agent, session: req.Session, body: req.Body})
@@ -75,9 +87,12 @@ func (f *Fleet) answer(ctx context.Context, m *nats.Msg, handle handler) {
 		return
 	}
 	msg, err := wire.Sign(f.opt.SigningKey, d)
-	if err != nil {
-		f.log.Error("sign reply", "verb", verb, "err", err)
-		return
+	if err != nil { // too large; a requester without an answer would ask for ever
+		f.log.Error("sign reply", "server", agent, "verb", verb, "err", err)
+		d.Body, d.Failure = nil, wire.Failf(wire.CodeInternal, "the reply is larger than a message may be")
+		if msg, err = wire.Sign(f.opt.SigningKey, d); err != nil {
+			return
+		}
 	}
 	if err := m.Respond(msg); err != nil {
 		f.log.Debug("reply to agent", "server", agent, "verb", verb, "err", err)
@@ -208,7 +223,9 @@ func (f *Fleet) onHeartbeat(m *nats.Msg) {
 		f.log.Warn("agent heartbeat", "server", agent, "err", err)
 		return
 	}
-	f.beats.add(controller.AgentBeat{AgentID: agent, Session: hb.Session, Host: hb.Host, Running: hb.Running})
+	if !f.beats.add(controller.AgentBeat{AgentID: agent, Session: hb.Session, Host: hb.Host, Running: hb.Running}) {
+		f.log.Warn("agent heartbeat dropped: too many sessions", "server", agent)
+	}
 }
 
 func (f *Fleet) security(ctx context.Context, c call) (any, error) {
@@ -217,13 +234,20 @@ func (f *Fleet) security(ctx context.Context, c call) (any, error) {
 		return nil, err
 	}
 	f.log.Error("security notice from agent", "server", c.agent, "kind", clip(n.Kind, 64), "detail", clip(n.Detail, 500), "count", n.Count)
-	return struct{}{}, f.opt.Store.AddSecurityEvent(ctx, c.agent, clip(n.Kind, 64), clip(n.Detail, 500), max(n.Count, 1))
+	return struct{}{}, f.opt.Store.AddSecurityEvent(ctx, c.agent, clip(n.Kind, 64), clip(n.Detail, 500), min(max(n.Count, 1), maxCount))
 }
 
+// maxCount bounds what one notice may add to a counter.
+const maxCount = 1 << 32
+
 func (f *Fleet) onProgress(m *nats.Msg) {
+	agent, _, err := wire.ParseControllerSubject(m.Subject)
+	if err != nil {
+		return
+	}
 	var p wire.Progress
 	if wire.Decode(m.Data, &p) == nil {
-		f.progress.put(p)
+		f.progress.put(agent, p)
 	}
 }
 
@@ -234,9 +258,10 @@ func decode(c call, v any) error {
 	return nil
 }
 
+// clip cuts s to at most n bytes, between two characters.
 func clip(s string, n int) string {
 	if len(s) > n {
-		return s[:n]
+		return strings.ToValidUTF8(s[:n], "")
 	}
 	return s
 }

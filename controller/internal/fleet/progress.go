@@ -11,39 +11,71 @@ import (
 // progressBoard holds the newest progress of each running job, for live views. It is a convenience: the catalog's heartbeats hold the same, a
 // little later. Entries that nobody refreshed for progressAge are dropped.
 type progressBoard struct {
-	mu   sync.Mutex
-	jobs map[int64]progressEntry
+	mu       sync.Mutex
+	jobs     map[int64]progressEntry
+	perAgent map[string]int // entries in jobs
+	tidied   time.Time
 }
 
 type progressEntry struct {
-	at time.Time
-	p  controller.Progress
+	at    time.Time
+	agent string
+	p     controller.Progress
 }
 
 const (
-	progressAge = time.Minute
-	progressMax = 20000
+	progressAge      = time.Minute
+	progressPerAgent = 256 // jobs of one agent, so that none takes the others' room
 )
 
-func newProgressBoard() *progressBoard { return &progressBoard{jobs: map[int64]progressEntry{}} }
+func newProgressBoard() *progressBoard {
+	return &progressBoard{jobs: map[int64]progressEntry{}, perAgent: map[string]int{}}
+}
 
-func (b *progressBoard) put(p wire.Progress) {
+// put keeps the progress that an agent told. What another agent tells about the same job is kept only when the first has fallen
+// silent: nobody but the job's own agent has a reason to.
+func (b *progressBoard) put(agent string, p wire.Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	if len(b.jobs) >= progressMax {
-		for id, e := range b.jobs {
-			if now.Sub(e.at) > progressAge {
-				delete(b.jobs, id)
-			}
-		}
-		if len(b.jobs) >= progressMax {
+	if now.Sub(b.tidied) > progressAge {
+		b.tidy(now)
+	}
+	job := p.Attempt.Job
+	if old, ok := b.jobs[job]; ok {
+		if old.agent != agent && now.Sub(old.at) <= progressAge {
 			return
 		}
+		b.remove(job)
 	}
-	b.jobs[p.Attempt.Job] = progressEntry{at: now, p: controller.Progress{
+	if b.perAgent[agent] >= progressPerAgent {
+		return
+	}
+	b.perAgent[agent]++
+	b.jobs[job] = progressEntry{at: now, agent: agent, p: controller.Progress{
 		Stage: clip(p.Stage, 32), RawBytes: p.RawBytes, StoredBytes: p.StoredBytes, TotalBytes: p.TotalBytes,
 	}}
+}
+
+// tidy drops what nobody refreshed.
+func (b *progressBoard) tidy(now time.Time) {
+	b.tidied = now
+	for job, e := range b.jobs {
+		if now.Sub(e.at) > progressAge {
+			b.remove(job)
+		}
+	}
+}
+
+func (b *progressBoard) remove(job int64) {
+	e, ok := b.jobs[job]
+	if !ok {
+		return
+	}
+	delete(b.jobs, job)
+	if b.perAgent[e.agent]--; b.perAgent[e.agent] <= 0 {
+		delete(b.perAgent, e.agent)
+	}
 }
 
 func (b *progressBoard) get(job int64) (controller.Progress, bool) {
@@ -59,7 +91,7 @@ func (b *progressBoard) get(job int64) (controller.Progress, bool) {
 func (b *progressBoard) drop(job int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.jobs, job)
+	b.remove(job)
 }
 
 // inProgress is a set of things this controller is at work on.

@@ -2,7 +2,7 @@ package fleet
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/ed25519"
 
 	"devflowbackup/controller"
 	"devflowbackup/shared/wire"
@@ -38,9 +38,11 @@ func (f *Fleet) ProbeStored(ctx context.Context, id int64) (ProbeResult, error) 
 	if err != nil {
 		return ProbeResult{}, err
 	}
-	return res, f.opt.Store.UpdateProbe(ctx, id, json.RawMessage(res.Report), res.OK, res.ChecksumMode)
+	return res, f.opt.Store.UpdateProbe(ctx, id, res.Report, res.OK, res.ChecksumMode)
 }
 
+// keyID names the key that signs.
 func (f *Fleet) keyID() string {
-	return wire.KeyID(f.opt.KeySet.Keys[len(f.opt.KeySet.Keys)-1].Public)
+	public, _ := f.opt.SigningKey.Public().(ed25519.PublicKey)
+	return wire.KeyID(public)
 }

@@ -75,6 +75,8 @@ const (
 // Objects is one object store. Every error is a *wire.Failure with a storage code, or the context's.
 type Objects interface {
 	CreateUpload(ctx context.Context, key string) (string, error)
+	// AbortUpload removes one upload at the key, and no other. One that is not there is no error.
+	AbortUpload(ctx context.Context, key, uploadID string) error
 	// AbortUploads removes every upload at the key. None is no error.
 	AbortUploads(ctx context.Context, key string) error
 	SignPart(ctx context.Context, key, uploadID string, req wire.PartRequest, expires time.Duration) (wire.Grant, error)

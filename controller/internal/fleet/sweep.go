@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"devflowbackup/controller"
@@ -14,6 +15,8 @@ import (
 
 // sweepLoop moves what time moves: leases, deadlines, cancellations.
 func (f *Fleet) sweepLoop(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	f.every(ctx, f.opt.Tick, nil, "sweep", func(ctx context.Context) error {
 		res, err := f.opt.Store.Sweep(ctx)
 		if err != nil {
@@ -29,13 +32,24 @@ func (f *Fleet) sweepLoop(ctx context.Context) {
 			return err
 		}
 		for _, c := range cancels {
-			server := controller.Server{AgentID: c.AgentID, Name: c.AgentID, Session: c.Session}
-			_, err := f.command(ctx, server, wire.VerbCancel, wire.Cancel{Attempt: c.Attempt, Reason: c.Reason})
-			if err != nil && !wire.HasCode(err, wire.CodeOffline) {
-				f.log.Warn("send cancellation", "job_id", c.Attempt.Job, "err", err)
-			}
+			f.tellCancel(ctx, &wg, c)
 		}
 		return nil
+	})
+}
+
+// tellCancel sends a cancellation in a goroutine of wg, one at a time for each attempt: agents that hang must not stop the sweep.
+func (f *Fleet) tellCancel(ctx context.Context, wg *sync.WaitGroup, c controller.CancelDue) {
+	if !f.telling.begin(c.Attempt.Token) {
+		return
+	}
+	wg.Go(func() {
+		defer f.telling.end(c.Attempt.Token)
+		server := controller.Server{AgentID: c.AgentID, Name: c.AgentID, Session: c.Session}
+		_, err := f.command(ctx, server, wire.VerbCancel, wire.Cancel{Attempt: c.Attempt, Reason: c.Reason})
+		if err != nil && ctx.Err() == nil && !wire.HasCode(err, wire.CodeOffline) {
+			f.log.Warn("send cancellation", "job_id", c.Attempt.Job, "err", err)
+		}
 	})
 }
 
@@ -88,7 +102,7 @@ func (f *Fleet) sweepUpload(ctx context.Context, d controller.DeadUpload) error 
 	}
 	keys := artifactKeys(d.Key)
 	if d.FailureCode == wire.CodeForeignObject {
-		keys = nil
+		keys = keys[1:] // what lies at the key itself is not ours to delete
 	}
 	for _, key := range keys {
 		if err := remove(ctx, objects, key); err != nil {
