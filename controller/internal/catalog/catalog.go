@@ -120,7 +120,7 @@ func Open(ctx context.Context, opts Options) (*Catalog, error) {
 	} {
 		config.RuntimeParams[name] = value
 	}
-	c := &Catalog{opts: opts, config: config, log: opts.Log.Named("catalog")}
+	c := &Catalog{opts: opts, config: config, log: opts.Log}
 	if opts.Sealer != nil {
 		c.SetSealer(opts.Sealer)
 	}

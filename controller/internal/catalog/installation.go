@@ -6,6 +6,9 @@ import (
 	"devflowbackup/controller"
 )
 
+// Installation is what the first start made.
+type Installation = controller.Installation
+
 // liveFor is how long after its last word a controller counts as up.
 const liveFor = "interval '15 seconds'"
 

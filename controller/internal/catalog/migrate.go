@@ -19,6 +19,7 @@ const (
 	lockClaim     = 0x6465760003
 	lockRegister  = 0x6465760004
 	lockFirst     = 0x6465760005
+	lockDefault   = 0x6465760006
 	lockRestoreTo = 0x64657606 // first of two numbers
 )
 

@@ -109,7 +109,11 @@ func (c *Catalog) CreateStorage(ctx context.Context, actor controller.Actor, spe
 	return st, err
 }
 
+// clearDefault takes the default from whichever storage has it. Two that set one wait for each other.
 func (t *tx) clearDefault(ctx context.Context, project *int64) error {
+	if _, err := t.exec(ctx, "SELECT pg_advisory_xact_lock(?)", lockDefault); err != nil {
+		return err
+	}
 	_, err := t.exec(ctx, "UPDATE storages SET is_default = false WHERE is_default AND deleted_at IS NULL AND project_id IS NOT DISTINCT FROM ?", project)
 	return err
 }

@@ -128,19 +128,24 @@ func (c *Catalog) TokenByHash(ctx context.Context, hash []byte) (controller.Acto
 	return actor, err
 }
 
-// EnsureAdminToken stores the first token, which may do everything, if there never was a token. False means that there was:
-// the caller's is worth nothing.
-func (c *Catalog) EnsureAdminToken(ctx context.Context, hash []byte) (created bool, err error) {
-	err = c.system(ctx, func(t *tx) error {
+// EnsureAdminToken stores the first token, which may do everything. Where there ever was a token it is an EConflict: this one is worth nothing.
+func (c *Catalog) EnsureAdminToken(ctx context.Context, hash []byte) error {
+	return c.system(ctx, func(t *tx) error {
 		if _, err := t.exec(ctx, "SELECT pg_advisory_xact_lock(?)", lockFirst); err != nil {
 			return err
 		}
-		n, err := t.exec(ctx, "INSERT INTO api_tokens (name, token_hash, permissions) SELECT 'admin', ?, ? WHERE NOT EXISTS (SELECT FROM api_tokens)",
-			hash, textArray(controller.Permissions))
-		if created = n == 1; err != nil || !created {
+		n, err := t.exec(ctx, "INSERT INTO api_tokens (name, token_hash, permissions) SELECT 'admin', ?, ? WHERE NOT EXISTS (SELECT FROM api_tokens WHERE token_hash <> ?) ON CONFLICT DO NOTHING",
+			hash, textArray(controller.Permissions), hash)
+		if err != nil {
 			return err
+		}
+		if n == 0 {
+			var mine bool
+			if err := t.scan(ctx, &mine, "SELECT EXISTS (SELECT FROM api_tokens WHERE token_hash = ?)", hash); err != nil || mine {
+				return err
+			}
+			return controller.Errorf(controller.EConflict, "the installation has a token already").WithHint("use that one to make another")
 		}
 		return t.audit(ctx, controller.Actor{Name: "controller"}, "token.create", nil, "admin", nil)
 	})
-	return created && err == nil, err
 }

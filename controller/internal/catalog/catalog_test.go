@@ -1,0 +1,281 @@
+package catalog_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/catalog"
+	"devflowbackup/shared/pgserver"
+	"devflowbackup/shared/secret"
+	"devflowbackup/shared/testkit/pgkit"
+)
+
+func TestOpen_Superuser(t *testing.T) {
+	dsn := secret.String(pgkit.NewDatabase(t))
+	_, err := catalog.Open(t.Context(), catalog.Options{DSN: dsn, ControllerID: "one"})
+	f := &fix{T: t}
+	f.refused(err, controller.EInvalid, "superuser", "CREATE ROLE", "NOBYPASSRLS", "ALTER DATABASE")
+}
+
+func TestOpen_BypassRLS(t *testing.T) {
+	_, name := newDSN(t)
+	s := pgkit.Shared(t)
+	if err := s.CreateRole(t.Context(), "devflow_bypass", rolePassword); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Exec(t.Context(), "postgres", "ALTER ROLE devflow_bypass BYPASSRLS"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := catalog.Open(t.Context(), catalog.Options{DSN: s.UserDSN("devflow_bypass", rolePassword, name), ControllerID: "one"})
+	f := &fix{T: t}
+	f.refused(err, controller.EInvalid, "BYPASSRLS")
+}
+
+func TestOpen_Errors(t *testing.T) {
+	s := pgkit.Shared(t)
+	_, name := newDSN(t)
+	for _, c := range []struct {
+		what  string
+		dsn   secret.String
+		code  string
+		words []string
+	}{
+		{"wrong password", s.UserDSN(role, "canary-pw", name), controller.EUnavailable, []string{"127.0.0.1", name}},
+		{"no database", s.UserDSN(role, rolePassword, "absent"), controller.EUnavailable, []string{"absent"}},
+		{"no server", "postgres://u:canary-pw@127.0.0.1:1/d", controller.EUnavailable, []string{"port 1 "}},
+		{"not a DSN", "postgres://u:canary-pw@[", controller.EInvalid, []string{"DSN"}},
+		{"bad port", "postgres://u:canary-pw@h:canary-pw/d", controller.EInvalid, []string{"DSN"}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			_, err := catalog.Open(t.Context(), catalog.Options{DSN: c.dsn, ControllerID: "one"})
+			(&fix{T: t}).refused(err, c.code, c.words...)
+			if strings.Contains(err.Error(), "canary-pw") || strings.Contains(err.Error(), rolePassword.Reveal()) {
+				t.Fatalf("error %q tells the password", err)
+			}
+		})
+	}
+}
+
+func TestMigrate(t *testing.T) {
+	dsn, _ := newDSN(t)
+	f := &fix{T: t, dsn: dsn, master: nil}
+	one, two := f.another("one"), f.another("two")
+	if pending := must[[]string](t)(one.MigrationsPending(t.Context())); len(pending) == 0 {
+		t.Fatal("nothing is pending on an empty database")
+	}
+	var wg sync.WaitGroup
+	ran := make([]int, 6)
+	for i, c := range []*catalog.Catalog{one, two, one, two, one, two} {
+		wg.Go(func() {
+			names, err := c.Migrate(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			ran[i] = len(names)
+		})
+	}
+	wg.Wait()
+	total := 0
+	for _, n := range ran {
+		total += n
+	}
+	equal(t, "migrations that ran", total, 1)
+	equal(t, "pending", len(must[[]string](t)(two.MigrationsPending(t.Context()))), 0)
+}
+
+func TestMigrate_Newer(t *testing.T) {
+	f := open(t)
+	f.sql("INSERT INTO bun_migrations (name, group_id) VALUES ('9999', 9)")
+	_, err := f.MigrationsPending(t.Context())
+	f.refused(err, controller.EConflict, "newer", "9999")
+	_, err = f.Migrate(t.Context())
+	f.refused(err, controller.EConflict, "newer")
+}
+
+func TestCatalog_Restart(t *testing.T) { // fault 28
+	s := pgkit.Start(t, func(o *pgserver.Options) { o.Settings["synchronous_commit"] = "on" })
+	if err := s.CreateRole(t.Context(), role, rolePassword); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreateDatabase(t.Context(), "catalog", role); err != nil {
+		t.Fatal(err)
+	}
+	f := &fix{T: t, dsn: s.UserDSN(role, rolePassword, "catalog"), db: "catalog", server: s, admin: controller.Actor{Name: "admin", Scope: controller.Scope{All: true}, Permissions: controller.Permissions}}
+	f.Catalog = f.another("one")
+	must[[]string](t)(f.Migrate(t.Context()))
+	f.ok(f.AddSecurityEvent(t.Context(), "", "before", "", 1))
+
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.Projects(t.Context(), f.admin)
+	f.refused(err, controller.EUnavailable)
+	f.refused(f.Ping(t.Context()), controller.EUnavailable, "127.0.0.1")
+	if strings.Contains(err.Error(), rolePassword.Reveal()) {
+		t.Fatalf("error %q tells the password", err)
+	}
+	if err := s.Restart(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the catalog answers again", func() bool {
+		_, err := f.Projects(t.Context(), f.admin)
+		if err != nil {
+			f.refused(err, controller.EUnavailable)
+		}
+		return err == nil
+	})
+	events := must[[]controller.SecurityEvent](t)(f.SecurityEvents(t.Context(), f.admin))
+	equal(t, "events after the restart", len(events), 1)
+	// A restart under idle connections is not noticed by callers.
+	if err := s.Restart(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	f.ok(f.AddSecurityEvent(t.Context(), "", "after", "", 1))
+}
+
+func TestCatalog_ReadOnly(t *testing.T) { // fault 31
+	f := open(t)
+	f.sql("ALTER DATABASE %s SET default_transaction_read_only = on", f.db)
+	c := f.another("two")
+	f.refused(c.AddSecurityEvent(t.Context(), "", "k", "", 1), controller.EUnavailable)
+}
+
+func TestCatalog_Cancelled(t *testing.T) {
+	f := open(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errStop)
+	_, err := f.Projects(ctx, f.admin)
+	if err == nil || !strings.Contains(err.Error(), errStop.Error()) {
+		t.Fatalf("error is %v, want the context's cause", err)
+	}
+}
+
+var errStop = controller.Errorf("stop", "told to stop")
+
+func TestCatalog_Contention(t *testing.T) { // fault 32
+	f := open(t)
+	s1, s2 := f.storage("x1", false), f.storage("x2", false)
+	// Default storages change in opposite orders by many at once; none of it may reach a caller.
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 10 {
+				ref := s1.Name
+				if i%2 == 0 {
+					ref = s2.Name
+				}
+				if _, err := f.SetDefaultStorage(t.Context(), f.admin, ref); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	equal(t, "defaults", f.sql("SELECT count(*) FROM storages WHERE is_default"), "1")
+}
+
+func TestInstallation(t *testing.T) {
+	f := open(t)
+	if in := must[*controller.Installation](t)(f.Installation(t.Context())); in != nil {
+		t.Fatalf("installation before the first start: %+v", in)
+	}
+	two := f.another("two")
+	var wg sync.WaitGroup
+	made := make([]bool, 10)
+	for i := range made {
+		wg.Go(func() {
+			c := f.Catalog
+			if i%2 == 0 {
+				c = two
+			}
+			ok, err := c.CreateInstallation(t.Context(), controller.Installation{UID: string(rune('a' + i)), CheckValue: []byte{byte(i)}, EscrowMaster: []byte("e"), Secrets: map[string][]byte{"ca": {byte(i)}}})
+			if err != nil {
+				t.Error(err)
+			}
+			made[i] = ok
+		})
+	}
+	wg.Wait()
+	winner := -1
+	for i, m := range made {
+		if m && winner >= 0 {
+			t.Fatal("two controllers made the installation")
+		}
+		if m {
+			winner = i
+		}
+	}
+	in := must[*controller.Installation](t)(two.Installation(t.Context()))
+	if in == nil || in.UID != string(rune('a'+winner)) || in.Secrets["ca"][0] != byte(winner) || in.CheckValue[0] != byte(winner) {
+		t.Fatalf("installation is %+v, made by %d", in, winner)
+	}
+	f.ok(f.PutSecret(t.Context(), "ca", []byte("new")))
+	in = must[*controller.Installation](t)(f.Installation(t.Context()))
+	equal(t, "secret", string(in.Secrets["ca"]), "new")
+}
+
+func TestRegisterController(t *testing.T) {
+	f := open(t)
+	two := f.another("two")
+	f.ok(f.RegisterController(t.Context(), "1", "external"))
+	f.ok(two.RegisterController(t.Context(), "1", "external"))
+	f.refused(two.RegisterController(t.Context(), "1", "embedded"), controller.EConflict, `"one"`, "external NATS")
+	f.ok(f.DeregisterController(t.Context()))
+	f.ok(two.RegisterController(t.Context(), "1", "embedded"))
+	f.ok(two.RegisterController(t.Context(), "2", "embedded")) // its own restart
+	f.refused(f.RegisterController(t.Context(), "1", "external"), controller.EConflict, `"two"`)
+	f.sql("UPDATE controllers SET seen_at = now() - interval '16 seconds'")
+	f.ok(f.RegisterController(t.Context(), "1", "external"))
+	f.ok(two.ControllerSeen(t.Context()))
+	f.refused(f.RegisterController(t.Context(), "1", "embedded"), controller.EConflict)
+	f.refused(f.RegisterController(t.Context(), "1", "other"), controller.EInvalid)
+}
+
+func TestIdempotency(t *testing.T) {
+	f := open(t)
+	f.ok(f.EnsureAdminToken(t.Context(), hash("admin")))
+	actor := must[controller.Actor](t)(f.TokenByHash(t.Context(), hash("admin")))
+	ctx := t.Context()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	first := 0
+	for range 10 {
+		wg.Go(func() {
+			replay, err := f.BeginIdempotent(ctx, actor, "k", hash("body"))
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil && replay == nil:
+				first++
+			case controller.ErrorCode(err) != controller.EConflict:
+				t.Errorf("replay %v, err %v", replay, err)
+			}
+		})
+	}
+	wg.Wait()
+	equal(t, "requests that may go on", first, 1)
+	f.ok(f.EndIdempotent(ctx, actor, "k", controller.StoredResponse{Status: 201, Body: []byte(`{"id":1}`)}))
+	replay := must[*controller.StoredResponse](t)(f.BeginIdempotent(ctx, actor, "k", hash("body")))
+	if replay == nil || replay.Status != 201 || string(replay.Body) != `{"id":1}` {
+		t.Fatalf("replay is %+v", replay)
+	}
+	_, err := f.BeginIdempotent(ctx, actor, "k", hash("other"))
+	f.refused(err, controller.EConflict, "another request")
+	f.ok(f.AbandonIdempotent(ctx, actor, "k")) // answered: stays
+	if r := must[*controller.StoredResponse](t)(f.BeginIdempotent(ctx, actor, "k", hash("body"))); r == nil {
+		t.Fatal("an answered key was abandoned")
+	}
+	must[*controller.StoredResponse](t)(f.BeginIdempotent(ctx, actor, "k2", hash("b")))
+	f.ok(f.AbandonIdempotent(ctx, actor, "k2"))
+	if r := must[*controller.StoredResponse](t)(f.BeginIdempotent(ctx, actor, "k2", hash("b"))); r != nil {
+		t.Fatal("an abandoned key has an answer")
+	}
+	f.sql("UPDATE idempotency_keys SET created_at = now() - interval '11 minutes' WHERE key = 'k2'")
+	must[*controller.StoredResponse](t)(f.BeginIdempotent(ctx, actor, "k2", hash("b"))) // its first request died
+	f.sql("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
+	must[controller.SweepResult](t)(f.Sweep(ctx))
+	equal(t, "old keys", f.sql("SELECT count(*) FROM idempotency_keys"), "0")
+}
