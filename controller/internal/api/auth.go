@@ -105,7 +105,7 @@ func newFailures(now func() time.Time) *failures {
 func (f *failures) allowed(remote string) (time.Duration, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	debt := f.by[remote].Sub(f.now())
+	debt := max(f.by[remote].Sub(f.now()), 0)
 	over := debt - (failureBurst-1)*failureRefill
 	return over, over <= 0
 }

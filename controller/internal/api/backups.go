@@ -36,11 +36,7 @@ func (a *API) registerBackups() {
 		})
 	register(a, operation{id: "cancel-backup", method: http.MethodPost, path: "/backups/{id}/cancel", summary: "Stop the dump and the upload", tag: tagBackups, access: create},
 		func(ctx context.Context, in *optionalIn[body.Reason]) (*bodyOut[controller.Job], error) {
-			b, err := store.Backup(ctx, actorOf(ctx), in.ID)
-			if err != nil {
-				return nil, err
-			}
-			return a.cancel(ctx, b.JobID, in.body().Reason)
+			return a.cancelled(store.CancelBackup(ctx, actorOf(ctx), in.ID, in.body().Reason))
 		})
 	register(a, operation{id: "delete-backup", method: http.MethodPost, path: "/backups/{id}/delete", summary: "Delete a backup: it can be taken back until its grace has passed", tag: tagBackups, access: remove},
 		func(ctx context.Context, in *optionalIn[body.DeleteBackup]) (*bodyOut[controller.Backup], error) {
@@ -70,7 +66,7 @@ type backupsIn struct {
 	Health   string `query:"health" enum:"ok,missing,corrupt,archived,deleting"`
 	Verified string `query:"verified" enum:"true,false" doc:"Only verified ones, or only those that are not"`
 	Deleted  bool   `query:"deleted" doc:"Deleted ones too"`
-	pageIn
+	PageIn
 }
 
 func (a *API) listBackups(ctx context.Context, in *backupsIn) (*bodyOut[body.Page[controller.Backup]], error) {
@@ -161,8 +157,7 @@ func (a *API) manifest(ctx context.Context, in *idIn) (*rawOut, error) {
 	return &rawOut{ContentType: "application/json", Body: text}, nil
 }
 
-func (a *API) cancel(ctx context.Context, job int64, reason string) (*bodyOut[controller.Job], error) {
-	j, err := a.opt.Store.CancelJob(ctx, actorOf(ctx), job, reason)
+func (a *API) cancelled(j controller.Job, err error) (*bodyOut[controller.Job], error) {
 	if err == nil {
 		a.opt.Fleet.Kick()
 	}

@@ -36,7 +36,7 @@ func (a *API) registerProjects() {
 	register(a, operation{id: "get-project-key", method: http.MethodGet, path: "/projects/{ref}/key", summary: "The key that opens every backup of the project; written to the audit log",
 		tag: tagProjects, access: []string{controller.DownloadBackups, controller.ManageProjects}, secret: true}, a.projectKey)
 	type grantIn struct {
-		refPath
+		RefPath
 		Server string `path:"server" minLength:"1" maxLength:"500" doc:"Name or id"`
 	}
 	register(a, operation{id: "grant-server", method: http.MethodPut, path: "/projects/{ref}/servers/{server}", summary: "Let a project use a server", tag: tagProjects, access: manage, status: http.StatusNoContent},

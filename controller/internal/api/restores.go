@@ -12,7 +12,7 @@ import (
 func (a *API) registerRestores() {
 	type restoresIn struct {
 		Project string `query:"project" doc:"Slug, id or external id"`
-		pageIn
+		PageIn
 	}
 	view, restore := []string{controller.ViewBackups}, []string{controller.RestoreBackups}
 	store := a.opt.Store
@@ -41,11 +41,7 @@ func (a *API) registerRestores() {
 		})
 	register(a, operation{id: "cancel-restore", method: http.MethodPost, path: "/restores/{id}/cancel", summary: "Stop a restore; its target stays untouched", tag: tagRestores, access: restore},
 		func(ctx context.Context, in *optionalIn[body.Reason]) (*bodyOut[controller.Job], error) {
-			r, err := store.Restore(ctx, actorOf(ctx), in.ID)
-			if err != nil {
-				return nil, err
-			}
-			return a.cancel(ctx, r.JobID, in.body().Reason)
+			return a.cancelled(store.CancelRestore(ctx, actorOf(ctx), in.ID, in.body().Reason))
 		})
 }
 
@@ -78,7 +74,7 @@ func (a *API) registerJobs() {
 			if !actorOf(ctx).Can(needs) {
 				return nil, controller.Errorf(controller.EForbidden, "the token lacks the permission %s", needs)
 			}
-			return a.cancel(ctx, j.ID, in.body().Reason)
+			return a.cancelled(store.CancelJob(ctx, actorOf(ctx), j.ID, in.body().Reason))
 		})
 }
 

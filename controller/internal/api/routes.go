@@ -39,25 +39,25 @@ func (a *API) registerAll() {
 // Parts of requests and answers that many operations share.
 type (
 	none   struct{}
-	refIn  struct{ refPath }
-	idIn   struct{ idPath }
+	refIn  struct{ RefPath }
+	idIn   struct{ IDPath }
 	answer struct{}
 
-	refPath struct {
+	RefPath struct {
 		Ref string `path:"ref" minLength:"1" maxLength:"500" doc:"Name or id; a project's slug, id or external id"`
 	}
-	idPath struct {
+	IDPath struct {
 		ID int64 `path:"id" minimum:"1"`
 	}
 	bodyIn[T any]  struct{ Body T }
 	bodyOut[T any] struct{ Body T }
 	// optionalIn is a request whose body may be left out.
 	optionalIn[T any] struct {
-		idPath
+		IDPath
 		Body *T
 	}
 	refBodyIn[T any] struct {
-		refPath
+		RefPath
 		Body T
 	}
 )
@@ -84,8 +84,8 @@ func list[T any](items []T, err error) (*bodyOut[body.List[T]], error) {
 	return out(body.List[T]{Items: items}, err)
 }
 
-// pageIn is the cursor of a list that is newest first.
-type pageIn struct {
+// PageIn is the cursor of a list that is newest first.
+type PageIn struct {
 	BeforeID int64 `query:"before_id" minimum:"0" doc:"Rows with ids below it; the newest if absent"`
 	Limit    int   `query:"limit" minimum:"1" maximum:"200" default:"50"`
 }
@@ -110,7 +110,10 @@ func page[T any](rows []T, limit int, id func(T) int64, err error) (*bodyOut[bod
 func (a *API) registerSystem() {
 	register(a, operation{id: "get-version", method: http.MethodGet, path: "/version", summary: "Versions of the controller and its protocols", tag: tagSystem, access: []string{accessToken}},
 		func(context.Context, *none) (*bodyOut[body.Version], error) {
-			return out(body.Version{Version: a.opt.Version, API: "v1", Protocol: wire.Version, CA: a.opt.Fleet.Enrolment().CAFingerprint}, nil)
+			info := a.opt.Fleet.Enrolment()
+			return out(body.Version{
+				Version: a.opt.Version, API: "v1", Protocol: wire.Version, CA: info.CAFingerprint, SigningKeys: append([]wire.Key{}, info.KeySet.Keys...),
+			}, nil)
 		})
 	register(a, operation{id: "whoami", method: http.MethodGet, path: "/whoami", summary: "The token that asks", tag: tagSystem, access: []string{accessToken}},
 		func(ctx context.Context, _ *none) (*bodyOut[body.Whoami], error) {
@@ -125,7 +128,7 @@ func (a *API) registerSystem() {
 func (a *API) registerAudit() {
 	type auditIn struct {
 		Project string `query:"project" doc:"Slug, id or external id; all that the token sees if absent"`
-		pageIn
+		PageIn
 	}
 	register(a, operation{id: "list-audit", method: http.MethodGet, path: "/audit", summary: "Who did what, newest first", tag: tagSystem, access: []string{controller.ViewAuditLogs}},
 		func(ctx context.Context, in *auditIn) (*bodyOut[body.Page[controller.AuditEntry]], error) {

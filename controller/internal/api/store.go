@@ -50,6 +50,8 @@ type Store interface {
 	Restore(ctx context.Context, actor controller.Actor, id int64) (controller.Restore, error)
 	Job(ctx context.Context, actor controller.Actor, id int64) (controller.Job, error)
 	CancelJob(ctx context.Context, actor controller.Actor, job int64, reason string) (controller.Job, error)
+	CancelBackup(ctx context.Context, actor controller.Actor, backup int64, reason string) (controller.Job, error)
+	CancelRestore(ctx context.Context, actor controller.Actor, restore int64, reason string) (controller.Job, error)
 
 	CreateToken(ctx context.Context, actor controller.Actor, spec controller.TokenSpec, hash []byte) (controller.APIToken, error)
 	Tokens(ctx context.Context, actor controller.Actor) ([]controller.APIToken, error)

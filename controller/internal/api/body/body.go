@@ -4,6 +4,8 @@
 // Invariant: a field that was released keeps its name and meaning; new ones are optional.
 package body
 
+import "devflowbackup/shared/wire"
+
 // List is a whole list.
 type List[T any] struct {
 	Items []T `json:"items" nullable:"false"`
@@ -26,6 +28,8 @@ type Version struct {
 	API      string `json:"api" doc:"The version of the API's path"`
 	Protocol int    `json:"protocol" doc:"The protocol that agents speak"`
 	CA       string `json:"ca_fingerprint" doc:"SHA-256 of the certificate authority of this installation"`
+
+	SigningKeys []wire.Key `json:"signing_keys" nullable:"false" doc:"Public keys that sign manifests and commands"`
 }
 
 // Whoami is the answer of GET /whoami: the token that asks, what it may do and where.

@@ -1,0 +1,96 @@
+// Command devflowctl is the command line of DevFlow Backup: a plain client of the HTTP API, and the tool that opens artifacts without it.
+//
+// Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3 there was nothing to back up.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
+)
+
+const (
+	exitFailed  = 1
+	exitUsage   = 2
+	exitNothing = 3
+)
+
+// errInterrupted is the cause of a context that Ctrl-C ended.
+var errInterrupted = errors.New("interrupted")
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		signal.Stop(signals) // a second one ends the program at once
+		cancel(errInterrupted)
+	}()
+
+	c := &ctl{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv}
+	err := c.root().ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "devflowctl: "+describe(err))
+	return exitStatus(err)
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func exitStatus(err error) int {
+	var usage usageError
+	var p *body.Problem
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &p) && p.Code == body.CodeNothingToDo:
+		return exitNothing
+	case errors.As(err, &p) && p.Code == controller.EInvalid:
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// describe is the error with what to do about it on a line of its own.
+func describe(err error) string {
+	var p *body.Problem
+	if !errors.As(err, &p) {
+		return cleanLines(err.Error())
+	}
+	var b strings.Builder
+	if p.Field != "" && len(p.Errors) < 2 {
+		b.WriteString(clean(p.Field) + ": ")
+	}
+	if len(p.Errors) > 1 {
+		b.WriteString("the request is refused")
+		for _, f := range p.Errors {
+			b.WriteString("\n  " + clean(f.Field) + ": " + clean(f.Message))
+		}
+	} else {
+		b.WriteString(clean(p.Detail))
+	}
+	if p.Hint != "" {
+		b.WriteString("\n  hint: " + clean(p.Hint))
+	}
+	if p.Status >= 500 && p.RequestID != "" {
+		b.WriteString("\n  request: " + clean(p.RequestID))
+	}
+	return b.String()
+}

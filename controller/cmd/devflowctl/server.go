@@ -1,0 +1,182 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
+)
+
+func (c *ctl) serverCommand() *cobra.Command {
+	return c.group("server", "Hosts with an agent", c.serverToken(), c.serverList(), c.serverShow(), c.serverVerifier(), c.serverRevoke())
+}
+
+func (c *ctl) serverToken() *cobra.Command {
+	var in body.CreateEnrolment
+	var ttl time.Duration
+	cmd := &cobra.Command{
+		Use: "token NAME", Short: "Make a token by which one host enrols, and print what to run there", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			in.ServerName = args[0]
+			if in.TTLSeconds, err = seconds("ttl", ttl); err != nil {
+				return err
+			}
+			e, err := cl.CreateEnrolment(cmd.Context(), in)
+			if err != nil {
+				return err
+			}
+			return c.show(e, func(t *rows) {
+				t.note("Run this on %s. It works once, and expires %s.", e.ServerName, ago(&e.ExpiresAt))
+				t.note("%s", e.Command)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&in.Project, "project", "", "a project that may use the server")
+	f.BoolVar(&in.Verifier, "verifier", false, "the server may open other hosts' backups to verify them")
+	f.DurationVar(&ttl, "ttl", 0, "how long the token is valid, at most 1h (default 1h)")
+	return cmd
+}
+
+func (c *ctl) serverList() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List servers", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			all, err := cl.Servers(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.show(all, func(t *rows) {
+				t.head("ID", "NAME", "STATE", "SEEN", "AGENT", "INSTANCES", "VERIFIER", "PROJECTS")
+				for _, s := range all {
+					t.row(number(s.ID), s.Name, serverState(s), ago(s.LastSeenAt), s.AgentVersion, instances(s), yes(s.Verifier), numbers(s.Projects))
+				}
+			})
+		},
+	}
+}
+
+func serverState(s controller.Server) string {
+	switch {
+	case s.RevokedAt != nil:
+		return "revoked"
+	case s.Online:
+		return "online"
+	case s.LastSeenAt == nil:
+		return "never seen"
+	}
+	return "offline"
+}
+
+func instances(s controller.Server) string {
+	names := make([]string, 0, len(s.Instances))
+	for _, i := range s.Instances {
+		name := i.Name
+		if i.Error != "" {
+			name += " (error)"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func serverFacts(s controller.Server) func(*rows) {
+	return func(t *rows) {
+		t.fact("id", number(s.ID))
+		t.fact("name", s.Name)
+		t.fact("state", serverState(s))
+		t.fact("last seen", ago(s.LastSeenAt))
+		t.fact("agent", s.AgentID+" "+s.AgentVersion)
+		t.fact("host", strings.TrimSpace(s.Host.Hostname+" "+s.Host.OS+" "+s.Host.Arch))
+		t.fact("concurrency", number(int64(s.Concurrency)))
+		t.fact("verifier", yes(s.Verifier))
+		t.fact("projects", numbers(s.Projects))
+		t.fact("enrolled", stamp(&s.EnrolledAt))
+		if s.RevokedAt != nil {
+			t.fact("revoked", stamp(s.RevokedAt))
+		}
+		for _, i := range s.Instances {
+			line := strings.TrimSpace(i.Engine + " " + i.Version)
+			if i.Restore {
+				line += ", restores allowed"
+			}
+			if i.Error != "" {
+				line += ", error: " + i.Error
+			}
+			t.fact("instance "+i.Name, line)
+		}
+	}
+}
+
+func (c *ctl) serverShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show SERVER", Short: "Show one server", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			s, err := cl.Server(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return c.show(s, serverFacts(s))
+		},
+	}
+}
+
+func (c *ctl) serverVerifier() *cobra.Command {
+	var off bool
+	cmd := &cobra.Command{
+		Use: "verifier SERVER", Short: "Let a server open other hosts' backups to verify them", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			s, err := cl.SetVerifier(cmd.Context(), args[0], !off)
+			if err != nil {
+				return err
+			}
+			return c.show(s, serverFacts(s))
+		},
+	}
+	cmd.Flags().BoolVar(&off, "off", false, "take the permission away")
+	return cmd
+}
+
+func (c *ctl) serverRevoke() *cobra.Command {
+	return &cobra.Command{
+		Use: "revoke SERVER", Short: "Cut an agent off for good; its backups stay", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			s, err := cl.RevokeServer(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return c.show(s, serverFacts(s))
+		},
+	}
+}
+
+// seconds refuses what the API cannot say.
+func seconds(flag string, d time.Duration) (int64, error) {
+	if d < 0 || d%time.Second != 0 {
+		return 0, usagef("--%s %s is not a positive number of whole seconds; write 90s, 45m or 2h", flag, d)
+	}
+	return int64(d / time.Second), nil
+}

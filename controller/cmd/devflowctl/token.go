@@ -1,0 +1,157 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
+	"devflowbackup/shared/version"
+)
+
+func (c *ctl) tokenCommand() *cobra.Command {
+	return c.group("token", "API tokens", c.tokenCreate(), c.tokenList(), c.tokenRevoke())
+}
+
+func (c *ctl) tokenCreate() *cobra.Command {
+	var in body.CreateToken
+	var ttl time.Duration
+	cmd := &cobra.Command{
+		Use: "create NAME --permission PERMISSION", Short: "Make an API token and print it, once",
+		Long: "Make an API token and print it, once. Permissions are " + strings.Join(controller.Permissions, ", ") + ", or all.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			in.Name = args[0]
+			if slices.Contains(in.Permissions, "all") {
+				in.Permissions = controller.Permissions
+			}
+			if in.Permissions == nil {
+				return usagef("what may it do? Give --permission: %s, or all", strings.Join(controller.Permissions, ", "))
+			}
+			if in.TTLSeconds, err = seconds("ttl", ttl); err != nil {
+				return err
+			}
+			t, err := cl.CreateToken(cmd.Context(), in)
+			if err != nil {
+				return err
+			}
+			return c.show(t, func(r *rows) {
+				r.fact("id", number(t.ID))
+				r.fact("name", t.Name)
+				r.fact("permissions", strings.Join(t.Permissions, ", "))
+				r.fact("projects", tokenProjects(t.APIToken))
+				r.fact("expires", ago(t.ExpiresAt))
+				r.fact("token", t.Token)
+				r.note("It is shown this once.")
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&in.Permissions, "permission", nil, "what it may do (repeatable), or all")
+	f.StringSliceVar(&in.Projects, "project", nil, "limits it to a project (repeatable); all projects if absent")
+	f.DurationVar(&ttl, "ttl", 0, "how long it is valid; for good if absent")
+	return cmd
+}
+
+func tokenProjects(t controller.APIToken) string {
+	if t.Projects == nil {
+		return "all"
+	}
+	return numbers(t.Projects)
+}
+
+func (c *ctl) tokenList() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List API tokens", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			all, err := cl.Tokens(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.show(all, func(r *rows) {
+				r.head("ID", "NAME", "PERMISSIONS", "PROJECTS", "USED", "EXPIRES", "STATE")
+				for _, t := range all {
+					permissions := strings.Join(t.Permissions, ",")
+					if len(t.Permissions) == len(controller.Permissions) {
+						permissions = "all"
+					}
+					state := "valid"
+					switch {
+					case t.RevokedAt != nil:
+						state = "revoked"
+					case t.ExpiresAt != nil && t.ExpiresAt.Before(time.Now()):
+						state = "expired"
+					}
+					r.row(number(t.ID), t.Name, permissions, tokenProjects(t), ago(t.LastUsedAt), ago(t.ExpiresAt), state)
+				}
+			})
+		},
+	}
+}
+
+func (c *ctl) tokenRevoke() *cobra.Command {
+	return &cobra.Command{
+		Use: "revoke ID", Short: "End an API token", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := identifier("token", args[0])
+			if err != nil {
+				return err
+			}
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			if err := cl.RevokeToken(cmd.Context(), id); err != nil {
+				return err
+			}
+			return c.done("token %d is revoked", id)
+		},
+	}
+}
+
+func (c *ctl) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Version of this program, and of the controller where one is configured", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := c.settings()
+			if err != nil {
+				return err
+			}
+			var remote *body.Version
+			if s.Server != "" {
+				cl, err := c.client()
+				if err != nil {
+					return err
+				}
+				v, err := cl.Version(cmd.Context())
+				if err != nil {
+					return fmt.Errorf("devflowctl %s; controller: %w", version.String(), err)
+				}
+				remote = &v
+			}
+			answer := struct {
+				Client     string        `json:"client"`
+				Controller *body.Version `json:"controller"`
+			}{version.String(), remote}
+			return c.show(answer, func(t *rows) {
+				t.fact("devflowctl", version.String())
+				if remote != nil {
+					t.fact("controller", remote.Version)
+					t.fact("CA", remote.CA)
+				}
+			})
+		},
+	}
+}
