@@ -83,7 +83,7 @@ func (s *suite) cancelDump(t *testing.T) {
 			if err := d.Close(); err != nil {
 				t.Error(err)
 			}
-			if _, err := d.Read(make([]byte, 1)); err == nil || err == io.EOF {
+			if _, err := d.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 				t.Errorf("read after close: %v", err)
 			}
 		})
@@ -142,7 +142,7 @@ func (s *suite) closeDump(t *testing.T) {
 		if err := d.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := <-reading; err == io.EOF {
+		if err := <-reading; errors.Is(err, io.EOF) {
 			t.Error("a closed dump ended with io.EOF")
 		}
 	})
@@ -291,7 +291,7 @@ func (s *suite) readDump(t *testing.T, e engine.Engine, name string, stall time.
 	defer d.Close()
 	_, err = io.Copy(io.Discard, d)
 	if err != nil {
-		if _, again := d.Read(make([]byte, 1)); again == nil || again == io.EOF {
+		if _, again := d.Read(make([]byte, 1)); again == nil || errors.Is(again, io.EOF) {
 			t.Errorf("after %v the dump ends with %v", err, again)
 		}
 	}

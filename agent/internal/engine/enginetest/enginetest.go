@@ -279,7 +279,7 @@ func (s *suite) dump(t *testing.T, e engine.Engine, database string) dumped {
 	if out.size, err = io.Copy(f, d); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := d.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := d.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("read after the end: %d, %v", n, err)
 	}
 	if out.fingerprint, err = d.Fingerprint(ctx); err != nil {

@@ -65,14 +65,14 @@ var errWrapper = errors.New("not the program itself")
 var versionLine = regexp.MustCompile(`\(PostgreSQL\) ((\d+)[^\s]*)`)
 
 func (e *Engine) inspect(ctx context.Context, path string) (binary, error) {
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return binary{}, err
 	}
-	if filepath.Base(real) == "pg_wrapper" {
+	if filepath.Base(target) == "pg_wrapper" {
 		return binary{}, errWrapper
 	}
-	info, err := os.Stat(real)
+	info, err := os.Stat(target) //nolint:gosec // from bin_dirs and PATH, which the operator sets
 	if err != nil {
 		return binary{}, err
 	}

@@ -14,11 +14,7 @@ import (
 	"strconv"
 	"testing"
 	"time"
-
-	"devflowbackup/agent/internal/engine/postgres"
 )
-
-type configuration = postgres.Config
 
 // authority signs certificates for tests.
 type authority struct {

@@ -119,7 +119,7 @@ func (e *Engine) Exists(ctx context.Context, database string) (bool, error) {
 }
 
 func (e *Engine) exists(ctx context.Context, conn *pgx.Conn, database string) (bool, error) {
-	if checkName(database) != nil {
+	if !possible(database) {
 		return false, nil
 	}
 	var there bool

@@ -12,6 +12,7 @@ import (
 
 	"devflowbackup/agent/internal/engine"
 	"devflowbackup/agent/internal/engine/enginetest"
+	"devflowbackup/agent/internal/engine/postgres"
 	"devflowbackup/shared/pgserver"
 	"devflowbackup/shared/testkit/fakedump"
 	"devflowbackup/shared/testkit/pgkit"
@@ -273,19 +274,19 @@ func TestTLS(t *testing.T) { // fault 58
 	base := config(s)
 	base.Host = "localhost"
 	for name, c := range map[string]struct {
-		change func(cfg *configuration)
+		change func(c *postgres.Config)
 		code   string
 	}{
-		"Authority":       {func(c *configuration) { c.SSLMode = "verify-ca" }, ""},
-		"WrongName":       {func(c *configuration) { c.SSLMode = "verify-full" }, wire.CodeTLS},
-		"ForeignCA":       {func(c *configuration) { c.SSLMode, c.SSLRootCert = "verify-ca", theirs.path }, wire.CodeTLS},
-		"NoFile":          {func(c *configuration) { c.SSLMode, c.SSLRootCert = "verify-ca", "/no/such/file" }, wire.CodeTLS},
-		"NotOffered":      {func(c *configuration) { c.SSLMode, c.Port = "verify-ca", plain.Port() }, wire.CodeTLS},
-		"NotAsked":        {func(c *configuration) { c.SSLMode, c.SSLRootCert = "require", "" }, ""},
-		"SystemAuthority": {func(c *configuration) { c.SSLMode, c.SSLRootCert = "verify-full", "" }, wire.CodeTLS},
+		"Authority":       {func(c *postgres.Config) { c.SSLMode = "verify-ca" }, ""},
+		"WrongName":       {func(c *postgres.Config) { c.SSLMode = "verify-full" }, wire.CodeTLS},
+		"ForeignCA":       {func(c *postgres.Config) { c.SSLMode, c.SSLRootCert = "verify-ca", theirs.path }, wire.CodeTLS},
+		"NoFile":          {func(c *postgres.Config) { c.SSLMode, c.SSLRootCert = "verify-ca", "/no/such/file" }, wire.CodeTLS},
+		"NotOffered":      {func(c *postgres.Config) { c.SSLMode, c.Port = "verify-ca", plain.Port() }, wire.CodeTLS},
+		"NotAsked":        {func(c *postgres.Config) { c.SSLMode, c.SSLRootCert = "require", "" }, ""},
+		"SystemAuthority": {func(c *postgres.Config) { c.SSLMode, c.SSLRootCert = "verify-full", "" }, wire.CodeTLS},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := configuration(base)
+			cfg := base
 			cfg.SSLRootCert = ours.path
 			c.change(&cfg)
 			d, err := newEngine(t, cfg).Dump(testContext(t), engine.DumpRequest{Database: "secure"})

@@ -44,16 +44,6 @@ func testContext(tb testing.TB) context.Context {
 	return ctx
 }
 
-func dial(tb testing.TB, dsn secret.String) *pgx.Conn {
-	tb.Helper()
-	conn, err := pgx.Connect(testContext(tb), dsn.Reveal())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { conn.Close(context.Background()) })
-	return conn
-}
-
 func superuser(tb testing.TB, s *pgserver.Server, database string) *pgx.Conn {
 	tb.Helper()
 	cfg, err := pgx.ParseConfig(s.DSN(s.Superuser(), "postgres").Reveal())

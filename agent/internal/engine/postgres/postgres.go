@@ -181,6 +181,8 @@ func checkName(name string) error {
 	return wire.Failf(wire.CodeBadRequest, "database name %q %s", name, problem)
 }
 
+func possible(name string) bool { return checkName(name) == nil }
+
 func staging(name string) bool { return strings.HasPrefix(name, engine.StagingPrefix) }
 
 // allowed tells whether the configuration lets the database be backed up.

@@ -75,7 +75,7 @@ func TestOutput_EOFMeansStatusZero(t *testing.T) {
 	if err != nil || string(got) != "all of it" {
 		t.Fatalf("%q, %v", got, err)
 	}
-	if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("second end: %v", err)
 	}
 	if err := r.Close(); err != nil {
