@@ -135,6 +135,9 @@ func (a *App) register(ctx context.Context) error {
 		return err
 	}
 	a.onStop(a.catalog.DeregisterController)
+	if err := a.catalog.ReleaseClaims(ctx); err != nil {
+		return err
+	}
 	a.background(func(ctx context.Context) {
 		t := time.NewTicker(5 * time.Second)
 		defer t.Stop()

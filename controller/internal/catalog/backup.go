@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"devflowbackup/controller"
+	"devflowbackup/shared/failpoint"
 	"devflowbackup/shared/wire"
 )
 
@@ -150,8 +151,12 @@ func (c *Catalog) CreateBackups(ctx context.Context, actor controller.Actor, req
 			}
 			out = append(out, o)
 		}
+		failpoint.Hit("controller.before_job_commit")
 		return nil
 	})
+	if err == nil {
+		failpoint.Hit("controller.after_job_commit")
+	}
 	return out, err
 }
 

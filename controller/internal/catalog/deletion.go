@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"devflowbackup/controller"
+	"devflowbackup/shared/failpoint"
 )
 
 const deletionTime = 10 * time.Minute // a deletion at work is left alone for so long
@@ -49,8 +50,12 @@ func (c *Catalog) DeleteBackup(ctx context.Context, actor controller.Actor, req 
 			return err
 		}
 		b, err = t.backup(ctx, b.ID)
+		failpoint.Hit("controller.before_tombstone_commit")
 		return err
 	})
+	if err == nil {
+		failpoint.Hit("controller.after_tombstone_commit")
+	}
 	return b, err
 }
 

@@ -33,7 +33,9 @@ func (f *Fleet) dispatchLoop(ctx context.Context) {
 			if err != nil {
 				return fmt.Errorf("claim open jobs: %w", err)
 			}
-			failpoint.Hit("controller.offer_committed")
+			if len(offers) > 0 {
+				failpoint.Hit("controller.offer_committed")
+			}
 			for _, o := range offers {
 				if !f.delivery.begin(o.Attempt.Token) {
 					continue
