@@ -128,4 +128,3 @@ func checkHistory(ctx context.Context, conn *pgx.Conn) error {
 	}
 	return errors.Join(errs...)
 }
-
