@@ -331,14 +331,3 @@ func (c *Catalog) refused(ctx context.Context, agentID string, err error) error 
 
 // seconds is d in whole seconds, at least one.
 func seconds(d time.Duration) int64 { return max(int64(d/time.Second), 1) }
-
-// terminalReport tells whether an ended attempt's status is what the outcome would have made of it.
-func terminalReport(status, outcome string) bool {
-	switch outcome {
-	case wire.OutcomeFailed:
-		return status == controller.AttemptFailed || status == controller.AttemptCancelled
-	case wire.OutcomeVerified, wire.OutcomeRestored, wire.OutcomeUploaded:
-		return status == controller.AttemptCompleted || outcome == wire.OutcomeUploaded && status == controller.AttemptUploaded
-	}
-	return false
-}

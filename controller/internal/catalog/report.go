@@ -61,13 +61,13 @@ func (t *tx) begin(ctx context.Context, agentID, session string, r wire.Report) 
 	}
 	f, err = t.fence(ctx, agentID, session, r.Attempt)
 	if wire.HasCode(err, wire.CodeStale) {
-		var status string
-		found, e := t.find(ctx, &status, `SELECT a.status FROM attempts a JOIN servers s ON s.id = a.server_id
+		var reported bool
+		_, e := t.find(ctx, &reported, `SELECT a.reported_at IS NOT NULL FROM attempts a JOIN servers s ON s.id = a.server_id
 			WHERE a.job_id = ? AND a.no = ? AND a.token = ? AND s.agent_id = ?`, r.Attempt.Job, r.Attempt.No, r.Attempt.Token, agentID)
 		if e != nil {
 			return j, f, false, e
 		}
-		if found && terminalReport(status, r.Outcome) {
+		if reported {
 			return j, f, true, nil
 		}
 		return j, f, false, err
