@@ -219,6 +219,9 @@ func (b *budget) failed(ctx context.Context, start time.Time, what string, err e
 	if b.spent < b.limit {
 		return nil
 	}
+	if se != nil && !se.busy() {
+		return refusal(what, se)
+	}
 	if se != nil {
 		return wire.Failf(wire.CodeStorageUnavailable, "%s: no progress for %s: %w", what, b.limit, err).Retry().
 			WithHint("look at the store's health; the job is tried again")

@@ -73,6 +73,8 @@ type Upload struct {
 	UploadID string
 	Done     map[int]string // ETag of each acknowledged part
 	Sums     map[int][]byte
+
+	keys map[string]string // of objects that are elsewhere
 }
 
 // Start runs a broker, an S3 server and a controller until the test ends.
@@ -333,6 +335,9 @@ func (c *Controller) part(r wire.PartRequest) (any, error) {
 }
 
 func (c *Controller) key(u *Upload, object string) string {
+	if key, ok := u.keys[object]; ok {
+		return key
+	}
 	switch object {
 	case wire.ObjectFingerprint:
 		return artifact.FingerprintKey(u.Order.Key, artifact.Codec(u.Order.Codec))
@@ -414,15 +419,20 @@ func (c *Controller) Complete(id *identity.Identity, r wire.Report) artifact.Sta
 	if len(u.Done) != st.Parts {
 		c.tb.Fatalf("%d parts are acknowledged, the statement has %d", len(u.Done), st.Parts)
 	}
+	c.complete(u, st.Parts)
+	return st
+}
+
+func (c *Controller) complete(u *Upload, parts int) {
+	c.tb.Helper()
 	var doc bytes.Buffer
 	doc.WriteString("<CompleteMultipartUpload>")
-	for n := 1; n <= st.Parts; n++ {
+	for n := 1; n <= parts; n++ {
 		fmt.Fprintf(&doc, "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag><ChecksumSHA256>%s</ChecksumSHA256></Part>",
 			n, u.Done[n], base64.StdEncoding.EncodeToString(u.Sums[n]))
 	}
 	doc.WriteString("</CompleteMultipartUpload>")
 	c.s3(http.MethodPost, "/"+c.S3.Bucket+"/"+u.Order.Key, url.Values{"uploadId": {u.UploadID}}, nil, doc.Bytes())
-	return st
 }
 
 // Object reads a stored object behind the proxy's back.
@@ -523,4 +533,55 @@ func (c *Controller) Run(job wire.Job) {
 	if acc := c.Command(wire.VerbRun, job); acc.Failure != nil {
 		c.tb.Fatalf("job %d: %v", job.Attempt.Job, acc.Failure)
 	}
+}
+
+// PartGrant answers a part request without the broker.
+func (c *Controller) PartGrant(_ context.Context, r wire.PartRequest) (g wire.Grant, err error) {
+	return granted(c, r, c.part)
+}
+
+// ReadGrant answers a read request without the broker.
+func (c *Controller) ReadGrant(_ context.Context, r wire.ReadRequest) (g wire.Grant, err error) {
+	return granted(c, r, c.read)
+}
+
+func granted[T any](c *Controller, r T, f func(T) (any, error)) (wire.Grant, error) {
+	defer c.Lock()()
+	v, err := f(r)
+	g, _ := v.(wire.Grant)
+	return g, err
+}
+
+// Put stores an object and opens it for a reading attempt.
+func (c *Controller) Put(a wire.Attempt, content []byte) (key string) {
+	c.tb.Helper()
+	key = "plain/" + wire.NewID()
+	c.s3(http.MethodPut, "/"+c.S3.Bucket+"/"+key, nil, nil, content)
+	defer c.Lock()()
+	c.sources[a] = &Upload{Order: wire.BackupOrder{Key: key}}
+	return key
+}
+
+// CompleteParts completes an upload without a statement.
+func (c *Controller) CompleteParts(a wire.Attempt, done []wire.PartDone) {
+	c.tb.Helper()
+	u := c.Upload(a)
+	unlock := c.Lock()
+	u.take(done)
+	unlock()
+	c.complete(u, len(u.Done))
+}
+
+// Swap makes reads of one attempt read another attempt's artifact, as a store does that was tampered with.
+func (c *Controller) Swap(reading, other wire.Attempt) {
+	defer c.Lock()()
+	c.sources[reading] = c.uploads[other]
+}
+
+// SwapObject makes reads of one object of one attempt read another key.
+func (c *Controller) SwapObject(reading wire.Attempt, object, key string) {
+	defer c.Lock()()
+	u := *c.sources[reading]
+	u.keys = map[string]string{object: key}
+	c.sources[reading] = &u
 }
