@@ -19,13 +19,13 @@ func (b *bench) backup(ctx context.Context) (comparison, error) {
 	if err != nil {
 		return comparison{}, err
 	}
-	size, err := b.source.size(ctx, shopDatabase)
+	size, err := b.source.size(ctx, b.shop)
 	if err != nil {
 		return comparison{}, err
 	}
 	file := filepath.Join(b.stack.Dir, "baseline")
 	defer os.Remove(file)
-	env := b.source.env(stack.BackupRole, shopDatabase, "RECIPIENT="+recipient, "FILE="+file)
+	env := b.source.env(stack.BackupRole, b.shop, "RECIPIENT="+recipient, "FILE="+file)
 	typed := func(text string) runner {
 		return runner{"shell: " + text, func(ctx context.Context) (time.Duration, error) {
 			took, err := shell(ctx, env, text)
@@ -38,7 +38,7 @@ func (b *bench) backup(ctx context.Context) (comparison, error) {
 	var last job
 	all, err := interleave(ctx, b.rounds, b.say,
 		runner{"backup: API call to completed, age, to S3", func(ctx context.Context) (took time.Duration, err error) {
-			last, took, err = b.product.backup(ctx, shopDatabase)
+			last, took, err = b.product.backup(ctx, b.shop)
 			return took, err
 		}},
 		typed(`pg_dump -Fc -Z0 > /dev/null`),

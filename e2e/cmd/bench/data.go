@@ -17,7 +17,7 @@ import (
 )
 
 // dataVersion changes with the SQL below, so that old data is made anew.
-const dataVersion = "3"
+const dataVersion = "4"
 
 // settings of the measured server, alike for both sides of every comparison. fsync is off, as pgserver has it: a virtual
 // disk that answers now fast and now slow would be all that one measures.
@@ -147,12 +147,14 @@ func makeDatabase(ctx context.Context, s *pgserver.Server, name string, mib int)
 }
 
 const (
-	shopDatabase = "shop"
-	bigDatabase  = "archive"
+	shopDatabase  = "shop"
+	smallDatabase = "shop_small" // in place of it, for a quick try
+	bigDatabase   = "archive"
 )
 
 // words makes a vocabulary of some thousand words and a book of 64 MiB of them in random order. A text is a slice of the
-// book: stored uncompressed, the server reads just that slice. The book is far longer than a compressor looks back.
+// book: stored uncompressed, the server reads just that slice. The book is far longer than a compressor looks back. As in
+// any language some words are frequent, and some phrases come again and again.
 const words = `
 SELECT setseed(0.42);
 CREATE FUNCTION pg_temp.word() RETURNS text LANGUAGE sql VOLATILE AS $$ SELECT
@@ -162,7 +164,11 @@ CREATE FUNCTION pg_temp.word() RETURNS text LANGUAGE sql VOLATILE AS $$ SELECT
 CREATE FUNCTION pg_temp.at() RETURNS int LANGUAGE sql VOLATILE AS $$ SELECT 1 + floor(random() * 66000000)::int $$;
 CREATE TEMP TABLE book (body bytea);
 ALTER TABLE book ALTER body SET STORAGE EXTERNAL;
-INSERT INTO book SELECT substr(convert_to(string_agg(pg_temp.word(), ' '), 'UTF8'), 1, 67108864) FROM generate_series(1, 12000000);
+CREATE TEMP TABLE phrases AS
+	SELECT array_agg(pg_temp.word() || ' ' || pg_temp.word() || ' ' || pg_temp.word() || ' ' || pg_temp.word() || ' ' || pg_temp.word()) AS p FROM generate_series(1, 200);
+INSERT INTO book
+	SELECT substr(convert_to(string_agg(CASE WHEN random() < 0.3 THEN p[1 + floor(random()*200)::int] ELSE pg_temp.word() END, ' '), 'UTF8'), 1, 67108864)
+	FROM phrases, generate_series(1, 5500000);
 `
 
 // shopSQL is an application's database of many short rows: numbers, times, names, JSON documents and texts, with keys

@@ -24,7 +24,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := &bench{out: os.Stdout}
+	b := &bench{out: os.Stdout, shop: shopDatabase}
 	flag.StringVar(&b.dir, "dir", ".bench", "where data is kept between runs and result.json is written")
 	flag.StringVar(&b.bin, "bin", "", "where the built programs are; bin in this repository if empty")
 	flag.IntVar(&b.rounds, "rounds", 3, "samples of each side, taken in turns")
@@ -34,7 +34,7 @@ func main() {
 	quick := flag.Bool("quick", false, "a small database and no large one: a try that says little")
 	flag.Parse()
 	if *quick {
-		b.size, b.big = 128, 0
+		b.shop, b.size, b.big = smallDatabase, 128, 0
 	}
 	err := b.run(ctx)
 	if err != nil {
@@ -52,6 +52,7 @@ type bench struct {
 	rounds, size, big int
 	out               io.Writer
 
+	shop       string // the measured database
 	stack      *stack.Stack
 	source     *source
 	product    *product
@@ -83,7 +84,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	if err := b.prepare(ctx); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	rep.Machine = describeMachine(ctx, b.source.env(stack.BackupRole, shopDatabase))
+	rep.Machine = describeMachine(ctx, b.source.env(stack.BackupRole, b.shop))
 	for _, m := range []struct {
 		id, title string
 		measure   func(context.Context) (comparison, error)
@@ -124,23 +125,23 @@ func (b *bench) run(ctx context.Context) (err error) {
 // sizes are the databases of the memory measurement, the smaller first.
 func (b *bench) sizes() []string {
 	if b.big == 0 {
-		return []string{shopDatabase}
+		return []string{b.shop}
 	}
-	return []string{shopDatabase, bigDatabase}
+	return []string{b.shop, bigDatabase}
 }
 
 // prepare makes the data, a dump of it in a file, and the installation if one is measured.
 func (b *bench) prepare(ctx context.Context) (err error) {
 	b.say("prepare")
-	databases := map[string]int{shopDatabase: b.size}
+	databases := map[string]int{b.shop: b.size}
 	if b.big > 0 && b.wants("d") {
 		databases[bigDatabase] = b.big
 	}
 	if b.source, err = openSource(ctx, b.stack, b.say, databases); err != nil {
 		return err
 	}
-	b.dump = filepath.Join(b.stack.Dir, "shop.dump")
-	if _, err := shell(ctx, b.source.env(stack.BackupRole, shopDatabase, "FILE="+b.dump), `pg_dump -Fc -Z0 > "$FILE"`); err != nil {
+	b.dump = filepath.Join(b.stack.Dir, b.shop+".dump")
+	if _, err := shell(ctx, b.source.env(stack.BackupRole, b.shop, "FILE="+b.dump), `pg_dump -Fc -Z0 > "$FILE"`); err != nil {
 		return err
 	}
 	if b.wants("bcd") {

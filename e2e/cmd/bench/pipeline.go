@@ -23,7 +23,7 @@ func (b *bench) pipeline(ctx context.Context) (comparison, error) {
 		return comparison{}, err
 	}
 	codec := artifact.Codec{Compression: "zstd", Level: 3, Encryption: "age", Recipients: []string{recipient}}
-	env := b.source.env(stack.BackupRole, shopDatabase, "DUMP="+b.dump, "RECIPIENT="+recipient)
+	env := b.source.env(stack.BackupRole, b.shop, "DUMP="+b.dump, "RECIPIENT="+recipient)
 	var stored int64
 	all, err := interleave(ctx, b.rounds, b.say,
 		runner{"pipeline: zstd 3, age, both SHA-256", func(context.Context) (time.Duration, error) {

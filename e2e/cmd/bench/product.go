@@ -62,7 +62,7 @@ func install(ctx context.Context, s *stack.Stack, src *source, databases map[str
 		return nil, err
 	}
 	for name := range databases {
-		if _, err := p.client.Do(ctx, "database", "assign", name, "--project", project, "--server", hostName); err != nil {
+		if _, err := p.client.Do(ctx, "database", "assign", name, "--project", project); err != nil {
 			return nil, err
 		}
 	}

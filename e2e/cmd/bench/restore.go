@@ -13,7 +13,7 @@ import (
 // uncompressed file. Both end with a new database, which is then dropped.
 func (b *bench) restore(ctx context.Context) (comparison, error) {
 	if b.shopBackup == 0 {
-		last, _, err := b.product.backup(ctx, shopDatabase)
+		last, _, err := b.product.backup(ctx, b.shop)
 		if err != nil {
 			return comparison{}, err
 		}
