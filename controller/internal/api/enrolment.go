@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
@@ -67,7 +69,8 @@ func (a *API) enrol(ctx context.Context, in *enrolIn) (*bodyOut[body.Enrolled], 
 	}
 	info := a.opt.Fleet.Enrolment()
 	b := in.Body
-	if err := validEnrol(b, info.CAFingerprint); err != nil {
+	host, err := validEnrol(b, info.CAFingerprint)
+	if err != nil {
 		if controller.ErrorCode(err) == controller.EUnauthorized {
 			a.failures.count(in.remote)
 		}
@@ -79,7 +82,7 @@ func (a *API) enrol(ctx context.Context, in *enrolIn) (*bodyOut[body.Enrolled], 
 		return nil, err
 	}
 	s, err := a.opt.Store.Enrol(ctx, HashToken(b.Token), controller.NewServer{
-		AgentID: agentID, NKey: b.NKey, SigningKey: b.SigningKey, Recipient: b.Recipient, AgentVersion: b.AgentVersion, Host: b.Host,
+		AgentID: agentID, NKey: b.NKey, SigningKey: b.SigningKey, Recipient: b.Recipient, AgentVersion: b.AgentVersion, Host: host,
 	})
 	if err != nil {
 		if controller.ErrorCode(err) == controller.EUnauthorized {
@@ -93,27 +96,30 @@ func (a *API) enrol(ctx context.Context, in *enrolIn) (*bodyOut[body.Enrolled], 
 	}, nil)
 }
 
-func validEnrol(b body.Enrol, caFingerprint string) error {
+func validEnrol(b body.Enrol, caFingerprint string) (host wire.Host, err error) {
 	rest, ok := strings.CutPrefix(b.Token, enrolmentPrefix)
 	_, fingerprint, cut := strings.Cut(rest, "_")
 	if !ok || !cut {
-		return controller.Errorf(controller.EUnauthorized, "this is not an enrolment token").WithHint("it looks like dfe_…; `devflowctl server token NAME` makes one")
+		return host, controller.Errorf(controller.EUnauthorized, "this is not an enrolment token").WithHint("it looks like dfe_…; `devflowctl server token NAME` makes one")
 	}
 	if fingerprint != caFingerprint {
-		return controller.Errorf(controller.EUnauthorized, "the enrolment token is of another installation").WithHint("`devflowctl server token NAME` makes one of this")
+		return host, controller.Errorf(controller.EUnauthorized, "the enrolment token is of another installation").WithHint("`devflowctl server token NAME` makes one of this")
 	}
 	if b.Protocol != wire.Version {
-		return controller.Invalid("protocol", "%d is not spoken here; this controller speaks %d", b.Protocol, wire.Version).
+		return host, controller.Invalid("protocol", "%d is not spoken here; this controller speaks %d", b.Protocol, wire.Version).
 			WithHint("install an agent of the same release as the controller")
 	}
 	if !nkeys.IsValidPublicUserKey(b.NKey) {
-		return controller.Invalid("nkey", "is not the public key of a NATS user")
+		return host, controller.Invalid("nkey", "is not the public key of a NATS user")
 	}
 	if len(b.SigningKey) != ed25519.PublicKeySize {
-		return controller.Invalid("signing_key", "is %d bytes, not an Ed25519 public key of %d", len(b.SigningKey), ed25519.PublicKeySize)
+		return host, controller.Invalid("signing_key", "is %d bytes, not an Ed25519 public key of %d", len(b.SigningKey), ed25519.PublicKeySize)
 	}
 	if err := artifact.ValidRecipient(b.Recipient); err != nil {
-		return controller.Invalid("recipient", "is not an age recipient")
+		return host, controller.Invalid("recipient", "is not an age recipient")
 	}
-	return nil
+	if err := json.Unmarshal(b.Host, &host); err != nil {
+		return host, controller.Invalid("host", "is not a description of a machine")
+	}
+	return host, checkText(reflect.ValueOf(host), "host")
 }

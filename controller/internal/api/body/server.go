@@ -1,6 +1,8 @@
 package body
 
 import (
+	"encoding/json"
+
 	"devflowbackup/controller"
 	"devflowbackup/shared/wire"
 )
@@ -20,15 +22,17 @@ type NewEnrolment struct {
 	Command string `json:"command" doc:"What to run on the database host"`
 }
 
-// Enrol is what an agent presents with its enrolment token.
+// Enrol is what an agent presents with its enrolment token. A newer agent may say more: that is ignored.
 type Enrol struct {
-	Token        string    `json:"token" maxLength:"500"`
-	NKey         string    `json:"nkey" maxLength:"100" doc:"Public key of the agent's user at the broker"`
-	SigningKey   []byte    `json:"signing_key" doc:"Ed25519 public key of its statements"`
-	Recipient    string    `json:"recipient" maxLength:"200" doc:"age recipient of secrets for it"`
-	AgentVersion string    `json:"agent_version" maxLength:"100"`
-	Protocol     int       `json:"protocol"`
-	Host         wire.Host `json:"host"`
+	_ struct{} `additionalProperties:"true"`
+
+	Token        string          `json:"token" maxLength:"500"`
+	NKey         string          `json:"nkey" maxLength:"100" doc:"Public key of the agent's user at the broker"`
+	SigningKey   []byte          `json:"signing_key" doc:"Ed25519 public key of its statements"`
+	Recipient    string          `json:"recipient" maxLength:"200" doc:"age recipient of secrets for it"`
+	AgentVersion string          `json:"agent_version" maxLength:"100"`
+	Protocol     int             `json:"protocol"`
+	Host         json.RawMessage `json:"host" doc:"A description of the machine"`
 }
 
 // Enrolled tells an agent who it is and whom to trust.

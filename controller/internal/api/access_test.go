@@ -1,0 +1,198 @@
+package api_test
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api"
+)
+
+// route is one registered operation, from the document that the API serves.
+type route struct {
+	*huma.Operation
+	access []string
+}
+
+func routes(r *rig) []route {
+	r.Helper()
+	var all []route
+	for _, item := range r.API.OpenAPI().Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+			if op == nil {
+				continue
+			}
+			access, ok := op.Extensions[api.ExtensionAccess].([]string)
+			if !ok || len(access) == 0 {
+				r.Errorf("%s %s says nothing about who may call it", op.Method, op.Path)
+			}
+			all = append(all, route{op, access})
+		}
+	}
+	if len(all) < 45 {
+		r.Fatalf("only %d operations", len(all))
+	}
+	slices.SortFunc(all, func(a, b route) int { return strings.Compare(a.OperationID, b.OperationID) })
+	return all
+}
+
+var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
+
+// at fills the path's parameters with something that does not exist, or with what values say.
+func (o route) at(values map[string]string) string {
+	return "/api/v1" + pathParameter.ReplaceAllStringFunc(o.Path, func(p string) string {
+		if v, ok := values[strings.Trim(p, "{}")]; ok {
+			return v
+		}
+		return "999999999"
+	})
+}
+
+// sample is a body that passes validation, by operation.
+var sample = map[string]string{
+	"create-project": `{"slug":"sample"}`, "update-project": `{"name":"x"}`,
+	"set-verifier": `{"verifier":true}`, "create-enrolment": `{"server_name":"sample"}`, "enrol": `{"token":"x","nkey":"x","signing_key":"","recipient":"x","agent_version":"x","protocol":1,"host":{}}`,
+	"assign-database": `{"name":"x","project":"nowhere"}`, "unassign-database": `{"name":"x"}`,
+	"create-storage": `{"name":"sample","bucket":"b","access_key":"a","secret_key":"s"}`,
+	"create-backups": `{"project":"nowhere"}`, "verify-backups": `{"project":"nowhere"}`,
+	"create-restore": `{"backup_id":999999999}`, "create-token": `{"name":"sample","permissions":["manage-tokens"]}`,
+}
+
+func (o route) body() any {
+	if s, ok := sample[o.OperationID]; ok {
+		return s
+	}
+	if o.RequestBody != nil {
+		return `{}`
+	}
+	return nil
+}
+
+// TestAccess walks every registered operation: without a token, with a token that is not known, and with every permission but one of those it asks for.
+func TestAccess(t *testing.T) {
+	r := start(t)
+	for _, op := range routes(r) {
+		if op.access[0] == "public" {
+			continue
+		}
+		r.as("", op.Method, op.at(nil), op.body()).refused(http.StatusUnauthorized, controller.EUnauthorized)
+		if op.access[0] == "any-token" {
+			continue
+		}
+		for _, missing := range op.access {
+			others := slices.DeleteFunc(slices.Clone(controller.Permissions), func(p string) bool { return p == missing })
+			r.as(r.NewToken(others), op.Method, op.at(nil), op.body()).refused(http.StatusForbidden, controller.EForbidden, missing)
+		}
+		// The permissions that it names are enough to get past the door.
+		if got := r.as(r.NewToken(op.access), op.Method, op.at(nil), op.body()).status; got == http.StatusForbidden || got == http.StatusUnauthorized {
+			t.Errorf("%s: %d with the permissions %v", op.OperationID, got, op.access)
+		}
+	}
+}
+
+// TestAccess_public lists the operations that need no token or no permission: a new one has to be added here on purpose.
+func TestAccess_public(t *testing.T) {
+	var open []string
+	for _, op := range routes(start(t)) {
+		if op.access[0] == "public" || op.access[0] == "any-token" {
+			open = append(open, op.OperationID+" "+op.access[0])
+		}
+	}
+	if want := []string{"enrol public", "get-version any-token", "whoami any-token"}; !slices.Equal(open, want) {
+		t.Errorf("open operations are %v, want %v", open, want)
+	}
+}
+
+func TestAccess_unknownToken(t *testing.T) {
+	r := start(t)
+	token, _ := api.NewToken()
+	r.as(token, "GET", "/api/v1/projects", nil).refused(http.StatusUnauthorized, controller.EUnauthorized, "not known")
+	r.as("not-a-token", "GET", "/api/v1/projects", nil).refused(http.StatusUnauthorized, controller.EUnauthorized)
+	if got := r.as("", "GET", "/api/v1/projects", nil).header.Get("WWW-Authenticate"); got != "Bearer" {
+		t.Errorf("WWW-Authenticate is %q", got)
+	}
+	if log := r.Logged.String(); strings.Contains(log, token) || strings.Contains(log, r.Token) {
+		t.Error("the log holds a token")
+	}
+}
+
+// TestAccess_foreignProject: what belongs to another project does not exist, whatever the operation, for a caller with every permission.
+func TestAccess_foreignProject(t *testing.T) {
+	r := start(t)
+	mine, theirs := r.Project("mine"), r.Project("theirs")
+	r.Storage("s3")
+	a := r.Agent("db-theirs", "theirs", "secret_db")
+	backups := r.do("POST", "/backups", `{"project":"theirs"}`).is(http.StatusCreated)
+	backup := into[struct {
+		Items []struct{ Backup controller.Backup }
+	}](backups).Items[0].Backup
+	r.Complete(a, r.Start(a)[0])
+	restore := into[controller.Restore](r.do("POST", "/restores", `{"backup_id":`+number(backup.ID)+`,"to_database":"copy"}`).is(http.StatusCreated))
+	token := r.NewToken(controller.Permissions, mine.Slug)
+
+	ids := map[string]map[string]string{
+		"/projects/":  {"ref": theirs.Slug, "server": "db-theirs"},
+		"/servers/":   {"ref": "db-theirs"},
+		"/backups/":   {"id": number(backup.ID)},
+		"/restores/":  {"id": number(restore.ID)},
+		"/jobs/":      {"id": number(backup.JobID)},
+		"/databases/": {},
+	}
+	bodies := map[string]string{
+		"assign-database": `{"name":"secret_db","project":"mine"}`, "unassign-database": `{"name":"secret_db"}`,
+		"create-backups": `{"project":"theirs"}`, "verify-backups": `{"project":"theirs"}`, "create-restore": `{"backup_id":` + number(backup.ID) + `,"to_database":"copy"}`,
+	}
+	checked := 0
+	for _, op := range routes(r) {
+		values, ok := map[string]string(nil), false
+		for prefix, v := range ids {
+			if strings.HasPrefix(op.Path, prefix) {
+				values, ok = v, true
+			}
+		}
+		in := op.body()
+		if b, named := bodies[op.OperationID]; named {
+			in, ok = b, true
+		}
+		if !ok || op.access[0] == "public" {
+			continue
+		}
+		got := r.as(token, op.Method, op.at(values), in)
+		// Server grants, and the mark of a verifier, are the installation's: a token that is limited to projects is refused as such.
+		if got.status == http.StatusForbidden && strings.Contains(string(got.text), "limited to projects") {
+			checked++
+			continue
+		}
+		got.refused(http.StatusNotFound, controller.ENotFound)
+		checked++
+	}
+	if checked < 20 {
+		t.Errorf("only %d operations were held against a foreign project", checked)
+	}
+	for _, path := range []string{"/projects", "/servers", "/databases", "/backups", "/restores", "/audit"} {
+		if text := string(r.as(token, "GET", "/api/v1"+path, nil).is(http.StatusOK).text); strings.Contains(text, "theirs") || strings.Contains(text, "secret_db") {
+			t.Errorf("GET %s shows another project: %s", path, text)
+		}
+	}
+}
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }
+
+func TestFailures_limited(t *testing.T) {
+	r := start(t)
+	token, _ := api.NewToken()
+	for range 20 {
+		r.as(token, "GET", "/api/v1/whoami", nil).refused(http.StatusUnauthorized, controller.EUnauthorized)
+	}
+	a := r.as(token, "GET", "/api/v1/whoami", nil)
+	a.refused(http.StatusTooManyRequests, "too_many_requests")
+	if wait, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || wait < 1 || wait > 10 {
+		t.Errorf("Retry-After is %q", a.header.Get("Retry-After"))
+	}
+}

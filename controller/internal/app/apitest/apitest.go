@@ -1,0 +1,386 @@
+// Package apitest gives tests the real API on the real catalog, behind HTTP. Only the fleet is scripted: agents and stores are
+// played by the test, through the catalog's own methods, so that every row is one that the system would have made.
+package apitest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/nats-io/nkeys"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api"
+	"devflowbackup/controller/internal/catalog"
+	"devflowbackup/controller/internal/keys"
+	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/pgserver"
+	"devflowbackup/shared/secret"
+	"devflowbackup/shared/testkit/pgkit"
+	"devflowbackup/shared/wire"
+)
+
+const role, rolePassword = "devflow_api_test", secret.String("only for tests")
+
+var makeRole sync.Once
+
+// Fingerprint stands for that of the installation's CA.
+var Fingerprint = strings.Repeat("ab", 32)
+
+// Rig is an API under test. Main of pgkit must run.
+type Rig struct {
+	testing.TB
+	API     *api.API
+	Store   *catalog.Catalog
+	Fleet   *Fleet
+	URL     string
+	Admin   controller.Actor
+	Token   string // of the admin: every permission, all projects
+	Logged  *Log
+	servers *httptest.Server
+}
+
+// New starts one. It ends with the test.
+func New(tb testing.TB) *Rig {
+	tb.Helper()
+	super, err := url.Parse(pgkit.NewDatabase(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, name := pgkit.Shared(tb), strings.TrimPrefix(super.Path, "/")
+	makeRole.Do(func() {
+		if err := s.CreateRole(tb.Context(), role, rolePassword); err != nil {
+			tb.Fatal(err)
+		}
+	})
+	if _, err := s.Exec(tb.Context(), "postgres", "ALTER DATABASE "+pgserver.Quote(name)+" OWNER TO "+role); err != nil {
+		tb.Fatal(err)
+	}
+	store, err := catalog.Open(tb.Context(), catalog.Options{
+		DSN: s.UserDSN(role, rolePassword, name), ControllerID: "one", Sealer: sealer{keys.NewMaster()}, MaxConns: 8,
+		Retry: controller.Retry{Base: time.Millisecond, Max: time.Millisecond},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	if _, err := store.Migrate(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	token, hash := api.NewToken()
+	if err := store.EnsureAdminToken(tb.Context(), hash); err != nil {
+		tb.Fatal(err)
+	}
+	r := &Rig{
+		TB: tb, Store: store, Fleet: newFleet(store), Token: token, Logged: &Log{},
+		Admin: controller.Actor{Name: "test", Permissions: controller.Permissions, Scope: controller.Scope{All: true}},
+	}
+	r.API = api.New(api.Options{
+		Store: store, Fleet: r.Fleet, Version: "v0.0.0-test", PublicURL: "https://backup.test:8443",
+		Log:   hclog.New(&hclog.LoggerOptions{Output: r.Logged, Level: hclog.Debug}),
+		Ready: map[string]func(context.Context) error{"catalog": store.Ping, "broker": r.Fleet.ready},
+	})
+	r.servers = httptest.NewServer(r.API)
+	tb.Cleanup(r.servers.Close)
+	r.URL = r.servers.URL
+	return r
+}
+
+type sealer struct{ *keys.Master }
+
+func (s sealer) Seal(purpose string, plaintext []byte) ([]byte, error) {
+	return s.Master.Seal(purpose, plaintext), nil
+}
+
+// Log keeps what was logged.
+type Log struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// Fleet is scripted. Its fields may be changed under Lock.
+type Fleet struct {
+	sync.Mutex
+	Result   api.ProbeResult
+	Specs    []controller.StorageSpec // that were probed
+	Kicks    int
+	Revoked  []string
+	Running  map[int64]controller.Progress
+	Down     bool // the broker
+	IssueErr error
+	store    *catalog.Catalog
+	signing  ed25519.PublicKey
+}
+
+func newFleet(store *catalog.Catalog) *Fleet {
+	pub, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		panic(err)
+	}
+	return &Fleet{
+		store: store, signing: pub, Running: map[int64]controller.Progress{},
+		Result: api.ProbeResult{Report: json.RawMessage(`{"steps":[{"name":"list","ok":true,"required":true,"millis":3,"detail":"0 objects"}],"warnings":[]}`), OK: true, ChecksumMode: wire.ChecksumSHA256},
+	}
+}
+
+func (f *Fleet) ready(context.Context) error {
+	f.Lock()
+	defer f.Unlock()
+	if f.Down {
+		return errors.New("nats: no servers available")
+	}
+	return nil
+}
+
+// Kick counts.
+func (f *Fleet) Kick() {
+	f.Lock()
+	defer f.Unlock()
+	f.Kicks++
+}
+
+// Probe gives Result.
+func (f *Fleet) Probe(_ context.Context, spec controller.StorageSpec) (api.ProbeResult, error) {
+	f.Lock()
+	defer f.Unlock()
+	f.Specs = append(f.Specs, spec)
+	return f.Result, nil
+}
+
+// ProbeStored gives Result and records it.
+func (f *Fleet) ProbeStored(ctx context.Context, id int64) (api.ProbeResult, error) {
+	f.Lock()
+	res := f.Result
+	f.Unlock()
+	return res, f.store.UpdateProbe(ctx, id, res.Report, res.OK, res.ChecksumMode)
+}
+
+// IssueAgent gives a text that names the agent.
+func (f *Fleet) IssueAgent(_ context.Context, agentID, _ string) (string, error) {
+	f.Lock()
+	defer f.Unlock()
+	return "jwt of " + agentID, f.IssueErr
+}
+
+// Enrolment describes an installation.
+func (f *Fleet) Enrolment() api.EnrolmentInfo {
+	return api.EnrolmentInfo{
+		NATSURLs: []string{"tls://127.0.0.1:4222"}, CAPEM: []byte("-----BEGIN CERTIFICATE-----\n"), CAFingerprint: Fingerprint,
+		KeySet: wire.KeySet{Version: 1, Keys: []wire.Key{{ID: wire.KeyID(f.signing), Public: f.signing}}},
+	}
+}
+
+// Revoke remembers the server's name.
+func (f *Fleet) Revoke(_ context.Context, s controller.Server) error {
+	f.Lock()
+	defer f.Unlock()
+	f.Revoked = append(f.Revoked, s.Name)
+	return nil
+}
+
+// Progress gives what Running has.
+func (f *Fleet) Progress(job int64) (controller.Progress, bool) {
+	f.Lock()
+	defer f.Unlock()
+	p, ok := f.Running[job]
+	return p, ok
+}
+
+func (r *Rig) must(err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+// NewToken makes a token with these permissions; without projects it sees all.
+func (r *Rig) NewToken(permissions []string, projects ...string) string {
+	r.Helper()
+	token, hash := api.NewToken()
+	_, err := r.Store.CreateToken(r.Context(), r.Admin, controller.TokenSpec{Name: "t" + wire.NewID()[:8], Permissions: permissions, Projects: projects}, hash)
+	r.must(err)
+	return token
+}
+
+// Agent is an enrolled server, played by the test.
+type Agent struct {
+	controller.Server
+	Session string
+}
+
+// NewAgentKeys are what an agent presents.
+func NewAgentKeys(tb testing.TB) (nkey string, signing ed25519.PublicKey, recipient string) {
+	tb.Helper()
+	user, err := nkeys.CreateUser()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if nkey, err = user.PublicKey(); err != nil {
+		tb.Fatal(err)
+	}
+	if signing, _, err = ed25519.GenerateKey(nil); err != nil {
+		tb.Fatal(err)
+	}
+	if _, recipient, err = artifact.NewIdentity(); err != nil {
+		tb.Fatal(err)
+	}
+	return nkey, signing, recipient
+}
+
+// Project makes one.
+func (r *Rig) Project(slug string) controller.Project {
+	r.Helper()
+	identity, recipient, err := artifact.NewIdentity()
+	r.must(err)
+	p, err := r.Store.CreateProject(r.Context(), r.Admin, controller.ProjectSpec{Slug: slug}, recipient, []byte(identity))
+	r.must(err)
+	return p
+}
+
+// Agent enrols a server for a project; it has said hello and found these databases, which are then the project's.
+func (r *Rig) Agent(name, project string, databases ...string) *Agent {
+	r.Helper()
+	sum := sha256.Sum256([]byte(wire.NewID()))
+	_, err := r.Store.CreateEnrolment(r.Context(), r.Admin, controller.EnrolmentSpec{ServerName: name, Project: project, TTL: time.Minute}, sum[:])
+	r.must(err)
+	nkey, signing, recipient := NewAgentKeys(r)
+	s, err := r.Store.Enrol(r.Context(), sum[:], controller.NewServer{AgentID: "a" + wire.NewID()[:20], NKey: nkey, SigningKey: signing, Recipient: recipient, AgentVersion: "v1"})
+	r.must(err)
+	a := &Agent{Server: s, Session: wire.NewID()}
+	_, _, err = r.Store.Hello(r.Context(), s.AgentID, a.Session, wire.Hello{Protocol: 1, AgentVersion: "v1", Host: wire.Host{Hostname: name}, Concurrency: 4, InventoryHash: "none"})
+	r.must(err)
+	inv := wire.Inventory{Hash: wire.NewID(), Last: true, Instances: []wire.Instance{{Name: "main", Engine: wire.EnginePostgreSQL, Version: "15.6", Restore: true}}}
+	for _, d := range databases {
+		inv.Databases = append(inv.Databases, wire.Database{Instance: "main", Engine: wire.EnginePostgreSQL, Name: d, SizeBytes: 5 << 20, ServerVersion: "15.6"})
+	}
+	r.must(r.Store.Inventory(r.Context(), s.AgentID, a.Session, inv))
+	if project != "" {
+		for _, d := range databases {
+			_, err := r.Store.AssignDatabase(r.Context(), r.Admin, controller.DatabaseRef{Server: name, Name: d}, project)
+			r.must(err)
+		}
+	}
+	return a
+}
+
+// Storage adds the default one.
+func (r *Rig) Storage(name string) controller.Storage {
+	r.Helper()
+	s, err := r.Store.CreateStorage(r.Context(), r.Admin, controller.StorageSpec{
+		Name: name, Kind: controller.StorageS3, Endpoint: "http://127.0.0.1:1", Region: "us-east-1", Bucket: "b", PathStyle: true, Default: true, AccessKey: "ak", SecretKey: "sk",
+	}, r.Fleet.Result.Report, true, wire.ChecksumSHA256)
+	r.must(err)
+	return s
+}
+
+// Start has the agent accept what is offered to it.
+func (r *Rig) Start(a *Agent) []controller.Offer {
+	r.Helper()
+	offers, err := r.Store.ClaimOffers(r.Context(), 50)
+	r.must(err)
+	for i, o := range offers {
+		if o.Kind == wire.JobBackup {
+			offers[i].UploadID, err = r.Store.SetUpload(r.Context(), o.Attempt, "u"+o.AttemptID)
+			r.must(err)
+		}
+		r.must(r.Store.AttemptAccepted(r.Context(), o.Attempt, a.Session))
+	}
+	return offers
+}
+
+// Complete finishes a backup that was started, as a fleet would.
+func (r *Rig) Complete(a *Agent, o controller.Offer) {
+	r.Helper()
+	sum := sha256.Sum256([]byte(o.AttemptID))
+	_, err := r.Store.SignPart(r.Context(), a.AgentID, a.Session, wire.PartRequest{Attempt: o.Attempt, Object: wire.ObjectArtifact, Number: 1, Size: 77, SHA256: sum[:]}, time.Minute)
+	r.must(err)
+	st, err := json.Marshal(artifact.Statement{
+		FormatVersion: 1, PartSize: o.PartSize, Parts: 1, Key: o.Key,
+		Sums: artifact.Sums{RawSize: 4 << 20, RawSHA256: artifact.Digest(sum), StoredSize: 77, StoredSHA256: artifact.Digest(sum)},
+	})
+	r.must(err)
+	signed, err := json.Marshal(artifact.SignedStatement{Statement: st})
+	r.must(err)
+	r.must(r.Store.ReportUploaded(r.Context(), a.AgentID, a.Session, wire.Report{
+		Attempt: o.Attempt, Outcome: wire.OutcomeUploaded, Statement: signed, Done: []wire.PartDone{{Number: 1, ETag: `"e"`}}, Log: "pg_dump: done",
+	}))
+	work, err := r.Store.ClaimFinishing(r.Context(), 10)
+	r.must(err)
+	for _, w := range work {
+		object := func(kind, key, header string) controller.StoredObject {
+			return controller.StoredObject{
+				Object: kind, Key: key, StoredSize: 77, StoredSHA256: fmt.Sprintf("%x", sum), RawSize: 4 << 20, RawSHA256: fmt.Sprintf("%x", sum), ETag: `"e-1"`, AgeHeader: []byte(header),
+			}
+		}
+		r.must(r.Store.CompleteBackup(r.Context(), w.Attempt, controller.Finished{
+			Objects:  []controller.StoredObject{object("artifact", w.Key, "header "+w.Key), object("manifest", w.Key+".manifest.json", "")},
+			Manifest: []byte("{\n  \"format_version\": 1\n}\n"), Composite: "c-1", Metadata: json.RawMessage(`{"tables_count":3}`), FileName: w.Key[strings.LastIndex(w.Key, "/")+1:],
+		}))
+	}
+}
+
+// Break ends a started attempt for good.
+func (r *Rig) Break(a *Agent, o controller.Offer, f *wire.Failure) {
+	r.Helper()
+	r.must(r.Store.ReportDone(r.Context(), a.AgentID, a.Session, wire.Report{Attempt: o.Attempt, Outcome: wire.OutcomeFailed, Failure: f, Log: "pg_dump: error"}))
+}
+
+// Verified ends a started verification well.
+func (r *Rig) Verified(a *Agent, o controller.Offer) {
+	r.Helper()
+	r.must(r.Store.ReportDone(r.Context(), a.AgentID, a.Session, wire.Report{Attempt: o.Attempt, Outcome: wire.OutcomeVerified, Read: read(o)}))
+}
+
+// Restored ends a started restore well.
+func (r *Rig) Restored(a *Agent, o controller.Offer) {
+	r.Helper()
+	r.must(r.Store.ReportDone(r.Context(), a.AgentID, a.Session, wire.Report{
+		Attempt: o.Attempt, Outcome: wire.OutcomeRestored, Read: read(o), Restored: &wire.RestoreResult{Database: o.Restore.DatabaseName, Tables: 3, Rows: 99, Compared: true},
+	}))
+}
+
+func read(o controller.Offer) *wire.ReadResult {
+	b := o.Backup
+	return &wire.ReadResult{StoredSize: *b.FileSize, StoredSHA256: *b.Checksum, RawSize: *b.RawSize, RawSHA256: *b.RawChecksum}
+}
+
+// Eventually polls until cond holds.
+func Eventually(tb testing.TB, what string, cond func() bool) {
+	tb.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-deadline:
+			tb.Fatalf("not within 30 seconds: %s", what)
+		case <-tick.C:
+		}
+	}
+}
