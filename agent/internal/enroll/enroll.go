@@ -46,7 +46,7 @@ type Request struct {
 	Force      bool // replace an identity that is there
 }
 
-var tokenForm = regexp.MustCompile(`^dfe_([A-Za-z2-7]+)_([0-9a-fA-F]{64})$`)
+var tokenForm = regexp.MustCompile(`^dfe_([A-Za-z0-9]+)_([0-9a-fA-F]{64})$`)
 
 // request is the body of POST /api/v1/enroll.
 type request struct {
