@@ -226,7 +226,7 @@ func (t *tx) unknownDatabase(ctx context.Context, req controller.BackupRequest, 
 	for _, d := range seen {
 		if d.ProjectID == nil {
 			return controller.Errorf(controller.EConflict, "database %q is on server %q but not assigned to %s", d.Name, d.Server, want).
-				WithHint("`devflowctl database assign %q --server %q` assigns it", d.Name, d.Server)
+				WithHint("`devflowctl database assign %q --on %q` assigns it", d.Name, d.Server)
 		}
 		if project != nil && *d.ProjectID != project.ID {
 			return controller.Errorf(controller.EConflict, "database %q on server %q is assigned to project %q, not to %s", d.Name, d.Server, d.Project, want)

@@ -360,7 +360,11 @@ func TestFence(t *testing.T) { // faults 6, 9, 24
 	foreign := f.enrol("db-8", p)
 	f.hello(foreign)
 	f.order("app")
-	o := f.started(a)
+	o := f.offer()
+	must[string](t)(f.SetUpload(ctx, o.Attempt, "u"))
+	// Not accepted yet, it is open to its own server only.
+	f.failure(second(f.SignPart(ctx, foreign.AgentID, foreign.session, partRequest(o, 1, 5), time.Minute)), wire.CodeStale)
+	f.ok(f.AttemptAccepted(ctx, o.Attempt, a.session))
 	old := a.session
 	state := func() string {
 		return f.sql("SELECT md5(string_agg(t, '|')) FROM (SELECT a::text t FROM attempts a UNION ALL SELECT p::text FROM upload_parts p UNION ALL SELECT j::text FROM jobs j ORDER BY 1) x")
