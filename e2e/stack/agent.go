@@ -74,17 +74,17 @@ func (a *Agent) Config() string { return a.config }
 // LogFile is the path of its log.
 func (a *Agent) LogFile() string { return a.stack.LogFile(a.Name) }
 
-// Enrolled tells whether the state directory has an identity.
-func (a *Agent) Enrolled() bool {
-	entries, err := os.ReadDir(a.Dir)
-	return err == nil && len(entries) > 0
-}
-
 // TryEnroll runs the enrolment with a token and returns what it said.
 func (a *Agent) TryEnroll(ctx context.Context, url, token string, args ...string) (Result, error) {
-	args = append([]string{"enroll", "--controller", url, "--token", strings.TrimSpace(token)}, args...)
-	return a.Run(ctx, args...)
+	file := a.TokenFile()
+	if err := WriteFile(file, strings.TrimSpace(token)+"\n", 0o600); err != nil {
+		return Result{}, err
+	}
+	return a.Run(ctx, append([]string{"enroll", "--controller", url, "--token-file", file}, args...)...)
 }
+
+// TokenFile is where TryEnroll puts the token: an argument would be seen in the process list.
+func (a *Agent) TokenFile() string { return a.stack.path("secrets", a.Name+"-enrolment") }
 
 // Enroll enrols the agent at a controller: a token is made for it and used.
 func (a *Agent) Enroll(ctx context.Context, c *Controller, project string) error {

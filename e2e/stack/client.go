@@ -158,10 +158,11 @@ func (c *Client) EnrolmentToken(ctx context.Context, server, project string) (st
 
 // Database is one row of the API's list of databases.
 type Database struct {
-	ID      int64
-	Name    string
-	Server  string
-	Project string
+	ID           int64
+	Name         string
+	Server       string
+	Project      string
+	MissingSince *string `json:"missing_since"`
 }
 
 // Databases lists what the named server has.

@@ -15,6 +15,8 @@ import (
 type Content struct {
 	// Tables has the rows and a checksum over all columns of all rows, by table name with schema; the order of rows is left out.
 	Tables map[string]TableContent
+	// Materialized has the same of materialized views.
+	Materialized map[string]TableContent
 	// Definitions has the text of views, functions, triggers, indexes, constraints and sequences with their values, by name.
 	Definitions map[string]string
 	// LargeObjects has a checksum of the bytes, by object id.
@@ -27,7 +29,7 @@ type TableContent struct {
 	Checksum string
 }
 
-// Rows is the number of all rows.
+// Rows is the number of rows in all tables.
 func (c Content) Rows() (n int64) {
 	for _, t := range c.Tables {
 		n += t.Rows
@@ -36,7 +38,7 @@ func (c Content) Rows() (n int64) {
 }
 
 const (
-	tablesSQL = `SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	tablesSQL = `SELECT format('%I.%I', n.nspname, c.relname), c.relkind = 'm' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'm') AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema' ORDER BY 1`
 	// A sum of hashes does not depend on the order of rows, and unlike XOR it sees a row that stands there twice.
 	tableSQL = `SELECT count(*), coalesce(sum(('x' || substr(md5(t::text), 1, 15))::bit(60)::bigint), 0)::text FROM %s t`
@@ -65,7 +67,7 @@ func (p *Postgres) Content(ctx context.Context, database string) (Content, error
 }
 
 func (p *Postgres) content(ctx context.Context, database string) (Content, error) {
-	c := Content{Tables: map[string]TableContent{}, Definitions: map[string]string{}, LargeObjects: map[uint32]string{}}
+	c := Content{Tables: map[string]TableContent{}, Materialized: map[string]TableContent{}, Definitions: map[string]string{}, LargeObjects: map[uint32]string{}}
 	conn, err := p.Connect(ctx, database)
 	if err != nil {
 		return c, err
@@ -81,16 +83,23 @@ func (p *Postgres) content(ctx context.Context, database string) (Content, error
 		return c, err
 	}
 	rows, _ := tx.Query(ctx, tablesSQL)
-	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct {
+		Name         string
+		Materialized bool
+	}])
 	if err != nil {
 		return c, err
 	}
 	for _, table := range tables {
 		var t TableContent
-		if err := tx.QueryRow(ctx, fmt.Sprintf(tableSQL, table)).Scan(&t.Rows, &t.Checksum); err != nil {
-			return c, fmt.Errorf("table %s: %w", table, err)
+		if err := tx.QueryRow(ctx, fmt.Sprintf(tableSQL, table.Name)).Scan(&t.Rows, &t.Checksum); err != nil {
+			return c, fmt.Errorf("table %s: %w", table.Name, err)
 		}
-		c.Tables[table] = t
+		if table.Materialized {
+			c.Materialized[table.Name] = t
+		} else {
+			c.Tables[table.Name] = t
+		}
 	}
 	rows, _ = tx.Query(ctx, definitionsSQL)
 	var name, text string
@@ -109,6 +118,7 @@ func (p *Postgres) content(ctx context.Context, database string) (Content, error
 func (c Content) Diff(other Content) string {
 	var lines []string
 	compare(&lines, "table", c.Tables, other.Tables)
+	compare(&lines, "materialized view", c.Materialized, other.Materialized)
 	compare(&lines, "", c.Definitions, other.Definitions)
 	compare(&lines, "large object", c.LargeObjects, other.LargeObjects)
 	slices.Sort(lines)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -72,7 +73,9 @@ func (d *demo) start(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	if d.agent, err = d.stack.NewAgent("agent", stack.AgentOptions{Postgres: map[string]*stack.Postgres{"main": d.postgres}}); err != nil {
+	if d.agent, err = d.stack.NewAgent(hostName, stack.AgentOptions{
+		Postgres: map[string]*stack.Postgres{"main": d.postgres}, Limits: map[string]any{"discovery_every": "10s"},
+	}); err != nil {
 		return err
 	}
 	if err := d.controller.Start(ctx); err != nil {
@@ -89,13 +92,16 @@ func (d *demo) start(ctx context.Context) (err error) {
 func (d *demo) setUp(ctx context.Context) error {
 	if d.dir.state.Complete {
 		d.story.chapter("Go on with what the last run set up")
-		if err := d.agent.StartOnline(ctx, d.controller, 1); err != nil {
-			return err
-		}
 		for _, name := range []string{restored, recovered} {
 			if err := d.postgres.DropDatabase(ctx, name); err != nil {
 				return err
 			}
+		}
+		if err := d.agent.Start(); err != nil {
+			return err
+		}
+		if err := d.awaitDropped(ctx); err != nil {
+			return err
 		}
 		d.story.note("project %s, storage %s and the agent of %s are there; the copies of the last run are dropped", project, storageName, hostName)
 		return d.readSource(ctx)
@@ -113,18 +119,18 @@ func (d *demo) setUp(ctx context.Context) error {
 	}
 
 	d.story.chapter("Make a project, enrol the database's host, add the storage")
-	if err := d.do(ctx, "project", "create", project, "--name", "Web shop"); err != nil {
+	if err := d.do(ctx, only("recipient"), "project", "create", project, "--name", "Web shop"); err != nil {
 		return err
 	}
-	if err := d.do(ctx, stack.StorageArgs(storageName, d.s3)...); err != nil {
+	if err := d.do(ctx, from("probe"), stack.StorageArgs(storageName, d.s3)...); err != nil {
 		return err
 	}
 	token, err := d.client.EnrolmentToken(ctx, hostName, project)
 	if err != nil {
 		return err
 	}
-	d.story.command("devflowctl", "server", "token", hostName, "--project", project)
-	d.story.command("devflow-agent", "enroll", "--config", d.agent.Config(), "--controller", d.controller.URL(), "--token", token[:12]+"...")
+	d.story.say("   $ devflowctl server token %s --project %s      # prints a token that works once", hostName, project)
+	d.story.command("devflow-agent", "enroll", "--config", d.agent.Config(), "--controller", d.controller.URL(), "--token-file", d.agent.TokenFile())
 	res, err := d.agent.TryEnroll(ctx, d.controller.URL(), token)
 	if err != nil {
 		return err
@@ -141,11 +147,30 @@ func (d *demo) setUp(ctx context.Context) error {
 		return err
 	}
 	d.story.note("the agent is online and has found the database")
-	if err := d.do(ctx, "database", "assign", database, "--project", project, "--server", hostName); err != nil {
+	if err := d.do(ctx, only("database", "name", "project"), "database", "assign", database, "--project", project, "--on", hostName); err != nil {
 		return err
 	}
 	d.dir.state.Complete = true
 	return d.dir.save()
+}
+
+// awaitDropped waits until the controller knows from the agent that the copies of the last run are gone.
+func (d *demo) awaitDropped(ctx context.Context) error {
+	return stack.Within(ctx, time.Minute, "the agent has told of its databases", func(ctx context.Context) (bool, error) {
+		if !d.agent.Process().Running() {
+			return false, stack.Hopeless(errors.New("the agent has ended"))
+		}
+		found, err := d.client.Databases(ctx, hostName)
+		if err != nil {
+			return false, err
+		}
+		for _, f := range found {
+			if f.MissingSince == nil && (f.Name == restored || f.Name == recovered) {
+				return false, nil
+			}
+		}
+		return d.client.Online(ctx, hostName, 1)
+	})
 }
 
 func (d *demo) readSource(ctx context.Context) (err error) {
@@ -168,21 +193,43 @@ func (d *demo) readSource(ctx context.Context) (err error) {
 	return nil
 }
 
-// do runs devflowctl, shown as typed, with what it prints.
-func (d *demo) do(ctx context.Context, args ...string) error {
+// do runs devflowctl, shown as typed, with the lines of its output that keep leaves.
+func (d *demo) do(ctx context.Context, keep func(line string) bool, args ...string) error {
 	d.story.command(append([]string{"devflowctl"}, args...)...)
 	res, err := d.client.Do(ctx, args...)
 	if err != nil {
 		return err
 	}
-	d.story.output(res.Out)
+	for line := range strings.SplitSeq(res.Out, "\n") {
+		if keep(line) {
+			d.story.output(line)
+		}
+	}
 	return nil
+}
+
+func all(string) bool { return true }
+
+// only keeps the lines that begin with one of the words.
+func only(words ...string) func(string) bool {
+	return func(line string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(line, w) })
+	}
+}
+
+// from keeps the line that begins with the word, and what follows.
+func from(word string) func(string) bool {
+	begun := false
+	return func(line string) bool {
+		begun = begun || strings.HasPrefix(line, word)
+		return begun
+	}
 }
 
 // timed is do with how long it took.
 func (d *demo) timed(ctx context.Context, args ...string) (time.Duration, error) {
 	began := time.Now()
-	err := d.do(ctx, args...)
+	err := d.do(ctx, all, args...)
 	return time.Since(began), err
 }
 
@@ -194,7 +241,7 @@ func (d *demo) logs() []string {
 		return nil
 	}
 	var logs []string
-	for _, name := range []string{"demo-postgres", "s3", "controller", "agent"} {
+	for _, name := range []string{"demo-postgres", "s3", "controller", hostName} {
 		if _, err := os.Stat(d.stack.LogFile(name)); err == nil {
 			logs = append(logs, d.stack.LogFile(name))
 		}

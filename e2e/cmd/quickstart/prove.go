@@ -53,7 +53,7 @@ func (d *demo) backUp(ctx context.Context) error {
 	}
 	d.rows = append(d.rows, row{
 		fmt.Sprintf("backup %d", d.backup.ID), "s3://" + d.s3.Bucket + "/…/" + d.backup.FileName, size(d.backup.FileSize), seconds(took),
-		"encrypted with age, signed; the bucket has the size that the catalog has",
+		"encrypted with age; size in the bucket as in the catalog",
 	})
 	return nil
 }
@@ -62,7 +62,7 @@ func (d *demo) verify(ctx context.Context) error {
 	d.story.chapter("Verify it: read the stored bytes, then decrypt and read the whole dump")
 	for _, v := range []struct{ level, proof string }{
 		{"checksum", "SHA-256 of the stored bytes"},
-		{"content", "decrypted, decompressed, read by pg_restore to the end; SHA-256 of the dump"},
+		{"content", "SHA-256 of the dump, read by pg_restore to its end"},
 	} {
 		took, err := d.timed(ctx, "backup", "verify", strconv.FormatInt(d.backup.ID, 10), "--level", v.level, "--wait")
 		if err != nil {
@@ -75,7 +75,7 @@ func (d *demo) verify(ctx context.Context) error {
 		if b.Health != "ok" || b.VerifiedAt == nil || b.VerifiedLevel != v.level {
 			return fmt.Errorf("backup %d is not verified by %s: health %q, level %q", b.ID, v.level, b.Health, b.VerifiedLevel)
 		}
-		d.rows = append(d.rows, row{"verify " + v.level, "", size(b.FileSize), seconds(took), v.proof})
+		d.rows = append(d.rows, row{"verify " + v.level, "read back from S3 by " + hostName, size(b.FileSize), seconds(took), v.proof})
 	}
 	return nil
 }
@@ -121,9 +121,9 @@ func (d *demo) compare(ctx context.Context, what, name string, took time.Duratio
 		return fmt.Errorf("database %s differs from %s:\n%s", name, database, diff)
 	}
 	d.story.note("read by plain SQL: rows of all %d tables, %d definitions and the large object are equal to the source", len(got.Tables), len(got.Definitions))
-	proof := "fingerprint and row checksums equal the source"
+	proof := "fingerprint, and checksums of all rows, equal the source"
 	if what != "restore" {
-		proof = "age, zstd and pg_restore alone; row checksums equal the source"
+		proof = "age, zstd, pg_restore alone; checksums of all rows equal the source"
 	}
 	d.rows = append(d.rows, row{what, name, size(d.backup.RawSize), seconds(took), proof})
 	return nil

@@ -123,15 +123,17 @@ func seconds(d time.Duration) string {
 }
 
 func size(n int64) string {
-	switch {
-	case n >= 1e9:
-		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
-	case n >= 1e6:
-		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
-	case n >= 1e3:
-		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
 	}
-	return fmt.Sprintf("%d B", n)
+	v := float64(n) / 1024
+	for _, unit := range []string{"KiB", "MiB"} {
+		if v < 1024 {
+			return fmt.Sprintf("%.1f %s", v, unit)
+		}
+		v /= 1024
+	}
+	return fmt.Sprintf("%.1f GiB", v)
 }
 
 // number writes 175123 as 175,123.

@@ -1,0 +1,239 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"devflowbackup/e2e/stack"
+	"devflowbackup/shared/testkit/s3kit"
+)
+
+// output collects what a running program prints.
+type output struct {
+	sync.Mutex
+	b bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.Lock()
+	defer o.Unlock()
+	return o.b.Write(b)
+}
+
+func (o *output) String() string {
+	o.Lock()
+	defer o.Unlock()
+	return o.b.String()
+}
+
+// quickstart is one run of the program in a directory of its own.
+type quickstart struct {
+	cmd    *exec.Cmd
+	out    *output
+	exited chan struct{}
+}
+
+func startQuickstart(t *testing.T, dir string, env ...string) *quickstart {
+	t.Helper()
+	root, err := s3kit.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := &quickstart{cmd: exec.Command(filepath.Join(root, "bin", "quickstart")), out: &output{}, exited: make(chan struct{})}
+	q.cmd.Dir = root
+	q.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "DEVFLOW_QUICKSTART_DIR=" + dir}, env...)
+	q.cmd.Stdout, q.cmd.Stderr = q.out, q.out
+	q.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := q.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = q.cmd.Wait(); close(q.exited) }()
+	t.Cleanup(func() {
+		_ = q.cmd.Process.Kill()
+		<-q.exited
+		if t.Failed() {
+			t.Logf("quickstart printed:\n%s", q.out)
+		}
+	})
+	return q
+}
+
+// until waits until the output holds the text.
+func (q *quickstart) until(t *testing.T, ctx context.Context, text string) {
+	t.Helper()
+	if err := stack.Within(ctx, 90*time.Second, "quickstart prints "+text, func(context.Context) (bool, error) {
+		if strings.Contains(q.out.String(), text) {
+			return true, nil
+		}
+		select {
+		case <-q.exited:
+			return false, stack.Hopeless(errors.New("it has ended"))
+		default:
+			return false, nil
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// status waits for the end.
+func (q *quickstart) status(t *testing.T, ctx context.Context) int {
+	t.Helper()
+	select {
+	case <-q.exited:
+	case <-ctx.Done():
+		t.Fatal(context.Cause(ctx))
+	}
+	return q.cmd.ProcessState.ExitCode()
+}
+
+func nothingRuns(t *testing.T, ctx context.Context, dir string, limit time.Duration) {
+	t.Helper()
+	var left []stack.Running
+	if err := stack.Within(ctx, limit, "no process is left", func(context.Context) (bool, error) {
+		left = stack.ProcessesIn(dir)
+		return len(left) == 0, nil
+	}); err != nil {
+		t.Errorf("%v: %v", err, left)
+	}
+}
+
+// TestQuickstart runs it as its reader does: killed in the middle, then up to the end and stopped by Ctrl-C, then once more for
+// the second run.
+func TestQuickstart(t *testing.T) {
+	ctx := testContext(t)
+	dir, err := stackDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+
+	t.Run("Killed", func(t *testing.T) {
+		q := startQuickstart(t, dir, "ONCE=1")
+		q.until(t, ctx, "Make a project")
+		if len(stack.ProcessesIn(dir)) < 4 {
+			t.Errorf("too few processes run: %v", stack.ProcessesIn(dir))
+		}
+		second := startQuickstart(t, dir, "ONCE=1")
+		if code := second.status(t, ctx); code != 1 || !strings.Contains(second.out.String(), "in use by another quickstart") {
+			t.Errorf("a second quickstart in the same directory ends with %d: %s", code, second.out)
+		}
+		if err := q.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-q.exited
+		nothingRuns(t, ctx, dir, 20*time.Second)
+	})
+
+	t.Run("StaysUp", func(t *testing.T) {
+		q := startQuickstart(t, dir)
+		q.until(t, ctx, "logs  ")
+		running := stack.ProcessesIn(dir)
+		addresses, err := stack.Listeners(append(running, stack.Running{PID: q.cmd.Process.Pid}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(addresses) < 5 { // API, NATS, S3, two PostgreSQL
+			t.Errorf("it listens on %v only", addresses)
+		}
+		for _, a := range addresses {
+			if !a.Addr().IsLoopback() {
+				t.Errorf("it listens on %s, which is not loopback", a)
+			}
+		}
+
+		// The commands that it suggests work as they stand there.
+		text := q.out.String()
+		root, err := s3kit.Root()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{"devflowctl backup list", "devflowctl backup create shop --wait", "devflowctl backup verify", "devflowctl restore create", "devflowctl backup show", "PGPASSFILE="} {
+			line := regexp.MustCompile(`(?m)^   (` + regexp.QuoteMeta(command) + `.*)$`).FindStringSubmatch(text)
+			source := regexp.MustCompile(`(?m)^   (\. \S+)`).FindStringSubmatch(text)
+			if line == nil || source == nil {
+				t.Errorf("it does not suggest %q", command)
+				continue
+			}
+			if command == "PGPASSFILE=" {
+				line[1] += " -Atc 'SELECT count(*) FROM orders'"
+			}
+			cmd := exec.CommandContext(ctx, "bash", "-ec", source[1]+"\n"+line[1])
+			cmd.Dir = root
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", line[1], err, out)
+			}
+		}
+
+		if err := q.cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if code := q.status(t, ctx); code != 0 {
+			t.Errorf("after Ctrl-C it ends with status %d", code)
+		}
+		nothingRuns(t, ctx, dir, time.Second)
+	})
+
+	t.Run("Again", func(t *testing.T) {
+		began := time.Now()
+		q := startQuickstart(t, dir, "ONCE=1")
+		if code := q.status(t, ctx); code != 0 {
+			t.Fatalf("it ends with status %d", code)
+		}
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("the second run took %s", took)
+		}
+		text := q.out.String()
+		for _, want := range []string{"WHAT", "PROOF", "\nsource ", "\nbackup ", "\nverify checksum ", "\nverify content ", "\nrestore ", "\nby hand ", "All of it is proven"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the table lacks %q", want)
+			}
+		}
+		nothingRuns(t, ctx, dir, time.Second)
+		if _, err := os.Stat(filepath.Join(dir, "recovery")); !os.IsNotExist(err) {
+			t.Errorf("the project's key was left in the recovery directory: %v", err)
+		}
+	})
+
+	t.Run("StepFails", func(t *testing.T) {
+		// The S3 server's credentials are not those that the storage knows.
+		if err := os.WriteFile(filepath.Join(dir, "s3", "secret-key"), []byte("another-secret-than-before\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		q := startQuickstart(t, dir)
+		if code := q.status(t, ctx); code != 1 {
+			t.Errorf("it ends with status %d", code)
+		}
+		for _, want := range []string{"quickstart: devflowctl backup create", "--- the end of", "controller.log"} {
+			if !strings.Contains(q.out.String(), want) {
+				t.Errorf("it does not say %q", want)
+			}
+		}
+		if strings.Contains(q.out.String(), "proven, in") {
+			t.Error("it says that all is proven")
+		}
+		nothingRuns(t, ctx, dir, time.Second)
+	})
+
+	t.Run("Interrupted", func(t *testing.T) {
+		q := startQuickstart(t, dir)
+		q.until(t, ctx, "Start a controller")
+		if err := q.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if code := q.status(t, ctx); code != 1 {
+			t.Errorf("it ends with status %d", code)
+		}
+		nothingRuns(t, ctx, dir, time.Second)
+	})
+}
