@@ -160,6 +160,10 @@ func TestProblem_everywhere(t *testing.T) {
 	if p := r.do("GET", "/backups?limit=0", nil).refused(http.StatusUnprocessableEntity, controller.EInvalid); p.Field != "limit" {
 		t.Errorf("the field is %q", p.Field)
 	}
+	if p := r.do("POST", "/projects", `{"slug":"ok","name":"a\u0000b"}`).refused(http.StatusUnprocessableEntity, controller.EInvalid, "NUL"); p.Field != "name" {
+		t.Errorf("the field is %q", p.Field)
+	}
+	r.do("GET", "/projects/%ff", nil).refused(http.StatusUnprocessableEntity, controller.EInvalid, "UTF-8")
 	// A secret that is wrong in shape is not repeated.
 	if text := r.do("POST", "/storages", `{"name":"x","bucket":"b","access_key":"a","secret_key":["canary-secret"]}`).is(http.StatusUnprocessableEntity).text; bytes.Contains(text, []byte("canary")) {
 		t.Errorf("the answer repeats the secret: %s", text)

@@ -384,3 +384,17 @@ func Eventually(tb testing.TB, what string, cond func() bool) {
 		}
 	}
 }
+
+// Each calls f again and again until ctx ends.
+func Each(ctx context.Context, f func()) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			f()
+		}
+	}
+}
