@@ -175,11 +175,12 @@ func (l *Link) onError(what string, err error) {
 	}
 }
 
-// Publish sends a message that nobody answers. It is lost while there is no connection, and that is no matter.
+// Publish sends a message that nobody answers, as it is: it names its session itself. It is lost while there is no
+// connection, and that is no matter.
 func (l *Link) Publish(verb string, body any) error {
-	_, data, err := l.encode(verb, body)
+	data, err := wire.Encode(body)
 	if err != nil {
-		return err
+		return fmt.Errorf("publish %s: %w", verb, err)
 	}
 	if err := l.nc.Publish(wire.ControllerSubject(l.cfg.Server, verb), data); err != nil {
 		return fmt.Errorf("publish %s: %w", verb, err)

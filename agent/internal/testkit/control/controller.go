@@ -230,6 +230,9 @@ func (c *Controller) serve(m *nats.Msg) {
 	if wire.Decode(m.Data, &req) != nil {
 		return
 	}
+	if verb == wire.VerbHeartbeat || verb == wire.VerbProgress {
+		req.Body = m.Data // published, not asked: no request is around it
+	}
 	body, err := c.answer(verb, req)
 	if m.Reply == "" || errors.Is(err, ErrSilent) {
 		return
