@@ -152,11 +152,42 @@ func (t *tx) endJob(ctx context.Context, j openJob, status string, fail *wire.Fa
 			return err
 		}
 	}
+	args, err := t.describe(ctx, j)
+	if err != nil {
+		return err
+	}
+	args = append(args, "status", status, "attempt", j.AttemptNo, "code", fail.Code, "stage", fail.Stage, "err", fail.Message)
 	t.after(func() {
-		t.cat.log.Error("job ended without success", "job_id", j.ID, "kind", j.Kind, "backup_id", j.BackupID, "status", status,
-			"attempt", j.AttemptNo, "code", fail.Code, "stage", fail.Stage, "err", fail.Message)
+		if status == controller.JobCancelled {
+			t.cat.log.Warn(j.Kind+" cancelled", args...)
+			return
+		}
+		t.cat.log.Error(j.Kind+" failed", args...)
 	})
 	return nil
+}
+
+// describe is what the one log line of an operation says about it.
+func (t *tx) describe(ctx context.Context, j openJob) ([]any, error) {
+	var d struct {
+		Project, Database, Server, Checksum string
+		Bytes                               int64
+		Seconds                             float64
+	}
+	err := t.scan(ctx, &d, `SELECT p.slug AS project, b.database_name AS "database", coalesce(s.name, '') AS server, coalesce(b.checksum, '') AS checksum,
+		coalesce(b.file_size, 0) AS bytes, extract(epoch FROM clock_timestamp() - coalesce(q.started_at, q.created_at))::float8 AS seconds
+		FROM jobs q JOIN database_backups b ON b.id = q.backup_id JOIN projects p ON p.id = q.project_id LEFT JOIN servers s ON s.id = q.server_id WHERE q.id = ?`, j.ID)
+	if err != nil {
+		return nil, err
+	}
+	args := []any{"job_id", j.ID, "backup_id", j.BackupID, "project", d.Project, "database", d.Database, "server", d.Server}
+	if d.Checksum != "" {
+		args = append(args, "bytes", d.Bytes, "checksum", d.Checksum)
+	}
+	if j.Level != nil {
+		args = append(args, "level", *j.Level)
+	}
+	return append(args, "duration", time.Duration(d.Seconds*float64(time.Second)).Round(time.Millisecond).String()), nil
 }
 
 func cancelled(reason string) *wire.Failure {

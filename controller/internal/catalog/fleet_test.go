@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/catalog"
@@ -324,16 +327,20 @@ func TestSignPart(t *testing.T) {
 	f.failure(sign(side), wire.CodeBadRequest)
 	side.Size = 16 << 20
 	f.failure(sign(side), wire.CodeLimit)
-	f.failure(f.ReportUploaded(ctx, a.AgentID, a.session, wire.Report{Attempt: o.Attempt, Outcome: "uploaded", Statement: statement(t, o, 3, 2*o.PartSize+90),
-		Done: []wire.PartDone{{Number: 1, ETag: "1"}, {Number: 3, ETag: "3"}}}), wire.CodeStatement) // part 2 is not acknowledged
+	f.failure(f.ReportUploaded(ctx, a.AgentID, a.session, wire.Report{
+		Attempt: o.Attempt, Outcome: "uploaded", Statement: statement(t, o, 3, 2*o.PartSize+90),
+		Done: []wire.PartDone{{Number: 1, ETag: "1"}, {Number: 3, ETag: "3"}},
+	}), wire.CodeStatement) // part 2 is not acknowledged
 	for what, st := range map[string]json.RawMessage{"parts": statement(t, o, 2, 2*o.PartSize), "bytes": statement(t, o, 3, 2*o.PartSize+91), "none": statement(t, o, 0, 0), "nonsense": json.RawMessage(`{}`)} {
 		r := wire.Report{Attempt: o.Attempt, Outcome: "uploaded", Statement: st, Done: []wire.PartDone{{Number: 1, ETag: "1"}, {Number: 2, ETag: "2"}, {Number: 3, ETag: "3"}}}
 		if err := f.ReportUploaded(ctx, a.AgentID, a.session, r); !wire.HasCode(err, wire.CodeStatement) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	f.ok(f.ReportUploaded(ctx, a.AgentID, a.session, wire.Report{Attempt: o.Attempt, Outcome: "uploaded", Statement: statement(t, o, 3, 2*o.PartSize+90),
-		Done: []wire.PartDone{{Number: 1, ETag: "1"}, {Number: 2, ETag: "2"}, {Number: 3, ETag: "3"}}}))
+	f.ok(f.ReportUploaded(ctx, a.AgentID, a.session, wire.Report{
+		Attempt: o.Attempt, Outcome: "uploaded", Statement: statement(t, o, 3, 2*o.PartSize+90),
+		Done: []wire.PartDone{{Number: 1, ETag: "1"}, {Number: 2, ETag: "2"}, {Number: 3, ETag: "3"}},
+	}))
 	f.failure(sign(partRequest(o, 1, o.PartSize)), wire.CodeStale)
 }
 
@@ -821,8 +828,10 @@ func TestReport_Hostile(t *testing.T) {
 	f.failure(f.ReportDone(ctx, a.AgentID, a.session, wire.Report{Attempt: o.Attempt, Outcome: "failed"}), wire.CodeBadRequest)
 	f.failure(f.ReportDone(ctx, a.AgentID, a.session, wire.Report{Attempt: o.Attempt, Outcome: "odd"}), wire.CodeBadRequest)
 	equal(t, "attempt", f.job(b.JobID).Attempts[0].Status, "running")
-	r := wire.Report{Attempt: o.Attempt, Outcome: "failed", Log: strings.Repeat("é\x00", 100<<10), Millis: map[string]int64{"a\x00": 1},
-		Failure: &wire.Failure{Code: "tool\x00failed", Message: "m\x00'); DROP TABLE jobs; --" + strings.Repeat("x", 9000), Hint: "h\x00", Stage: "s"}}
+	r := wire.Report{
+		Attempt: o.Attempt, Outcome: "failed", Log: strings.Repeat("é\x00", 100<<10), Millis: map[string]int64{"a\x00": 1},
+		Failure: &wire.Failure{Code: "tool\x00failed", Message: "m\x00'); DROP TABLE jobs; --" + strings.Repeat("x", 9000), Hint: "h\x00", Stage: "s"},
+	}
 	f.ok(f.ReportDone(ctx, a.AgentID, a.session, r))
 	got := f.backup(b.ID)
 	if *got.ErrorCode != "toolfailed" || !strings.HasPrefix(*got.ErrorMessage, "m'); DROP TABLE jobs; --xx") || len(*got.ErrorMessage) > 4000 || *got.ErrorHint != "h" {
@@ -857,4 +866,51 @@ func TestInjection(t *testing.T) {
 		}
 	}
 	equal(t, "databases", len(must[[]controller.Database](t)(f.Databases(ctx, f.admin, controller.DatabaseFilter{}))), 1)
+}
+
+func TestLog(t *testing.T) {
+	var buf syncBuffer
+	f := open(t, func(o *catalog.Options) {
+		o.Log = hclog.New(&hclog.LoggerOptions{Output: &buf, Level: hclog.Trace, JSONFormat: true})
+	})
+	ctx := t.Context()
+	_, a := f.world("app")
+	b := f.completed(a, "app")
+	must[[]controller.Job](t)(f.CreateVerify(ctx, f.admin, controller.VerifyRequest{Backup: b.ID}))
+	o := f.started(a)
+	f.ok(f.ReportDone(ctx, a.AgentID, a.session, wire.Report{Attempt: o.Attempt, Outcome: wire.OutcomeVerified, Read: readResult(b)}))
+	f.order("app")
+	o = f.started(a)
+	f.ok(f.ReportDone(ctx, a.AgentID, a.session, wire.Report{Attempt: o.Attempt, Outcome: wire.OutcomeFailed, Failure: lost}))
+	for _, want := range []string{
+		`"@message":"verify completed"`, `"project":"shop"`, `"database":"app"`, `"checksum":"` + *b.Checksum + `"`, `"@message":"backup failed"`, `"code":"tool_failed"`, `"duration":"`,
+	} {
+		if !strings.Contains(buf.String(), want) {
+			t.Errorf("the log does not say %s:\n%s", want, buf.String())
+		}
+	}
+	for _, canary := range []string{"sk-canary", o.Attempt.Token, rolePassword.Reveal(), "AGE-SECRET"} {
+		if strings.Contains(buf.String(), canary) {
+			t.Errorf("the log tells %s", canary)
+		}
+	}
+}
+
+var lost = wire.Failf(wire.CodeToolFailed, "pg_dump: exit 1")
+
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }

@@ -164,8 +164,10 @@ func (c *Catalog) Heartbeats(ctx context.Context, beats []controller.AgentBeat) 
 	for i, b := range beats {
 		rows[i] = beat{AgentID: b.AgentID, Session: b.Session, Host: b.Host, Running: []beatAttempt{}}
 		for _, p := range b.Running {
-			rows[i].Running = append(rows[i].Running, beatAttempt{Job: p.Attempt.Job, No: p.Attempt.No, Token: p.Attempt.Token, Stage: cut(p.Stage, 40),
-				RawBytes: max(p.RawBytes, 0), StoredBytes: max(p.StoredBytes, 0), TotalBytes: max(p.TotalBytes, 0)})
+			rows[i].Running = append(rows[i].Running, beatAttempt{
+				Job: p.Attempt.Job, No: p.Attempt.No, Token: p.Attempt.Token, Stage: cut(p.Stage, 40),
+				RawBytes: max(p.RawBytes, 0), StoredBytes: max(p.StoredBytes, 0), TotalBytes: max(p.TotalBytes, 0),
+			})
 		}
 	}
 	batch := jsonText(rows)

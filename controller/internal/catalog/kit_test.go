@@ -80,8 +80,10 @@ type option func(*catalog.Options)
 func open(t *testing.T, opts ...option) *fix {
 	t.Helper()
 	dsn, name := newDSN(t)
-	f := &fix{T: t, dsn: dsn, db: name, master: keys.NewMaster(), server: pgkit.Shared(t),
-		admin: controller.Actor{Name: "admin", Permissions: controller.Permissions, Scope: controller.Scope{All: true}, Remote: "127.0.0.1"}}
+	f := &fix{
+		T: t, dsn: dsn, db: name, master: keys.NewMaster(), server: pgkit.Shared(t),
+		admin: controller.Actor{Name: "admin", Permissions: controller.Permissions, Scope: controller.Scope{All: true}, Remote: "127.0.0.1"},
+	}
 	f.Catalog = f.another("one", opts...)
 	if _, err := f.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -380,8 +382,10 @@ func (f *fix) uploadReport(o controller.Offer) wire.Report {
 func finished(o controller.Offer) controller.Finished {
 	s := sums(o.PartSize+77, 100, o.AttemptID)
 	obj := func(object, key, header string) controller.StoredObject {
-		return controller.StoredObject{Object: object, Key: key, StoredSize: s.StoredSize, StoredSHA256: s.StoredSHA256.String(), RawSize: s.RawSize, RawSHA256: s.RawSHA256.String(),
-			ETag: `"x-2"`, VersionID: "v1", AgeHeader: []byte(header)}
+		return controller.StoredObject{
+			Object: object, Key: key, StoredSize: s.StoredSize, StoredSHA256: s.StoredSHA256.String(), RawSize: s.RawSize, RawSHA256: s.RawSHA256.String(),
+			ETag: `"x-2"`, VersionID: "v1", AgeHeader: []byte(header),
+		}
 	}
 	return controller.Finished{
 		Objects: []controller.StoredObject{

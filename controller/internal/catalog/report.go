@@ -286,10 +286,12 @@ func (t *tx) complete(ctx context.Context, j openJob) error {
 	if err == nil && n != 1 {
 		err = fmt.Errorf("complete job %d: %d rows", j.ID, n)
 	}
+	if err != nil || j.Kind == wire.JobBackup { // the fleet, which knows the artifact, tells of a completed backup
+		return err
+	}
+	args, err := t.describe(ctx, j)
 	if err == nil {
-		t.after(func() {
-			t.cat.log.Info("job completed", "job_id", j.ID, "kind", j.Kind, "backup_id", j.BackupID, "attempt", j.AttemptNo)
-		})
+		t.after(func() { t.cat.log.Info(j.Kind+" completed", args...) })
 	}
 	return err
 }

@@ -117,7 +117,6 @@ func notRestorable(b controller.Backup) error {
 
 func (t *tx) restoreServer(ctx context.Context, b controller.Backup, ref string) (controller.Server, error) {
 	if ref == "" {
-		ref = itoa(b.ServerID)
 		var s controller.Server
 		found, err := t.find(ctx, &s, "SELECT "+t.cat.serverColumns()+" FROM servers s WHERE s.id = ?", b.ServerID)
 		if err != nil {

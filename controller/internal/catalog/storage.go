@@ -68,7 +68,7 @@ func (c *Catalog) CreateStorage(ctx context.Context, actor controller.Actor, spe
 			return st, err
 		}
 	}
-	plain, err := json.Marshal(sealedCredentials{AccessKey: spec.AccessKey, SecretKey: spec.SecretKey.Reveal()})
+	plain, err := json.Marshal(sealedCredentials{AccessKey: spec.AccessKey, SecretKey: spec.SecretKey.Reveal()}) //nolint:gosec // sealed before it is stored
 	if err != nil {
 		return st, fmt.Errorf("encode credentials: %w", err)
 	}

@@ -865,6 +865,11 @@ func TestVerify(t *testing.T) {
 	j := ask("checksum")
 	equal(t, "server", j.Server, "verifier")
 	must[controller.Job](t)(f.CancelJob(ctx, f.admin, j.ID, ""))
+	// Content needs a key, which no other server gets that is not a verifier: it waits for its own.
+	must[controller.Server](t)(f.SetVerifier(ctx, f.admin, "verifier", false))
+	j = ask("content")
+	equal(t, "server", j.Server, "db-7")
+	must[controller.Job](t)(f.CancelJob(ctx, f.admin, j.ID, ""))
 	f.helloAgain(a)
 
 	// All that were never verified; all of a project.
