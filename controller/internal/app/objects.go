@@ -71,6 +71,10 @@ func (s *storages) Open(a controller.StorageAccess) (fleet.Objects, error) {
 func (s *storages) Probe(ctx context.Context, a controller.StorageAccess) (fleet.ProbeResult, error) {
 	cfg := s.config(a)
 	cfg.Checksum = ""
+	if a.ID == 0 {
+		// Somebody waits for the answer, and a wrong endpoint is more likely than a store that is down for a moment.
+		cfg.MaxAttempts, cfg.MaxBackoff = 3, time.Second
+	}
 	store, err := objectstore.New(cfg)
 	if err != nil {
 		return fleet.ProbeResult{}, controller.Invalid("storage", "%v", err)
