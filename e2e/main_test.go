@@ -340,7 +340,8 @@ func sameContent(t *testing.T, ctx context.Context, p *stack.Postgres, source, c
 
 // trace is what work leaves behind at the store, on the database server and among the processes.
 type trace struct {
-	objects, uploads, databases []string
+	objects, databases []string
+	uploads            []stack.Upload
 }
 
 func traceOf(t *testing.T, ctx context.Context, s3 *stack.S3, p *stack.Postgres) trace {

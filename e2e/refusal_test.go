@@ -298,7 +298,7 @@ func TestRefuse_WrongKey(t *testing.T) {
 	if err := errors.Join(os.Truncate(file, info.Size()-1), os.WriteFile(key, []byte(do(t, ctx, r.ctl, "project", "key", "wrong-key")), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, ctx, r.ctl, 1, []string{b.FileName}, "artifact", "decrypt", file, "-o", out, "--identity-file", key)
+	refused(t, ctx, r.ctl, 1, []string{"damaged"}, "artifact", "decrypt", file, "-o", out, "--identity-file", key)
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
 		t.Errorf("something was written: %v, %v", entries, err)
 	}
@@ -400,7 +400,7 @@ func TestRefuse_Enrolment(t *testing.T) {
 			t.Fatal(err)
 		}
 		secret, fingerprint, _ := strings.Cut(strings.TrimPrefix(token, "dfe_"), "_")
-		try(t, "stray", "dfe_"+secret+"_"+strings.Repeat("0", len(fingerprint)), "fingerprint")
+		try(t, "stray", "dfe_"+secret+"_"+strings.Repeat("0", len(fingerprint)), "not a controller of the installation", "token")
 	})
 }
 
@@ -441,7 +441,8 @@ func TestRefuse_ForeignToken(t *testing.T) {
 	// What it may, it can.
 	own := backUp(t, ctx, foreign, "tenant-a", "tenant_a")
 	do(t, ctx, foreign, "backup", "verify", id(own.ID))
-	refused(t, ctx, foreign, 1, []string{"manage-storages"}, "storage", "list")
+	refused(t, ctx, foreign, 1, []string{"manage-servers"}, "server", "revoke", "db1")
+	refused(t, ctx, foreign, 1, []string{"manage-tokens"}, "token", "list")
 
 	stranger, err := r.controller.ClientWith("stranger", "dfk_"+strings.Repeat("x", 43))
 	if err != nil {

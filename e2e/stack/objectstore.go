@@ -106,19 +106,41 @@ func (s *S3) Objects(ctx context.Context) ([]Object, error) {
 	}
 }
 
-// Uploads lists the keys of the bucket's unfinished uploads, past any proxy.
-func (s *S3) Uploads(ctx context.Context) ([]string, error) {
+// Upload is an unfinished multipart upload.
+type Upload struct {
+	Key string `xml:"Key"`
+	ID  string `xml:"UploadId"`
+}
+
+// Uploads lists the bucket's unfinished uploads, past any proxy.
+func (s *S3) Uploads(ctx context.Context) ([]Upload, error) {
 	var page struct {
-		Upload []struct{ Key string }
+		Upload []Upload
 	}
 	if err := s.getXML(ctx, url.Values{"uploads": {""}}, &page); err != nil {
 		return nil, fmt.Errorf("list uploads: %w", err)
 	}
-	keys := make([]string, len(page.Upload))
-	for i, u := range page.Upload {
-		keys[i] = u.Key
+	return page.Upload, nil
+}
+
+// AbortUploads removes every unfinished upload past any proxy, as a lifecycle rule would, and returns how many there were.
+func (s *S3) AbortUploads(ctx context.Context) (int, error) {
+	var page struct {
+		Upload []struct{ Key, UploadId string } //nolint:revive // the element's name
 	}
-	return keys, nil
+	if err := s.getXML(ctx, url.Values{"uploads": {""}}, &page); err != nil {
+		return 0, fmt.Errorf("list uploads: %w", err)
+	}
+	for _, u := range page.Upload {
+		resp, err := s.Do(ctx, http.MethodDelete, "/"+s.Bucket+"/"+u.Key, url.Values{"uploadId": {u.UploadId}}, nil, nil)
+		if err != nil {
+			return 0, fmt.Errorf("abort upload of %s: %w", u.Key, err)
+		}
+		if resp.Body.Close(); resp.StatusCode != http.StatusNoContent {
+			return 0, fmt.Errorf("abort upload of %s: %s", u.Key, resp.Status)
+		}
+	}
+	return len(page.Upload), nil
 }
 
 func (s *S3) getXML(ctx context.Context, query url.Values, out any) error {
