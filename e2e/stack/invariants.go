@@ -134,7 +134,7 @@ func (in Invariants) bucketIs(ctx context.Context, want map[string]liveObject) (
 	}
 	var wrong []string
 	for _, u := range uploads {
-		wrong = append(wrong, "unfinished upload "+u)
+		wrong = append(wrong, "unfinished upload "+u.Key)
 	}
 	missing := maps.Clone(want)
 	for _, o := range objects {
