@@ -29,12 +29,13 @@ type Engine interface {
 	// Dump starts a consistent dump of one database. The returned Dump is a stream that yields io.EOF only after the
 	// tool ended with success and the engine's end mark, where it has one, was seen; any other end is a
 	// *wire.Failure.
-	// An error before the first byte is returned here: unknown database, missing or too old tool, refused login.
+	// An error before the first byte is returned here: unknown database, missing or too old tool, refused login. ctx counts
+	// until the Dump is closed; if its cause is a *wire.Failure, that is the outcome.
 	Dump(ctx context.Context, req DumpRequest) (Dump, error)
 
 	// Restore opens a writer that receives one raw dump and restores it into req.Database, which must not exist: it is created,
-	// owned and filled by the restore account. The content counts only once Close returned nil. Abort, or cancelling ctx,
-	// stops the tool; both remove the half-filled database.
+	// owned and filled by the restore account. The content counts only once Close returned nil. Abort, or cancelling ctx
+	// before that, stops the tool; both, and every error of Write and Close, remove the half-filled database.
 	Restore(ctx context.Context, req RestoreRequest) (Restore, error)
 
 	// Validate opens a writer that reads one raw dump to its end and reports from Close whether the engine can read
@@ -104,7 +105,10 @@ type ServerInfo struct {
 
 // RestoreRequest names the database to create and fill.
 type RestoreRequest struct {
-	Database     string
+	// Database is StagingPrefix and up to 40 of a-z, 0-9 and _.
+	Database string
+	// StallTimeout ends the tool when it took no byte for that long while one was waiting. Zero is ten minutes: the server
+	// works between two reads. After the last byte there is no limit but ctx, for indexes are built then.
 	StallTimeout time.Duration
 }
 
@@ -113,7 +117,8 @@ type Restore interface {
 	io.Writer
 	// Close says that the whole dump was written, waits for the tool and reports its outcome.
 	Close() error
-	// Abort stops the tool and removes what it made. It may follow Close, and be called twice.
+	// Abort stops the tool and removes what it made, also after a Close that returned nil, but nothing that was published.
+	// It may be called twice and at any time.
 	Abort()
 	// Log is what the tool wrote to its standard error, capped and scrubbed of secrets.
 	Log() string

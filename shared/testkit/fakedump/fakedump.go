@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 const roleVariable = "DEVFLOW_FAKEDUMP"
@@ -35,6 +36,8 @@ type Script struct {
 	// Stderr is written to standard error, StderrBytes of it: repeated as needed.
 	Stderr      string
 	StderrBytes int64
+	// WaitFor is a file that has to appear before the script goes on.
+	WaitFor string
 	// ReadInput reads that many bytes of standard input; -1 is all.
 	ReadInput int64
 	// Real is a program that is run with the same arguments, environment and descriptors; its status counts unless Exit is set.
@@ -169,6 +172,12 @@ func act(config string) (status int, err error) {
 	}
 	if err := flood(s.Stderr, s.StderrBytes); err != nil {
 		return 0, err
+	}
+	for s.WaitFor != "" {
+		if _, err := os.Lstat(s.WaitFor); err == nil {
+			break
+		}
+		<-time.After(5 * time.Millisecond)
 	}
 	switch {
 	case s.ReadInput > 0:

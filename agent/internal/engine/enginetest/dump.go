@@ -221,7 +221,11 @@ func (s *suite) faults(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Cleanup(func() { s.nothingLeft(t) })
 			e, fake := s.NewFaulty(t, c.script, c.real)
-			err := s.readDump(t, e, name, stall)
+			timeout := time.Minute
+			if c.code == wire.CodeStalled {
+				timeout = stall
+			}
+			err := s.readDump(t, e, name, timeout)
 			s.wantCode(t, err, c.code)
 			if !strings.Contains(err.Error(), c.says) {
 				t.Errorf("error does not say %q: %v", c.says, err)

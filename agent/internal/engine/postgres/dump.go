@@ -28,7 +28,7 @@ type dump struct {
 
 	out   *tool.Reader
 	bytes int64
-	conn  *pgx.Conn // holds the snapshot; used by describe alone once that runs
+	conn  *pgx.Conn // holds the snapshot; describe's alone once that runs
 
 	described   chan struct{}
 	fingerprint *wire.Fingerprint
@@ -148,9 +148,10 @@ func (d *dump) describeSource(program binary) (info engine.DumpInfo, err error) 
 }
 
 // describe takes the fingerprint while the dump is read. pg_dump holds its locks by now, so nothing can be truncated
-// between what it reads and what is counted.
+// between what it reads and what is counted; and it has the snapshot, so that ours can end with the counting.
 func (d *dump) describe() {
 	defer close(d.described)
+	defer hangUp(d.ctx, d.conn)
 	_, major := serverVersion(d.conn)
 	d.fingerprint, d.err = describe(d.ctx, d.conn, major)
 	if d.err != nil {
@@ -215,7 +216,6 @@ func (d *dump) Close() error {
 		d.cancel(tool.ErrClosed)
 		_ = d.out.Close()
 		<-d.described
-		hangUp(d.ctx, d.conn)
 	})
 	return nil
 }

@@ -110,9 +110,13 @@ func TestDump_TableLocked(t *testing.T) { // fault 56
 	}
 	cfg := config(s)
 	cfg.LockTimeout = 300 * time.Millisecond
+	started := time.Now()
 	_, err := newEngine(t, cfg).Dump(testContext(t), engine.DumpRequest{Database: database})
 	if f := wantCode(t, err, wire.CodeLockTimeout); !f.Retryable || f.Hint == "" {
 		t.Errorf("%+v", f)
+	}
+	if waited := time.Since(started); waited > 30*time.Second {
+		t.Errorf("waited %s for the lock", waited)
 	}
 	noProcesses(t)
 	if _, err := holder.Exec(testContext(t), "COMMIT"); err != nil {

@@ -74,7 +74,7 @@ func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine
 	if r.head, err = e.newArchive(ctx); err != nil {
 		return nil, err
 	}
-	r.detach = context.AfterFunc(ctx, r.Abort)
+	r.detach = context.AfterFunc(ctx, func() { r.abort(context.Cause(ctx)) })
 	return r, nil
 }
 
@@ -443,12 +443,14 @@ func (r *restore) Close() error {
 }
 
 // Abort stops pg_restore and removes the database. After a Close that returned nil it removes the restored database.
-func (r *restore) Abort() {
-	r.cancel(tool.ErrClosed)
+func (r *restore) Abort() { r.abort(tool.ErrClosed) }
+
+func (r *restore) abort(cause error) {
+	r.cancel(cause)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err == nil && !r.closed {
-		r.err = r.failure(tool.ErrClosed)
+		r.err = r.failure(cause)
 	}
 	r.clean()
 }

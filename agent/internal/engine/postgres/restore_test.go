@@ -5,13 +5,17 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"devflowbackup/agent/internal/engine"
+	"devflowbackup/agent/internal/engine/enginetest"
 	"devflowbackup/agent/internal/engine/postgres"
 	"devflowbackup/shared/secret"
+	"devflowbackup/shared/testkit/fakedump"
 	"devflowbackup/shared/testkit/pgkit"
 	"devflowbackup/shared/wire"
 )
@@ -360,28 +364,45 @@ func findingOf(findings []engine.Finding, name string) engine.Finding {
 	return engine.Finding{}
 }
 
-// TestDump_Snapshot writes while the dump runs: fingerprint and restored rows are those of its start.
+// TestDump_Snapshot writes before pg_dump has connected: fingerprint and dump are of the moment before.
 func TestDump_Snapshot(t *testing.T) {
 	s, database := server(t), newDatabase(t, wide)
-	e := newEngine(t, config(s))
-	d, err := e.Dump(testContext(t), engine.DumpRequest{Database: database})
-	if err != nil {
-		t.Fatal(err)
+	gate := filepath.Join(t.TempDir(), "gate")
+	fake := fakedump.Install(t, "pg_dump", fakedump.Script{Real: realBin + "pg_dump", WaitFor: gate})
+	cfg := config(s)
+	cfg.BinDirs = []string{fake.Dir()}
+	type result struct {
+		dump        []byte
+		fingerprint *wire.Fingerprint
+		err         error
 	}
-	defer d.Close()
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() { done <- r }()
+		var d engine.Dump
+		if d, r.err = newEngine(t, cfg).Dump(testContext(t), engine.DumpRequest{Database: database}); r.err != nil {
+			return
+		}
+		defer d.Close()
+		if r.dump, r.err = io.ReadAll(d); r.err == nil {
+			r.fingerprint, r.err = d.Fingerprint(testContext(t))
+		}
+	}()
+	enginetest.Eventually(t, "pg_dump is started", func() bool { return len(fake.Runs()) > 0 })
 	run(t, s, database, "DELETE FROM wide WHERE id > 100; CREATE TABLE later (n int); INSERT INTO wide VALUES (-1, '')")
-	dump, err := io.ReadAll(d)
-	if err != nil {
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want, err := d.Fingerprint(testContext(t))
-	if err != nil {
-		t.Fatal(err)
+	r := <-done
+	if r.err != nil {
+		t.Fatal(r.err)
 	}
-	if want.Rows() != 10000 || len(want.Tables) != 1 {
-		t.Errorf("%+v", want)
+	if r.fingerprint.Rows() != 10000 || len(r.fingerprint.Tables) != 1 {
+		t.Errorf("%+v", r.fingerprint)
 	}
-	name, _, err := restoreAll(t, e, dump)
+	e := newEngine(t, config(s))
+	name, _, err := restoreAll(t, e, r.dump)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +410,7 @@ func TestDump_Snapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := want.Diff(got); len(diff) > 0 {
+	if diff := r.fingerprint.Diff(got); len(diff) > 0 {
 		t.Errorf("fingerprint differs: %q", diff)
 	}
 }

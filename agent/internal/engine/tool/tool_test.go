@@ -117,13 +117,13 @@ func TestOutput_ErrNotExist(t *testing.T) {
 
 func TestOutput_StallCountsOnlyWhileWaiting(t *testing.T) {
 	path, _ := install(t, fakedump.Script{Stdout: strings.Repeat("x", 3<<20)})
-	const stall = 300 * time.Millisecond
+	const stall = 2 * time.Second
 	r := output(t, tool.Command{Path: path, StallTimeout: stall})
 	if _, err := io.CopyN(io.Discard, r, 1000); err != nil {
 		t.Fatal(err)
 	}
 	// The reader is slow, not the program.
-	<-time.After(2 * stall)
+	<-time.After(stall + stall/2)
 	n, err := io.Copy(io.Discard, r)
 	if err != nil || n != 3<<20-1000 {
 		t.Fatalf("%d, %v", n, err)
