@@ -37,7 +37,7 @@ quickstart: deps tools build bin/quickstart ## Back up, verify and restore a dem
 	@exec bin/quickstart
 
 .PHONY: test
-test: deps tools build build-failpoints vet boundaries ## Everything that must hold: build, vet, boundaries, all tests on real servers
+test: deps tools build build-failpoints bin/quickstart vet boundaries ## Everything that must hold: build, vet, boundaries, all tests on real servers
 	$(STEP) 'tests of every module'
 	@rm -f bin/test.json
 	@bin/tools/gotestsum --format '$(TEST_FORMAT)' --jsonfile bin/test.json -- $(TEST_FLAGS) $(PACKAGES)
