@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/nats-io/nats.go"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api"
@@ -40,10 +42,12 @@ type App struct {
 
 	catalog *catalog.Catalog
 	broker  *broker.Broker
+	conn    *nats.Conn
 	fleet   *fleet.Fleet
 	install *install
 	keySet  wire.KeySet
 	url     string
+	addr    string
 	natsURL []string
 	failed  chan error
 	stop    sync.Once
@@ -56,6 +60,9 @@ func New(cfg config.Config, log hclog.Logger) *App {
 
 // URL is where the API answers, once started.
 func (a *App) URL() string { return a.url }
+
+// Addr is where the API listens, host:port, once started.
+func (a *App) Addr() string { return a.addr }
 
 // First is what the start that made the installation has to tell, nil on every later start.
 func (a *App) First() *FirstStart { return a.install.first }
@@ -228,6 +235,7 @@ func (a *App) startFleet(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect to the broker: %w", err)
 	}
+	a.conn = conn
 	a.onStop(func(context.Context) error { conn.Close(); return nil })
 	key := a.install.CommandKey
 	public := publicKey(key)
@@ -245,6 +253,13 @@ func (a *App) startFleet(ctx context.Context) error {
 	return nil
 }
 
+func (a *App) brokerReady(context.Context) error {
+	if s := a.conn.Status(); s != nats.CONNECTED {
+		return fmt.Errorf("the connection to the broker is %s", strings.ToLower(s.String()))
+	}
+	return nil
+}
+
 func (a *App) startAPI() error {
 	names, ips := namesAndIPs(a.cfg.Names)
 	host, _, err := net.SplitHostPort(a.cfg.Listen)
@@ -255,6 +270,10 @@ func (a *App) startAPI() error {
 	if hn, err := os.Hostname(); err == nil {
 		hostNames = append(hostNames, hn)
 	}
+	if u, err := url.Parse(a.cfg.PublicURL); err == nil { // validated with the configuration
+		n, i := namesAndIPs([]string{u.Hostname()})
+		hostNames, hostIPs = append(hostNames, n...), append(hostIPs, i...)
+	}
 	cert, err := a.install.CA.IssueServer(time.Now(), append(names, hostNames...), append(ips, hostIPs...))
 	if err != nil {
 		return fmt.Errorf("issue the API's certificate: %w", err)
@@ -263,13 +282,15 @@ func (a *App) startAPI() error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	a.addr = listener.Addr().String()
 	a.url = a.cfg.PublicURL
 	if a.url == "" {
-		a.url = "https://" + listener.Addr().String()
+		a.url = "https://" + a.addr
 	}
 	server := &http.Server{
 		Handler: api.New(api.Options{
 			Store: a.catalog, Fleet: agents{a}, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url,
+			Ready: map[string]func(context.Context) error{"catalog": a.catalog.Ping, "broker": a.brokerReady},
 		}),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorLog: a.log.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"devflowbackup/controller"
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/config"
 	"devflowbackup/controller/internal/keys"
@@ -135,12 +136,18 @@ func installation(ctx context.Context, cfg config.Config, cat *catalog.Catalog) 
 		}
 	}
 	cat.SetSealer(sealer{master})
+	// The first start may have died after it had made the installation and before its token was in the catalog.
+	if token, err := secret.LoadFile(tokenFile(cfg)); err == nil {
+		if err := ensureAdmin(ctx, cat, token); err != nil && controller.ErrorCode(err) != controller.EConflict {
+			return nil, err
+		}
+	}
 	return &install{Installation: in, master: master, agentsJWT: string(jwt)}, nil
 }
 
 func firstStart(ctx context.Context, cfg config.Config, cat *catalog.Catalog) (*install, error) {
 	first := &FirstStart{
-		MasterKeyFile: cfg.MasterKeyFile, CAFile: filepath.Join(cfg.DataDir, "ca.pem"), AdminTokenFile: filepath.Join(cfg.DataDir, "admin.token"),
+		MasterKeyFile: cfg.MasterKeyFile, CAFile: filepath.Join(cfg.DataDir, "ca.pem"), AdminTokenFile: tokenFile(cfg),
 	}
 	// A master key that is there was given by the operator, or left by a start that did not come further.
 	master, err := keys.LoadMaster(cfg.MasterKeyFile)
@@ -168,6 +175,11 @@ func firstStart(ctx context.Context, cfg config.Config, cat *catalog.Catalog) (*
 	if err != nil {
 		return nil, fmt.Errorf("seal the master key: %w", err)
 	}
+	// The file first: a token that is in the catalog and nowhere else would lock everyone out.
+	token, newToken, err := adminToken(first.AdminTokenFile)
+	if err != nil {
+		return nil, err
+	}
 	cat.SetSealer(sealer{master})
 	created, err := cat.CreateInstallation(ctx, catalog.Installation{UID: in.ID, CheckValue: master.CheckValue(), EscrowMaster: escrow, Secrets: sealed})
 	if err != nil {
@@ -180,18 +192,39 @@ func firstStart(ctx context.Context, cfg config.Config, cat *catalog.Catalog) (*
 				return nil, fmt.Errorf("remove the unused master key: %w", err)
 			}
 		}
+		if newToken {
+			if err := os.Remove(first.AdminTokenFile); err != nil {
+				return nil, fmt.Errorf("remove the unused admin token: %w", err)
+			}
+		}
 		return installation(ctx, cfg, cat)
 	}
-	token := "dfk_" + randomText(32)
-	hash := sha256.Sum256([]byte(token))
-	if err := cat.EnsureAdminToken(ctx, hash[:]); err != nil {
+	if err := ensureAdmin(ctx, cat, token); err != nil {
 		return nil, err
-	}
-	if err := writeSecret(first.AdminTokenFile, token+"\n"); err != nil {
-		return nil, fmt.Errorf("write the admin token: %w", err)
 	}
 	first.RecoveryKey = recovery
 	return &install{Installation: in, master: master, first: first}, nil
+}
+
+func tokenFile(cfg config.Config) string { return filepath.Join(cfg.DataDir, "admin.token") }
+
+// adminToken makes the first token in its file. One that is there was left by a start that did not come further.
+func adminToken(path string) (token secret.String, made bool, err error) {
+	token, err = secret.LoadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		token = secret.String("dfk_" + randomText(32))
+		made, err = true, writeSecret(path, token.Reveal()+"\n")
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("admin token: %w", err)
+	}
+	return token, made, nil
+}
+
+// ensureAdmin makes the token the catalog's first; EConflict if there ever was another.
+func ensureAdmin(ctx context.Context, cat *catalog.Catalog, token secret.String) error {
+	hash := sha256.Sum256([]byte(token.Reveal()))
+	return cat.EnsureAdminToken(ctx, hash[:])
 }
 
 // randomText is n random bytes in lower-case base32.
