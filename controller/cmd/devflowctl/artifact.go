@@ -163,8 +163,8 @@ func (d *description) check(m artifact.Manifest, pub ed25519.PublicKey) error {
 	case errors.As(err, &forged):
 		d.AgentSigned = d.found(false, "the server's signature does not hold")
 		// What it says is still shown, as what it claims.
-		if json.Unmarshal(m.Signed.Statement, &st) != nil {
-			return nil
+		if err := json.Unmarshal(m.Signed.Statement, &st); err != nil {
+			return fmt.Errorf("%s: read statement: %w", d.Manifest, err)
 		}
 	case err != nil:
 		return fmt.Errorf("%s: %w", d.Manifest, err)

@@ -28,7 +28,7 @@ type stored struct {
 	controllerKey       string // public, base64
 }
 
-func store(t *testing.T, dir string) stored {
+func store(t *testing.T, dir, encryption, compression string) stored {
 	t.Helper()
 	dump := make([]byte, 6<<20)
 	_, _ = rand.Read(dump)
@@ -36,7 +36,10 @@ func store(t *testing.T, dir string) stored {
 	if err != nil {
 		t.Fatal(err)
 	}
-	codec := artifact.Codec{Compression: "zstd", Level: 3, Encryption: "age", Recipients: []string{recipient}}
+	codec := artifact.Codec{Compression: compression, Encryption: encryption}
+	if encryption == "age" {
+		codec.Recipients = []string{recipient}
+	}
 	at := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 	id := artifact.NewAttemptID()
 	name := artifact.FileName("shop", at, id, "dump", codec)
@@ -99,7 +102,7 @@ func flip(b []byte) []byte {
 
 func TestArtifact_inspect(t *testing.T) {
 	r := offline(t)
-	s := store(t, r.home)
+	s := store(t, r.home, "age", "zstd")
 	r.ctl("artifact", "inspect", s.file).ends(0, "db-7", "pg_dump 15.6", "controller's signature  not checked", "server's signature      ok", "checksum                ok")
 	r.ctl("artifact", "inspect", s.file, "--controller-key", s.controllerKey).ends(0, "controller's signature  ok")
 	other, _, _ := ed25519.GenerateKey(rand.Reader)
@@ -127,7 +130,7 @@ func TestArtifact_inspect(t *testing.T) {
 
 func TestArtifact_decrypt(t *testing.T) {
 	r := offline(t)
-	s := store(t, r.home)
+	s := store(t, r.home, "age", "zstd")
 	out := filepath.Join(r.home, "out.dump")
 	nothing := func(why string) {
 		t.Helper()
@@ -183,4 +186,16 @@ func TestArtifact_decrypt(t *testing.T) {
 	forged := strings.Replace(string(manifest), `"database": "shop"`, `"database": "shox"`, 1)
 	r.ctl("artifact", "decrypt", s.file, "-o", out, "--identity-file", s.key, "--manifest", r.file("forged.json", forged)).ends(1, "not signed")
 	nothing("a forged manifest")
+}
+
+// TestArtifact_decrypt_plain: without codecs that check themselves, the manifest alone tells damage.
+func TestArtifact_decrypt_plain(t *testing.T) {
+	r := offline(t)
+	s := store(t, r.home, "none", "none")
+	r.ctl("artifact", "decrypt", s.file, "-o", "good").ends(0)
+	change(t, s.file, flip)
+	r.ctl("artifact", "decrypt", s.file, "-o", "bad").ends(1, "SHA-256")
+	if _, err := os.Stat(filepath.Join(r.home, "bad")); err == nil {
+		t.Error("a damaged dump was left")
+	}
 }

@@ -181,7 +181,7 @@ func TestBackup_create(t *testing.T) {
 	if n := strings.Count(x.out, "db-1"); n < 3 {
 		t.Errorf("there is no line for each database:\n%s", x.out)
 	}
-	r.play(t, a, "bad")
+	defer r.play(a, "bad")()
 	apitest.Eventually(t, "all ended", func() bool {
 		for _, b := range r.backups() {
 			if b.Status != controller.StatusCompleted && b.Status != controller.StatusFailed {
@@ -281,7 +281,7 @@ func TestWait_controllerAway(t *testing.T) {
 	done := make(chan *result, 1)
 	go func() { done <- r.ctl("backup", "create", "shop", "--wait") }()
 	apitest.Eventually(t, "more polls failed than one request is repeated", func() bool { return refused.Load() > 5 })
-	r.play(t, a)
+	defer r.play(a)()
 	away.Store(false)
 	(<-done).ends(0, "1 completed")
 }

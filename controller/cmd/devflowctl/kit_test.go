@@ -126,12 +126,11 @@ func (r *rig) file(name, text string) string {
 	return path
 }
 
-// play answers, as the agent would, whatever is ordered until the test ends: databases in bad fail, the others come out well.
-func (r *rig) play(t *testing.T, a *apitest.Agent, bad ...string) {
+// play answers, as the agent would, whatever is ordered until stop is called: databases in bad fail, the others come out well.
+func (r *rig) play(a *apitest.Agent, bad ...string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Add(1)
-	t.Cleanup(func() { cancel(); wg.Wait() })
 	go func() {
 		defer wg.Done()
 		apitest.Each(ctx, func() {
@@ -149,6 +148,7 @@ func (r *rig) play(t *testing.T, a *apitest.Agent, bad ...string) {
 			}
 		})
 	}()
+	return func() { cancel(); wg.Wait() }
 }
 
 // world is a project with two databases on one server, and a storage.

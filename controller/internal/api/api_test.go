@@ -1,10 +1,12 @@
 package api_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -177,6 +179,25 @@ func TestProblem_everywhere(t *testing.T) {
 	}
 }
 
+// TestInput_brokenBody: a body that breaks off is the caller's fault, and not taken for a whole one.
+func TestInput_brokenBody(t *testing.T) {
+	r := start(t)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(r.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /api/v1/projects HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{\"slug\":\"whole\"}\r\nnonsense\r\n", r.Token)
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusBadRequest || !bytes.Contains(text, []byte(body.CodeMalformed)) {
+		t.Errorf("status %d: %s", res.StatusCode, text)
+	}
+}
+
 // panicking is a store that breaks.
 type panicking struct{ api.Store }
 
@@ -184,7 +205,7 @@ func TestProblem_panic(t *testing.T) {
 	var broken panicking // every method is a nil dereference
 	srv := httptest.NewServer(api.New(api.Options{Store: broken}))
 	defer srv.Close()
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL+"/api/v1/projects", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+"/api/v1/projects", nil)
 	token, _ := api.NewToken()
 	req.Header.Set("Authorization", "Bearer "+token)
 	res, err := http.DefaultClient.Do(req)
@@ -194,7 +215,7 @@ func TestProblem_panic(t *testing.T) {
 	defer res.Body.Close()
 	text, _ := io.ReadAll(res.Body)
 	var p body.Problem
-	if err := json.Unmarshal(text, &p); err != nil || res.StatusCode != 500 || p.Code != controller.EInternal || p.RequestID == "" {
+	if err := json.Unmarshal(text, &p); err != nil || res.StatusCode != http.StatusInternalServerError || p.Code != controller.EInternal || p.RequestID == "" {
 		t.Errorf("status %d: %s", res.StatusCode, text)
 	}
 	if bytes.Contains(text, []byte("nil pointer")) {
@@ -252,7 +273,7 @@ func TestIdempotency_concurrent(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			req, _ := http.NewRequestWithContext(t.Context(), "POST", r.URL+"/api/v1/projects", strings.NewReader(`{"slug":"race"}`))
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, r.URL+"/api/v1/projects", strings.NewReader(`{"slug":"race"}`))
 			req.Header.Set("Authorization", "Bearer "+r.Token)
 			req.Header.Set(body.IdempotencyKey, "same")
 			res, err := http.DefaultClient.Do(req)

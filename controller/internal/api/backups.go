@@ -16,8 +16,10 @@ func (a *API) registerBackups() {
 	view, create, remove := []string{controller.ViewBackups}, []string{controller.CreateBackups}, []string{controller.DeleteBackups}
 	store := a.opt.Store
 	register(a, operation{id: "list-backups", method: http.MethodGet, path: "/backups", summary: "Backups, newest first", tag: tagBackups, access: view}, a.listBackups)
-	register(a, operation{id: "create-backups", method: http.MethodPost, path: "/backups", summary: "Back up one database, a project's databases, or all; 207 where some could not be ordered",
-		tag: tagBackups, access: create, creates: true, also: http.StatusMultiStatus}, a.createBackups)
+	register(a, operation{
+		id: "create-backups", method: http.MethodPost, path: "/backups", summary: "Back up one database, a project's databases, or all; 207 where some could not be ordered",
+		tag: tagBackups, access: create, creates: true, also: http.StatusMultiStatus,
+	}, a.createBackups)
 	register(a, operation{id: "get-backup", method: http.MethodGet, path: "/backups/{id}", summary: "One backup, with its progress while it runs", tag: tagBackups, access: view},
 		func(ctx context.Context, in *idIn) (*bodyOut[controller.Backup], error) {
 			b, err := store.Backup(ctx, actorOf(ctx), in.ID)

@@ -33,8 +33,10 @@ func (a *API) registerProjects() {
 		func(ctx context.Context, in *refIn) (*answer, error) {
 			return nil, store.DeleteProject(ctx, actorOf(ctx), in.Ref)
 		})
-	register(a, operation{id: "get-project-key", method: http.MethodGet, path: "/projects/{ref}/key", summary: "The key that opens every backup of the project; written to the audit log",
-		tag: tagProjects, access: []string{controller.DownloadBackups, controller.ManageProjects}, secret: true}, a.projectKey)
+	register(a, operation{
+		id: "get-project-key", method: http.MethodGet, path: "/projects/{ref}/key", summary: "The key that opens every backup of the project; written to the audit log",
+		tag: tagProjects, access: []string{controller.DownloadBackups, controller.ManageProjects}, secret: true,
+	}, a.projectKey)
 	type grantIn struct {
 		RefPath
 		Server string `path:"server" minLength:"1" maxLength:"500" doc:"Name or id"`

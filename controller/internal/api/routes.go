@@ -36,16 +36,18 @@ func (a *API) registerAll() {
 	a.registerSystem()
 }
 
-// Parts of requests and answers that many operations share.
+// Parts of requests and answers that many operations share. Those that are embedded have to be exported for huma to see them.
 type (
 	none   struct{}
 	refIn  struct{ RefPath }
 	idIn   struct{ IDPath }
 	answer struct{}
 
+	// RefPath names a thing in the path.
 	RefPath struct {
 		Ref string `path:"ref" minLength:"1" maxLength:"500" doc:"Name or id; a project's slug, id or external id"`
 	}
+	// IDPath names a thing by its id in the path.
 	IDPath struct {
 		ID int64 `path:"id" minimum:"1"`
 	}
