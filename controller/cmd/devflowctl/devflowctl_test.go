@@ -131,19 +131,23 @@ func TestWalk(t *testing.T) {
 	r.ctl("storage", "add", "main", "--bucket", "b", "--access-key", "ak").ends(2, "--secret-key-file")
 	secret := r.file("s3.secret", "canary-secret\n")
 	add := r.ctl("storage", "add", "main", "--endpoint", "https://s3.test", "--bucket", "b", "--access-key", "ak", "--secret-key-file", secret, "--default").ends(0, "0 objects")
-	if got := r.Fleet.Specs[0].SecretKey.Reveal(); got != "canary-secret" {
-		t.Errorf("the secret that arrived is %q", got)
-	}
+	good := r.Fleet.Result
+	r.Fleet.With(func() {
+		if got := r.Fleet.Specs[0].SecretKey.Reveal(); got != "canary-secret" {
+			t.Errorf("the secret that arrived is %q", got)
+		}
+	})
 	if strings.Contains(add.out+add.err+r.Logged.String(), "canary") {
 		t.Error("the secret is printed or logged")
 	}
 	r.ctl("storage", "list").ends(0, "main", "ok")
-	good := r.Fleet.Result
-	r.Fleet.Result.OK = false
-	r.Fleet.Result.Report = json.RawMessage(`{"steps":[{"name":"write","ok":false,"required":true,"detail":"AccessDenied","hint":"allow s3:PutObject"}]}`)
+	r.Fleet.With(func() {
+		r.Fleet.Result.OK = false
+		r.Fleet.Result.Report = json.RawMessage(`{"steps":[{"name":"write","ok":false,"required":true,"detail":"AccessDenied","hint":"allow s3:PutObject"}]}`)
+	})
 	r.ctl("storage", "add", "two", "--endpoint", "https://s3.test", "--bucket", "b", "--access-key", "ak", "--secret-key-file", secret).ends(1, "FAILED", "AccessDenied", "hint: allow s3:PutObject")
 	r.ctl("storage", "probe", "main").ends(1, "FAILED")
-	r.Fleet.Result = good
+	r.Fleet.With(func() { r.Fleet.Result = good })
 	r.ctl("storage", "probe", "main").ends(0)
 	r.ctl("storage", "default", "main").ends(0)
 	r.ctl("storage", "remove", "main").ends(0)

@@ -390,9 +390,11 @@ func TestEnrol(t *testing.T) {
 	if s := into[controller.Server](r.do("POST", "/servers/db%207%2Fa/revoke", nil).is(http.StatusOK)); s.RevokedAt == nil || !s.Verifier {
 		t.Errorf("the server is %+v", s)
 	}
-	if len(r.Fleet.Revoked) != 1 {
-		t.Error("the connection was not cut")
-	}
+	r.Fleet.With(func() {
+		if len(r.Fleet.Revoked) != 1 {
+			t.Error("the connection was not cut")
+		}
+	})
 	if list := into[body.List[controller.Enrolment]](r.do("GET", "/enrolments", nil)); len(list.Items) != 1 || list.Items[0].UsedAt == nil {
 		t.Errorf("enrolments are %+v", list.Items)
 	}
@@ -478,7 +480,7 @@ func TestBackups(t *testing.T) {
 	if len(one) != 1 || one[0].Backup == nil || one[0].Backup.Status != controller.StatusPending {
 		t.Fatalf("outcomes are %+v", one)
 	}
-	if r.Fleet.Kicks == 0 {
+	if r.Fleet.Kicked() == 0 {
 		t.Error("the dispatcher was not woken")
 	}
 	// One of two is at work already: the other is ordered, and both are told. Alone it is a conflict.
@@ -541,9 +543,9 @@ func TestBackups_cancel(t *testing.T) {
 	b := into[outcomes](r.do("POST", "/backups", `{"project":"shop"}`).is(http.StatusCreated)).Items[0].Backup
 	viewer := r.NewToken([]string{controller.ViewBackups})
 	r.as(viewer, "POST", "/api/v1/jobs/"+number(b.JobID)+"/cancel", nil).refused(http.StatusForbidden, controller.EForbidden, controller.CreateBackups)
-	kicks := r.Fleet.Kicks
+	kicks := r.Fleet.Kicked()
 	j := into[controller.Job](r.do("POST", "/jobs/"+number(b.JobID)+"/cancel", `{"reason":"wrong day"}`).is(http.StatusOK))
-	if j.Status != controller.JobCancelled || r.Fleet.Kicks == kicks {
+	if j.Status != controller.JobCancelled || r.Fleet.Kicked() == kicks {
 		t.Errorf("the job is %+v", j)
 	}
 }

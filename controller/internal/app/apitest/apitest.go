@@ -124,7 +124,7 @@ func (l *Log) String() string {
 	return l.text.String()
 }
 
-// Fleet is scripted. Its fields may be changed under Lock.
+// Fleet is scripted. Its fields are touched through With.
 type Fleet struct {
 	sync.Mutex
 	Result   api.ProbeResult
@@ -156,6 +156,20 @@ func (f *Fleet) ready(context.Context) error {
 		return errors.New("nats: no servers available")
 	}
 	return nil
+}
+
+// With reads or changes the fields while nobody else does.
+func (f *Fleet) With(do func()) {
+	f.Lock()
+	defer f.Unlock()
+	do()
+}
+
+// Kicked is how often the dispatcher was woken.
+func (f *Fleet) Kicked() int {
+	f.Lock()
+	defer f.Unlock()
+	return f.Kicks
 }
 
 // Kick counts.
