@@ -138,11 +138,12 @@ func logger(cfg config.Config) hclog.Logger {
 func serve(ctx context.Context, cfg config.Config) error {
 	log := logger(cfg)
 	a := app.New(cfg, log)
-	if err := a.Start(ctx); err != nil {
-		return err
-	}
+	startErr := a.Start(ctx)
 	if first := a.First(); first != nil {
 		tellFirst(first)
+	}
+	if startErr != nil {
+		return startErr
 	}
 	log.Info("controller ready", "url", a.URL(), "version", version.String(), "data_dir", cfg.DataDir)
 	var err error

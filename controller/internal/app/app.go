@@ -64,8 +64,14 @@ func (a *App) URL() string { return a.url }
 // Addr is where the API listens, host:port, once started.
 func (a *App) Addr() string { return a.addr }
 
-// First is what the start that made the installation has to tell, nil on every later start.
-func (a *App) First() *FirstStart { return a.install.first }
+// First is what the start that made the installation has to tell, nil on every later start. It is to be told also when Start
+// failed after that: nobody can tell it later.
+func (a *App) First() *FirstStart {
+	if a.install == nil {
+		return nil
+	}
+	return a.install.first
+}
 
 // Failed yields an error if something that must run has ended by itself.
 func (a *App) Failed() <-chan error { return a.failed }

@@ -50,13 +50,20 @@ func (f *Fleet) uploaded(ctx context.Context, c call, r wire.Report) error {
 			PartSize: ordered.PartSize, Codec: artifact.Codec(ordered.Codec),
 		})
 	}
-	if err != nil {
-		fail := wire.Failf(wire.CodeStatement, "the agent's statement is refused: %w", err).At(wire.StageFinish)
-		f.event(ctx, c.agent, controller.EventStatement, fail.Message)
-		refused := wire.Report{Attempt: r.Attempt, Outcome: wire.OutcomeFailed, Failure: fail, Log: r.Log}
-		return f.opt.Store.ReportDone(ctx, c.agent, c.session, refused)
+	if err == nil {
+		err = f.opt.Store.ReportUploaded(ctx, c.agent, c.session, r)
+	} else {
+		err = wire.Failf(wire.CodeStatement, "the agent's statement is refused: %w", err).At(wire.StageFinish)
 	}
-	if err := f.opt.Store.ReportUploaded(ctx, c.agent, c.session, r); err != nil {
+	// What is refused for good ends the attempt: its agent is done with it, and nobody else would ever say a word about it.
+	var refused *wire.Failure
+	if errors.As(err, &refused) && (refused.Code == wire.CodeStatement || refused.Code == wire.CodeCancelled) {
+		if refused.Code == wire.CodeStatement {
+			f.event(ctx, c.agent, controller.EventStatement, refused.Message)
+		}
+		return f.opt.Store.ReportDone(ctx, c.agent, c.session, wire.Report{Attempt: r.Attempt, Outcome: wire.OutcomeFailed, Failure: refused, Log: r.Log})
+	}
+	if err != nil {
 		return err
 	}
 	failpoint.Hit("controller.uploaded_committed")

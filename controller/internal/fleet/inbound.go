@@ -234,7 +234,9 @@ func (f *Fleet) security(ctx context.Context, c call) (any, error) {
 		return nil, err
 	}
 	f.log.Error("security notice from agent", "server", c.agent, "kind", clip(n.Kind, 64), "detail", clip(n.Detail, 500), "count", n.Count)
-	return struct{}{}, f.opt.Store.AddSecurityEvent(ctx, c.agent, clip(n.Kind, 64), clip(n.Detail, 500), min(max(n.Count, 1), maxCount))
+	// What an agent can tell of is one kind of event: the others are the controllers' own findings.
+	detail := clip(n.Kind, 64) + ": " + clip(n.Detail, 500)
+	return struct{}{}, f.opt.Store.AddSecurityEvent(ctx, c.agent, controller.EventForgedDirective, detail, min(max(n.Count, 1), maxCount))
 }
 
 // maxCount bounds what one notice may add to a counter.

@@ -275,10 +275,10 @@ func TestSecurityNotice(t *testing.T) {
 		}
 	}
 	w := k.store.all("AddSecurityEvent")
-	if w[0].agent != agentID || w[0].id != "reply" || w[0].text != "forged" || w[0].count != 3 {
+	if w[0].agent != agentID || w[0].id != controller.EventForgedDirective || w[0].text != "reply: forged" || w[0].count != 3 {
 		t.Errorf("recorded %+v", w[0])
 	}
-	if w[1].id != long[:64] || w[1].text != long[:500] || w[1].count != 1 {
+	if w[1].text != long[:64]+": "+long[:500] || w[1].count != 1 {
 		t.Errorf("recorded %+v", w[1])
 	}
 	if w[2].count != 1<<32 {
