@@ -19,8 +19,10 @@ type Project struct {
 	CreatedAt         time.Time `json:"created_at"`
 }
 
-var slug = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-var digits = regexp.MustCompile(`^[0-9]+$`)
+var (
+	slug   = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	digits = regexp.MustCompile(`^[0-9]+$`)
+)
 
 // ProjectSpec is what a caller gives to make or change a project. Nil leaves a field as it is.
 type ProjectSpec struct {

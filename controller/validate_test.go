@@ -99,7 +99,11 @@ func TestRestoreRequest_Validate(t *testing.T) {
 func TestProjectSpec_Validate(t *testing.T) {
 	str := func(s string) *string { return &s }
 	for _, good := range []controller.ProjectSpec{
-		{Slug: "shop"}, {Slug: "1a"}, {Slug: "a-"}, {Slug: text(63)}, {Slug: "a", Name: text(200), ExternalID: str(text(200)), DefaultEncryption: "none"},
+		{Slug: "shop"},
+		{Slug: "1a"},
+		{Slug: "a-"},
+		{Slug: text(63)},
+		{Slug: "a", Name: text(200), ExternalID: str(text(200)), DefaultEncryption: "none"},
 		{Slug: "a", ExternalID: str("42"), DefaultEncryption: "age"},
 	} {
 		if err := good.Validate(); err != nil {

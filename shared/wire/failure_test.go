@@ -31,7 +31,7 @@ func TestFailure_travels(t *testing.T) {
 	if err := wire.Decode(b, &back); err != nil {
 		t.Fatal(err)
 	}
-	if want := (wire.Failure{Code: "auth", Stage: "dump", Message: "log in to main: unexpected EOF", Hint: "check pg_hba.conf", Retryable: true}); !reflect.DeepEqual(back, want) {
+	if want := (wire.Failure{Code: "auth", Stage: "dump", Message: "log in to main: unexpected EOF", Hint: "check pg_hba.conf", Retryable: true}); back != want {
 		t.Errorf("decoded %+v, want %+v", back, want)
 	}
 	if back.Unwrap() != nil || errors.Is(&back, io.ErrUnexpectedEOF) {

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 
 	"devflowbackup/controller"
@@ -30,7 +29,7 @@ func (g agents) ProbeStored(ctx context.Context, id int64) (api.ProbeResult, err
 }
 
 func probeResult(r fleet.ProbeResult) api.ProbeResult {
-	return api.ProbeResult{Report: json.RawMessage(r.Report), OK: r.OK, ChecksumMode: r.ChecksumMode, Summary: r.Summary}
+	return api.ProbeResult{Report: r.Report, OK: r.OK, ChecksumMode: r.ChecksumMode, Summary: r.Summary}
 }
 
 // IssueAgent signs the broker credentials of a new agent.

@@ -86,6 +86,7 @@ type sealer struct{ master *keys.Master }
 func (s sealer) Seal(purpose string, plaintext []byte) ([]byte, error) {
 	return s.master.Seal(purpose, plaintext), nil
 }
+
 func (s sealer) Open(purpose string, sealed []byte) ([]byte, error) {
 	return s.master.Open(purpose, sealed)
 }

@@ -199,8 +199,10 @@ func TestValidate(t *testing.T) {
 		"log format":          {func(c *config.Config) { c.Log.Format = "xml" }, []string{"log.format", `"xml"`, "text or json"}},
 		"dsn and embedded":    {func(c *config.Config) { c.Catalog.DSN = canary }, []string{"catalog", "--embedded", "exclude each other"}},
 		"file and embedded":   {func(c *config.Config) { c.Catalog.DSNFile = "/x" }, []string{"catalog", "--embedded", "exclude each other"}},
-		"dsn and file": {func(c *config.Config) { c.Embedded, c.Catalog = false, config.Catalog{DSN: canary, DSNFile: "/x"} },
-			[]string{"catalog", "dsn and dsn_file", "exclude each other"}},
+		"dsn and file": {
+			func(c *config.Config) { c.Embedded, c.Catalog = false, config.Catalog{DSN: canary, DSNFile: "/x"} },
+			[]string{"catalog", "dsn and dsn_file", "exclude each other"},
+		},
 	} {
 		cfg := config.Default()
 		cfg.Embedded = true

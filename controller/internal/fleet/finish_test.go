@@ -326,10 +326,14 @@ func TestFinish_checks(t *testing.T) {
 		"side object longer": {func(_ *testing.T, k *kit, u *upload) {
 			k.bucket.put(fingerprint(u), append(bytes.Clone(k.bucket.get(fingerprint(u))), 0))
 		}, "FailFinish", wire.CodeChecksum, "", false, false},
-		"side object missing": {func(_ *testing.T, k *kit, u *upload) { _ = k.bucket.Delete(context.Background(), fingerprint(u)) },
-			"FailFinish", wire.CodeMissing, "", false, false},
-		"side object too large": {func(_ *testing.T, k *kit, u *upload) { k.bucket.put(fingerprint(u), make([]byte, 16<<20+1)) },
-			"FailFinish", wire.CodeLimit, "", true, false},
+		"side object missing": {
+			func(_ *testing.T, k *kit, u *upload) { _ = k.bucket.Delete(context.Background(), fingerprint(u)) },
+			"FailFinish", wire.CodeMissing, "", false, false,
+		},
+		"side object too large": {
+			func(_ *testing.T, k *kit, u *upload) { k.bucket.put(fingerprint(u), make([]byte, 16<<20+1)) },
+			"FailFinish", wire.CodeLimit, "", true, false,
+		},
 		"side object of another key": {func(t *testing.T, k *kit, u *upload) {
 			k.bucket.put(fingerprint(u), other)
 			u.statement.Fingerprint = &otherSums
@@ -349,10 +353,12 @@ func TestFinish_checks(t *testing.T) {
 		"other uploads not aborted":    {func(_ *testing.T, k *kit, _ *upload) { k.bucket.failing("AbortUploads", busy) }, "RetryFinish", wire.CodeStorageUnavailable, "", false, false},
 		// The artifact is whole: a right that is lacking for tidiness is no reason to lose it.
 		"listing uploads denied": {func(_ *testing.T, k *kit, _ *upload) { k.bucket.failing("AbortUploads", denied) }, "CompleteBackup", "", "", false, true},
-		"forged statement": {func(t *testing.T, _ *kit, u *upload) {
-			u.finishing.Statement = signStatement(t, u.statement, signer(66))
+		"forged statement": {
+			func(t *testing.T, _ *kit, u *upload) {
+				u.finishing.Statement = signStatement(t, u.statement, signer(66))
+			},
+			"FailFinish", wire.CodeStatement, controller.EventStatement, true, false,
 		},
-			"FailFinish", wire.CodeStatement, controller.EventStatement, true, false},
 		"no statement": {func(_ *testing.T, _ *kit, u *upload) { u.finishing.Statement = nil }, "FailFinish", wire.CodeStatement, controller.EventStatement, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
