@@ -159,6 +159,8 @@ func TestProblem_everywhere(t *testing.T) {
 	if p := r.do("POST", "/backups", `{"level":99,"type":"weird"}`).refused(http.StatusUnprocessableEntity, controller.EInvalid); len(p.Errors) != 2 {
 		t.Errorf("errors are %+v, want one for each field", p.Errors)
 	}
+	r.do("POST", "/backups", `{"encryption":"rot13"}`).refused(http.StatusUnprocessableEntity, controller.EInvalid, "encryption", "age, none", "rot13")
+	r.do("POST", "/enroll", `{"token":7.5}`).refused(http.StatusUnprocessableEntity, controller.EInvalid)
 	if p := r.do("GET", "/backups?limit=0", nil).refused(http.StatusUnprocessableEntity, controller.EInvalid); p.Field != "limit" {
 		t.Errorf("the field is %q", p.Field)
 	}
@@ -166,7 +168,7 @@ func TestProblem_everywhere(t *testing.T) {
 		t.Errorf("the field is %q", p.Field)
 	}
 	r.do("GET", "/projects/%ff", nil).refused(http.StatusUnprocessableEntity, controller.EInvalid, "UTF-8")
-	// A secret that is wrong in shape is not repeated.
+	// A secret that is wrong in shape, or in the place of another field's value, is not repeated.
 	if text := r.do("POST", "/storages", `{"name":"x","bucket":"b","access_key":"a","secret_key":["canary-secret"]}`).is(http.StatusUnprocessableEntity).text; bytes.Contains(text, []byte("canary")) {
 		t.Errorf("the answer repeats the secret: %s", text)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -88,7 +89,24 @@ func init() {
 	}
 }
 
-// validationProblem turns what huma found wrong into a problem. Values are not repeated: they may be secrets.
+// given names the value that was wrong: a short one, of a field that never holds a secret.
+func given(d *huma.ErrorDetail) string {
+	field := fieldName(d.Location)
+	if field == "" || strings.Contains(field, "secret") || strings.Contains(field, "token") || strings.Contains(field, "key") {
+		return ""
+	}
+	switch v := d.Value.(type) {
+	case string:
+		if len(v) <= 100 {
+			return fmt.Sprintf(", not %q", v)
+		}
+	case float64, int64, int:
+		return fmt.Sprintf(", not %v", v)
+	}
+	return ""
+}
+
+// validationProblem turns what huma found wrong into a problem.
 func validationProblem(requestID string, status int, msg string, errs []error) *body.Problem {
 	e := &controller.Error{Code: controller.EInvalid, Message: msg}
 	switch status {
@@ -114,7 +132,7 @@ func validationProblem(requestID string, status int, msg string, errs []error) *
 		var d *huma.ErrorDetail
 		fe := body.FieldError{Message: err.Error()}
 		if errors.As(err, &d) {
-			fe = body.FieldError{Field: fieldName(d.Location), Message: d.Message}
+			fe = body.FieldError{Field: fieldName(d.Location), Message: d.Message + given(d)}
 		}
 		p.Errors = append(p.Errors, fe)
 	}
