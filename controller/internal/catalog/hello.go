@@ -102,7 +102,10 @@ func (t *tx) decide(ctx context.Context, server int64, session string, held []wi
 				return err
 			}
 		case j.AttemptStatus == controller.AttemptOffered:
-			// It is sent again.
+			// It is sent again, and now: the agent is there.
+			if _, err := t.exec(ctx, "UPDATE jobs SET claim_until = '-infinity' WHERE id = ?", j.ID); err != nil {
+				return err
+			}
 		case listed:
 			_, err := t.exec(ctx, `UPDATE attempts SET session = ?, lease_until = now() + ?, suspect_at = NULL, suspect_clock = NULL WHERE job_id = ? AND no = ? AND status = 'running'`,
 				session, interval(t.cat.opts.Lease), a.Job, a.No)
