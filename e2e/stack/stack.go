@@ -140,7 +140,7 @@ func (s *Stack) Stop(ctx context.Context) error {
 		errs = append(errs, stop(ctx))
 	}
 	// A program that was just killed takes its children with it, which takes the kernel a moment.
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	var left []Running
 	if err := Until(limit, "no process is left", func(context.Context) (bool, error) {
