@@ -306,12 +306,16 @@ type orderBody struct {
 	Checksum   string   `json:"checksum,omitempty"`
 }
 
-// fence checks an agent's message about an attempt: server and session are current, the token stands. It locks the attempt, not the
-// job. An offered attempt is thereby accepted: only its agent knows the token, the answer that said so was lost.
+// fence checks an agent's message about an attempt: server and session are current, the token stands. It locks the attempt, and
+// the job only against its end. An offered attempt is thereby accepted: only its agent knows the token, the answer that said so was lost.
 func (t *tx) fence(ctx context.Context, agentID, session string, a wire.Attempt) (fenced, error) {
 	var f fenced
 	s, err := t.speaker(ctx, agentID, session)
 	if err != nil {
+		return f, err
+	}
+	// Whoever ends or accepts an attempt locks its job first. So does this, weakly: an acceptance below makes PostgreSQL look at the job.
+	if _, err := t.exec(ctx, "SELECT FROM jobs WHERE id = ? FOR KEY SHARE", a.Job); err != nil {
 		return f, err
 	}
 	found, err := t.find(ctx, &f, `SELECT a.job_id, a.no, j.kind, j.backup_id, j.restore_id, a.status, j.status AS job_status,
