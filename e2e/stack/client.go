@@ -26,6 +26,14 @@ type Client struct {
 
 	stack      *Stack
 	controller *Controller
+	key        string
+}
+
+// WithKey is the client with an Idempotency-Key on each request of API.
+func (c *Client) WithKey(key string) *Client {
+	keyed := *c
+	keyed.key = strings.ReplaceAll(key, " ", "-")
+	return &keyed
 }
 
 // Env are the settings by which devflowctl finds the controller.
@@ -82,6 +90,9 @@ func (c *Client) API(ctx context.Context, method, path string, in, out any) erro
 	req.Header.Set("Authorization", "Bearer "+token.Reveal())
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.key != "" {
+		req.Header.Set("Idempotency-Key", c.key)
 	}
 	resp, err := httpClient.Do(req)
 	if err != nil {
