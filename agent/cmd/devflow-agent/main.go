@@ -82,7 +82,9 @@ func command() *cobra.Command {
 	load := func() (config.Config, error) { return config.LoadFile(file, engines.Names()) }
 	root.AddCommand(enrollCommand(load), runCommand(load), checkCommand(load), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "devflow-agent", version.String()) },
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintln(cmd.OutOrStdout(), "devflow-agent", version.String())
+		},
 	})
 	return root
 }

@@ -153,7 +153,9 @@ func (h *host) run(args ...string) (string, int) {
 func (h *host) start() wire.Hello {
 	h.t.Helper()
 	n := 0
-	h.c.Collected(func(x []wire.Hello, _ []wire.Heartbeat, _ []wire.Progress, _ []wire.SecurityNotice, _ []wire.Inventory) { n = len(x) })
+	h.c.Collected(func(x []wire.Hello, _ []wire.Heartbeat, _ []wire.Progress, _ []wire.SecurityNotice, _ []wire.Inventory) {
+		n = len(x)
+	})
 	known := strings.Count(h.out.String(), "controllers know this session")
 	h.cmd = exec.CommandContext(context.Background(), binary, "run", "--config", h.config)
 	h.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, h.env...)
@@ -218,11 +220,6 @@ func (h *host) noTools() {
 		}
 		return true
 	})
-}
-
-func (h *host) journal() string {
-	b, _ := os.ReadFile(filepath.Join(h.state, "journal"))
-	return string(b)
 }
 
 func (h *host) backupJob(n int64) wire.Job {
@@ -447,7 +444,9 @@ func TestAgent_Cancel(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	gate.Open()
-	h.await("the end of the tool", func() bool { return h.exec("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop'") == "0" })
+	h.await("the end of the tool", func() bool {
+		return h.exec("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop'") == "0"
+	})
 }
 
 // FAULTS 9, 24: an agent that must not go on says so by its exit status.

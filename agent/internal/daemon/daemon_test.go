@@ -102,7 +102,9 @@ func start(t *testing.T) *agent {
 func (a *agent) start() {
 	a.t.Helper()
 	var hellos int
-	a.c.Collected(func(h []wire.Hello, _ []wire.Heartbeat, _ []wire.Progress, _ []wire.SecurityNotice, _ []wire.Inventory) { hellos = len(h) })
+	a.c.Collected(func(h []wire.Hello, _ []wire.Heartbeat, _ []wire.Progress, _ []wire.SecurityNotice, _ []wire.Inventory) {
+		hellos = len(h)
+	})
 	a.launch()
 	a.c.AwaitHello(hellos + 1)
 	a.welcomed()
@@ -279,7 +281,9 @@ func TestDaemon_InventoryAndHeartbeats(t *testing.T) {
 	a.c.Await("the last page", func() bool { return true })
 	var pages []wire.Inventory
 	a.await("the inventory", func() bool {
-		a.c.Collected(func(_ []wire.Hello, _ []wire.Heartbeat, _ []wire.Progress, _ []wire.SecurityNotice, p []wire.Inventory) { pages = slices.Clone(p) })
+		a.c.Collected(func(_ []wire.Hello, _ []wire.Heartbeat, _ []wire.Progress, _ []wire.SecurityNotice, p []wire.Inventory) {
+			pages = slices.Clone(p)
+		})
 		return len(pages) > 0 && pages[len(pages)-1].Last
 	})
 	total := 0

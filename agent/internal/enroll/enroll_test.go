@@ -123,13 +123,15 @@ func TestRun_Refuses(t *testing.T) {
 		want   string
 		sent   int
 	}{
-		"foreign installation":   {stranger, func(*enroll.Request, *controller) {}, "not a controller of the installation", 0},
-		"machine in the middle":  {middle, func(*enroll.Request, *controller) {}, "certificate", 0},
-		"plain http":             {good, func(r *enroll.Request, _ *controller) { r.Controller = "http://127.0.0.1:1" }, "only https", 0},
-		"no url":                 {good, func(r *enroll.Request, _ *controller) { r.Controller = "controller" }, "https://HOST:PORT", 0},
-		"cut token":              {good, func(r *enroll.Request, _ *controller) { r.Token = r.Token[:30] }, "copy all of it", 0},
-		"nobody there":           {good, func(r *enroll.Request, _ *controller) { r.Controller = "https://127.0.0.1:1" }, "reach the controller", 0},
-		"used token":             {good, func(_ *enroll.Request, c *controller) { c.status, c.answer = 401, map[string]any{"title": "Unauthorized", "detail": "the token was used already", "hint": "make another"} }, "the token was used already (make another)", 1},
+		"foreign installation":  {stranger, func(*enroll.Request, *controller) {}, "not a controller of the installation", 0},
+		"machine in the middle": {middle, func(*enroll.Request, *controller) {}, "certificate", 0},
+		"plain http":            {good, func(r *enroll.Request, _ *controller) { r.Controller = "http://127.0.0.1:1" }, "only https", 0},
+		"no url":                {good, func(r *enroll.Request, _ *controller) { r.Controller = "controller" }, "https://HOST:PORT", 0},
+		"cut token":             {good, func(r *enroll.Request, _ *controller) { r.Token = r.Token[:30] }, "copy all of it", 0},
+		"nobody there":          {good, func(r *enroll.Request, _ *controller) { r.Controller = "https://127.0.0.1:1" }, "reach the controller", 0},
+		"used token": {good, func(_ *enroll.Request, c *controller) {
+			c.status, c.answer = 401, map[string]any{"title": "Unauthorized", "detail": "the token was used already", "hint": "make another"}
+		}, "the token was used already (make another)", 1},
 		"title only":             {good, func(_ *enroll.Request, c *controller) { c.status, c.answer = 429, map[string]any{"title": "Too many"} }, "Too many", 1},
 		"no problem document":    {good, func(_ *enroll.Request, c *controller) { c.status, c.answer = 502, nil }, "status 502", 1},
 		"incomplete answer":      {good, func(_ *enroll.Request, c *controller) { delete(c.answer, "nats_jwt") }, "no NATS credential", 1},

@@ -124,10 +124,16 @@ func TestLoad_Damaged(t *testing.T) {
 	keys, err := identity.Draw()
 	must(t, err)
 	for name, change := range map[string]func(t *testing.T, path, text string){
-		"cut":     func(t *testing.T, path, text string) { must(t, os.WriteFile(path, []byte(text[:100]), 0o600)) },
-		"newer":   func(t *testing.T, path, text string) { must(t, os.WriteFile(path, []byte(strings.Replace(text, `"version": 1`, `"version": 2`, 1)), 0o600)) },
-		"no key":  func(t *testing.T, path, text string) { must(t, os.WriteFile(path, []byte(strings.Replace(text, "signing_seed", "x", 1)), 0o600)) },
-		"no age":  func(t *testing.T, path, text string) { must(t, os.WriteFile(path, []byte(strings.Replace(text, "AGE-SECRET", "x", 1)), 0o600)) },
+		"cut": func(t *testing.T, path, text string) { must(t, os.WriteFile(path, []byte(text[:100]), 0o600)) },
+		"newer": func(t *testing.T, path, text string) {
+			must(t, os.WriteFile(path, []byte(strings.Replace(text, `"version": 1`, `"version": 2`, 1)), 0o600))
+		},
+		"no key": func(t *testing.T, path, text string) {
+			must(t, os.WriteFile(path, []byte(strings.Replace(text, "signing_seed", "x", 1)), 0o600))
+		},
+		"no age": func(t *testing.T, path, text string) {
+			must(t, os.WriteFile(path, []byte(strings.Replace(text, "AGE-SECRET", "x", 1)), 0o600))
+		},
 		"exposed": func(t *testing.T, path, _ string) { must(t, os.Chmod(path, 0o640)) }, //nolint:gosec // the mistake under test
 	} {
 		t.Run(name, func(t *testing.T) {

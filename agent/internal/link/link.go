@@ -219,7 +219,8 @@ func (l *Link) Request(ctx context.Context, verb string, body, out any) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(l.ctx, func() { cancel(context.Cause(l.ctx)) })()
+	stop := context.AfterFunc(l.ctx, func() { cancel(context.Cause(l.ctx)) })
+	defer stop()
 
 	timeout, wait := l.cfg.FirstTimeout, l.cfg.RetryWait
 	for try := 1; ; try++ {

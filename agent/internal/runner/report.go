@@ -27,7 +27,9 @@ func failed(report wire.Report, a *attempt, err, cause error) wire.Report {
 	case errors.Is(cause, errStopped):
 		f = wire.Failure{Code: wire.CodeInterrupted, Message: "the agent was stopped while the job ran", Retryable: true}
 	}
-	f.At(*a.stage.Load())
+	if f.Stage == "" {
+		f.Stage = *a.stage.Load()
+	}
 	f.Message, f.Hint = clip(secret.ScrubURLs(f.Message), 4<<10), clip(f.Hint, 2<<10)
 	return wire.Report{
 		Attempt: report.Attempt, Outcome: wire.OutcomeFailed, Failure: &f,

@@ -144,4 +144,3 @@ func (r *Runner) remove(ctx context.Context, a *attempt, in Instance, staging st
 		a.log.Error("remove what a failed restore left; drop the database by hand", "staging", staging, "err", err)
 	}
 }
-

@@ -232,8 +232,8 @@ func (b *budget) failed(ctx context.Context, start time.Time, what string, err e
 
 // refusal is what a store means that refuses fresh grants again and again.
 func refusal(what string, se *statusError) error {
-	switch {
-	case se.Status == http.StatusForbidden || se.Status == http.StatusUnauthorized:
+	switch se.Status {
+	case http.StatusForbidden, http.StatusUnauthorized:
 		f := wire.Failf(wire.CodeStorageDenied, "%s: %w", what, se)
 		if se.Code == "RequestTimeTooSkewed" {
 			return f.WithHint("the controller's clock differs from the store's: set it right")

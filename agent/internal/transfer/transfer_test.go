@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -389,7 +390,7 @@ func TestDownload_SlowReader(t *testing.T) {
 	<-time.After(400 * time.Millisecond)
 	d.cfg.Client.Timeout = 20 * time.Second
 	rest, err := io.ReadAll(r)
-	if err != nil || !bytes.Equal(append(b, rest...), d.data) {
+	if err != nil || !bytes.Equal(slices.Concat(b, rest), d.data) {
 		t.Fatalf("%d bytes, %v", len(rest), err)
 	}
 	if n := d.c.Proxy.Count("GetObject"); n != 1 {

@@ -159,7 +159,8 @@ func (c *Controller) Await(what string, done func() bool) {
 func (c *Controller) AwaitHello(n int) wire.Hello {
 	c.tb.Helper()
 	c.Await(fmt.Sprintf("hello %d", n), func() bool { return len(c.hellos) >= n })
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	return c.hellos[n-1]
 }
 
@@ -179,13 +180,15 @@ func (c *Controller) AwaitReport(a wire.Attempt) wire.Report {
 
 // Reports returns the reports of an attempt so far.
 func (c *Controller) Reports(a wire.Attempt) []wire.Report {
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	return slices.DeleteFunc(slices.Clone(c.reports), func(r wire.Report) bool { return r.Attempt != a })
 }
 
 // Collected calls f with what was collected so far.
 func (c *Controller) Collected(f func(hellos []wire.Hello, beats []wire.Heartbeat, progress []wire.Progress, notices []wire.SecurityNotice, pages []wire.Inventory)) {
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	f(c.hellos, c.beats, c.progress, c.notices, c.pages)
 }
 
@@ -205,7 +208,8 @@ func (c *Controller) AwaitNotice(kind string) wire.SecurityNotice {
 
 // Requests is how many requests of a verb have come.
 func (c *Controller) Requests(verb string) int {
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	return c.requests[verb]
 }
 
@@ -217,7 +221,8 @@ func (c *Controller) AwaitRequests(verb string, n int) {
 
 // Session is the session of the last hello.
 func (c *Controller) Session() string {
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	return c.session
 }
 
@@ -255,7 +260,8 @@ func (c *Controller) serve(m *nats.Msg) {
 
 // LastReply is the newest signed reply of any verb.
 func (c *Controller) LastReply() []byte {
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	return c.replies[len(c.replies)-1]
 }
 
@@ -305,7 +311,8 @@ func take[T any](c *Controller, req wire.Request, f func(T) (any, error)) (any, 
 	if err := wire.Decode(req.Body, &v); err != nil {
 		return nil, wire.Failf(wire.CodeBadRequest, "%w", err)
 	}
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	return f(v)
 }
 
@@ -391,13 +398,15 @@ func (c *Controller) Backup(job int64, instance, engine, database string, codec 
 
 // Upload returns the upload of an attempt.
 func (c *Controller) Upload(a wire.Attempt) *Upload {
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	return c.uploads[a]
 }
 
 // Fence closes an attempt: its token no longer stands.
 func (c *Controller) Fence(a wire.Attempt) {
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	delete(c.uploads, a)
 	delete(c.sources, a)
 }
@@ -483,7 +492,8 @@ func (c *Controller) Source(a wire.Attempt, st artifact.Statement, from wire.Att
 		f := object(wire.ObjectFingerprint, *st.Fingerprint)
 		src.Fingerprint = &f
 	}
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	c.sources[a] = u
 	return src
 }
@@ -549,7 +559,8 @@ func (c *Controller) ReadGrant(_ context.Context, r wire.ReadRequest) (g wire.Gr
 }
 
 func granted[T any](c *Controller, r T, f func(T) (any, error)) (wire.Grant, error) {
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	v, err := f(r)
 	g, _ := v.(wire.Grant)
 	return g, err
@@ -560,7 +571,8 @@ func (c *Controller) Put(a wire.Attempt, content []byte) (key string) {
 	c.tb.Helper()
 	key = "plain/" + wire.NewID()
 	c.s3(http.MethodPut, "/"+c.S3.Bucket+"/"+key, nil, nil, content)
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	c.sources[a] = &Upload{Order: wire.BackupOrder{Key: key}}
 	return key
 }
@@ -577,13 +589,15 @@ func (c *Controller) CompleteParts(a wire.Attempt, done []wire.PartDone) {
 
 // Swap makes reads of one attempt read another attempt's artifact, as a store does that was tampered with.
 func (c *Controller) Swap(reading, other wire.Attempt) {
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	c.sources[reading] = c.uploads[other]
 }
 
 // SwapObject makes reads of one object of one attempt read another key.
 func (c *Controller) SwapObject(reading wire.Attempt, object, key string) {
-	defer c.Lock()()
+	unlock := c.Lock()
+	defer unlock()
 	u := *c.sources[reading]
 	u.keys = map[string]string{object: key}
 	c.sources[reading] = &u
