@@ -51,7 +51,14 @@ func TestFault_Controller(t *testing.T) {
 		w.duringDump(t, ctx, func() error { return w.controllers[0].Restart(ctx) })
 	})
 	w.fault(t, "12/controller killed and started during a dump", func(t *testing.T, ctx context.Context) {
-		w.duringDump(t, ctx, func() error { return errors.Join(w.controllers[0].Kill(), w.controllers[0].Start(ctx)) })
+		w.duringDump(t, ctx, func() error {
+			if err := w.controllers[0].Kill(); err != nil {
+				return err
+			}
+			// The lease runs out meanwhile.
+			w.forward(t, ctx, "UPDATE attempts SET lease_until = now() - interval '1 hour' WHERE status = 'running'")
+			return w.controllers[0].Start(ctx)
+		})
 	})
 	w.fault(t, "12/catalog restarted during a dump", func(t *testing.T, ctx context.Context) {
 		w.duringDump(t, ctx, func() error { return w.catalog.Restart(ctx, false) })
@@ -130,7 +137,7 @@ func (w *faultWorld) killInDeletion(t *testing.T, ctx context.Context, site stri
 	}
 }
 
-// duringDump does something while a dump stands still, for longer than a lease. The dump goes on: it is suspect at most.
+// duringDump does something while a dump stands still. The dump goes on, and its attempt is suspect at most.
 func (w *faultWorld) duringDump(t *testing.T, ctx context.Context, outage func() error) {
 	b, open := w.dumpHeld(t, ctx)
 	tool, err := w.agent.AwaitChild(ctx, "pg_dump")
