@@ -4,7 +4,6 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -383,12 +382,3 @@ func unchanged(t *testing.T, ctx context.Context, before trace, s3 *stack.S3, p 
 }
 
 func id(n int64) string { return strconv.FormatInt(n, 10) }
-
-func decode[T any](t *testing.T, text string) T {
-	t.Helper()
-	var out T
-	if err := json.Unmarshal([]byte(text), &out); err != nil {
-		t.Fatalf("%v: %.300s", err, text)
-	}
-	return out
-}

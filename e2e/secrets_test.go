@@ -58,8 +58,14 @@ func TestSecrets(t *testing.T) {
 	texts = append(texts, filesBelow(t, filepath.Join(r.Dir, "config"))...)
 	texts = append(texts, catalogText(t, ctx, r))
 	for _, args := range [][]string{
-		{"storage", "show", "store"}, {"server", "show", "db1"}, {"project", "show", "secretive"}, {"backup", "show", id(b.ID)}, {"backup", "log", id(b.ID)},
-		{"backup", "manifest", id(b.ID)}, {"token", "list"}, {"audit", "list"},
+		{"storage", "show", "store"},
+		{"server", "show", "db1"},
+		{"project", "show", "secretive"},
+		{"backup", "show", id(b.ID)},
+		{"backup", "log", id(b.ID)},
+		{"backup", "manifest", id(b.ID)},
+		{"token", "list"},
+		{"audit", "list"},
 	} {
 		texts = append(texts, text{"devflowctl " + strings.Join(args, " "), do(t, ctx, r.ctl, append(args, "--output", "json")...)})
 	}
