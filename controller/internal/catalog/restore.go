@@ -183,22 +183,22 @@ func restoreInstance(b controller.Backup, s controller.Server, name string) (str
 	return fit[chosen].Name, nil
 }
 
+// freeTarget refuses a restore in place and two restores into one name. Whether the name is free on the server only its agent knows:
+// it looks before it reads anything, while the catalog's list may be older than the disaster.
 func (t *tx) freeTarget(ctx context.Context, b controller.Backup, s controller.Server, instance, name string) error {
-	if s.ID == b.ServerID && instance == b.Instance && name == b.DatabaseName {
-		return controller.Errorf(controller.EConflict, "a restore in place is not available yet: %q on %q is the backup's own database", name, s.Name).
-			WithHint("choose another name with --to-database")
-	}
 	if _, err := t.exec(ctx, "SELECT pg_advisory_xact_lock(?, hashtext(?))", lockRestoreTo, itoa(s.ID)+"/"+instance+"/"+name); err != nil {
 		return err
 	}
 	return t.elevated(ctx, func() error { // the database may be one of another project
 		var there bool
-		err := t.scan(ctx, &there, "SELECT EXISTS (SELECT FROM databases WHERE server_id = ? AND instance = ? AND name = ? AND missing_since IS NULL)", s.ID, instance, name)
+		err := t.scan(ctx, &there, "SELECT EXISTS (SELECT FROM databases WHERE id = ? AND server_id = ? AND instance = ? AND name = ? AND missing_since IS NULL)",
+			b.DatabaseID, s.ID, instance, name)
 		if err != nil {
 			return err
 		}
 		if there {
-			return controller.Errorf(controller.EConflict, "database %q exists already on server %q", name, s.Name).WithHint("choose another name with --to-database")
+			return controller.Errorf(controller.EConflict, "a restore in place is not available yet: %q on %q is the backup's own database", name, s.Name).
+				WithHint("choose another name with --to-database; if the database is gone, wait until the agent has found that out, at most 15 minutes")
 		}
 		var other int64
 		making, err := t.find(ctx, &other, "SELECT id FROM restores WHERE server_id = ? AND instance = ? AND database_name = ? AND status IN ('pending', 'running') LIMIT 1", s.ID, instance, name)

@@ -716,7 +716,11 @@ func TestRestores(t *testing.T) {
 	ask := func(r controller.RestoreRequest) error { return second(f.CreateRestore(ctx, f.admin, r)) }
 	f.refused(ask(controller.RestoreRequest{Backup: 99}), controller.ENotFound, "99")
 	f.refused(ask(controller.RestoreRequest{Backup: b.ID}), controller.EConflict, "in place is not available yet", "--to-database")
-	f.refused(ask(controller.RestoreRequest{Backup: b.ID, Database: "taken"}), controller.EConflict, `"taken"`, "--to-database")
+	// A database that is gone is restored under its own name.
+	f.ok(f.Inventory(ctx, a.AgentID, a.session, wire.Inventory{Hash: "gone", Last: true, Instances: []wire.Instance{instance("main")}}))
+	gone := must[controller.Restore](t)(f.CreateRestore(ctx, f.admin, controller.RestoreRequest{Backup: b.ID}))
+	equal(t, "target", gone.DatabaseName, "app")
+	must[controller.Job](t)(f.CancelRestore(ctx, f.admin, gone.ID, ""))
 	f.refused(ask(controller.RestoreRequest{Backup: b.ID, Database: "x", Server: "nowhere"}), controller.ENotFound, `"nowhere"`)
 	f.refused(ask(controller.RestoreRequest{Backup: b.ID, Database: "x", Instance: "nope"}), controller.EInvalid, "instance", "main")
 	other := f.enrol("db-8")
@@ -766,7 +770,7 @@ func TestRestores(t *testing.T) {
 	if r.Status != "completed" || r.CompletedAt == nil || result.Rows != 9 || !result.Compared || r.JobStatus != "completed" {
 		t.Fatalf("restore is %+v", r)
 	}
-	equal(t, "restores", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "shop", 0, 0))), 2)
+	equal(t, "restores", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "shop", 0, 0))), 3)
 	equal(t, "restores before", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "", r.ID, 0))), 1)
 
 	// A restore that read other bytes than the backup's has failed, whatever its agent says.
