@@ -25,7 +25,7 @@ func TestFault_Agent(t *testing.T) {
 	w := newFaultWorld(t, faultOptions{
 		sites:  agentSites,
 		timing: map[string]any{"lease": "3s", "lease_max": "6s"},
-		limits: map[string]any{"drain": "2s"},
+		limits: map[string]any{"drain": "4s"},
 	})
 
 	for _, tc := range []struct {
@@ -134,17 +134,19 @@ func (w *faultWorld) pauseUntilLost(t *testing.T, ctx context.Context) {
 }
 
 func (w *faultWorld) drainInTime(t *testing.T, ctx context.Context) {
-	b, open := w.dumpHeld(t, ctx)
+	g, _ := w.gate(t, "UploadPart")
+	b := w.order(t, ctx, small, nil)
+	arrived(t, ctx, g, 1)
 	from := logSize(t, w.agent.LogFile())
 	if err := w.agent.Process().Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	logged(t, ctx, w.agent.LogFile(), from, "waiting for running jobs")
-	open()
+	g.Open()
 	if err := w.agent.Process().Wait(ctx, 20*time.Second); err != nil || w.agent.Process().ExitCode() != 0 {
 		t.Fatalf("the agent ended with status %d, %v", w.agent.Process().ExitCode(), err)
 	}
-	w.completed(t, ctx, b.ID, "completed")
+	w.completed(t, ctx, b.ID, "completed") // without the agent
 	w.restartAgent(t, ctx)
 }
 
