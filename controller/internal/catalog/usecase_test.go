@@ -771,7 +771,7 @@ func TestRestores(t *testing.T) {
 		t.Fatalf("restore is %+v", r)
 	}
 	equal(t, "restores", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "shop", 0, 0))), 3)
-	equal(t, "restores before", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "", r.ID, 0))), 1)
+	equal(t, "restores before", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "", r.ID, 0))), 2)
 
 	// A restore that read other bytes than the backup's has failed, whatever its agent says.
 	r = must[controller.Restore](t)(f.CreateRestore(ctx, f.admin, controller.RestoreRequest{Backup: b.ID, Database: "copy2"}))
