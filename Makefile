@@ -83,7 +83,6 @@ tools: deps bin/tools/versitygw bin/tools/gotestsum ## The S3 server and the tes
 TOOL_versitygw    := github.com/versity/versitygw/cmd/versitygw
 TOOL_gotestsum    := gotest.tools/gotestsum
 TOOL_benchstat    := golang.org/x/perf/cmd/benchstat
-TOOL_oapi-codegen := github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen
 
 # Built beside the old file and renamed, so that a running one is never cut short.
 $(patsubst TOOL_%,bin/tools/%,$(filter TOOL_%,$(.VARIABLES))): bin/tools/%: tools/go.mod
@@ -98,11 +97,6 @@ bin/tools/golangci-lint: tools/lint/go.mod
 	@mkdir -p bin/tools
 	@cd tools/lint && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@.new github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@.new && mv $@.new $@
-
-.PHONY: generate
-generate: deps bin/tools/oapi-codegen ## Write generated code again (go generate in every module)
-	$(STEP) 'go generate'
-	@PATH="$(CURDIR)/bin/tools:$$PATH" go generate $(PACKAGES)
 
 .PHONY: clean
 clean: ## Remove bin/ and what the benchmark left; quickstart's own directory stays
