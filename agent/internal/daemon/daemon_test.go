@@ -455,6 +455,32 @@ func TestDaemon_Busy(t *testing.T) {
 	}
 }
 
+// While a hello is on its way nothing is accepted: the hello does not list it, and the controller would take it for lost.
+func TestDaemon_AcceptsNothingDuringHello(t *testing.T) {
+	a := start(t)
+	unlock := a.c.Lock()
+	a.c.Refuse = func(verb string, _ wire.Request) error {
+		if verb == wire.VerbHello {
+			return control.ErrSilent
+		}
+		return nil
+	}
+	unlock()
+	hellos := a.c.Requests(wire.VerbHello)
+	a.c.Broker.Stop()
+	a.c.Broker.Start()
+	a.c.AwaitRequests(wire.VerbHello, hellos+1)
+	job := a.backupJob(1)
+	if acc := a.c.Command(wire.VerbRun, job); acc.Failure == nil || acc.Failure.Code != wire.CodeBusy {
+		t.Fatalf("got %+v", acc)
+	}
+	unlock = a.c.Lock()
+	a.c.Refuse = nil
+	unlock()
+	a.await("the end of the hello", func() bool { return a.c.Command(wire.VerbRun, job).Failure == nil })
+	a.c.Complete(a.id, a.c.AwaitReport(job.Attempt))
+}
+
 func TestDaemon_Progress(t *testing.T) {
 	a := prepare(t)
 	token := a.slow()

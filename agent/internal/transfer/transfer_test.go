@@ -254,6 +254,22 @@ func TestUpload_SideAndEmpty(t *testing.T) {
 	}
 }
 
+// FAULTS 38: a URL that the store refuses is not used again.
+func TestUpload_AsksForAnotherURL(t *testing.T) {
+	u := newUpload(t)
+	var asked atomic.Int64
+	u.cfg.Grant = func(ctx context.Context, r wire.PartRequest) (wire.Grant, error) {
+		g, err := u.c.PartGrant(ctx, r)
+		if asked.Add(1) == 1 {
+			g.URL = strings.Replace(g.URL, "X-Amz-Signature=", "X-Amz-Signature=00", 1)
+		}
+		return g, err
+	}
+	if _, err := u.send(t.Context(), random(100)); err != nil || asked.Load() != 2 {
+		t.Fatalf("%v after %d grants", err, asked.Load())
+	}
+}
+
 func TestUpload_MD5(t *testing.T) {
 	u := newUpload(t)
 	u.cfg.Checksum = wire.ChecksumMD5
@@ -301,16 +317,20 @@ func TestDownload_Faults(t *testing.T) {
 		prob   float64
 		action s3kit.Action
 	}{
-		"none":            {},
-		"reset half-way":  {3, 1, s3kit.ResetDownload(100_000)},
-		"reset at once":   {2, 1, s3kit.ResetDownload(0)},
-		"truncated":       {3, 1, s3kit.TruncateDownload(5000)},
-		"slow down":       {0, 0.5, s3kit.Status(503, "SlowDown")},
-		"expired url":     {2, 1, s3kit.Status(403, "AccessDenied")},
-		"store hangs":     {1, 1, s3kit.Hang()},
-		"seems missing":   {1, 1, s3kit.Status(404, "NoSuchKey")},
-		"no range":        {2, 1, s3kit.SetReplyHeader("Content-Range", func(string) string { return "" })},
-		"wrong range":     {2, 1, s3kit.SetReplyHeader("Content-Range", func(string) string { return "bytes 7-9/3145745" })},
+		"none":           {},
+		"reset half-way": {3, 1, s3kit.ResetDownload(100_000)},
+		"reset at once":  {2, 1, s3kit.ResetDownload(0)},
+		"truncated":      {3, 1, s3kit.TruncateDownload(5000)},
+		"slow down":      {0, 0.5, s3kit.Status(503, "SlowDown")},
+		"expired url":    {2, 1, s3kit.Status(403, "AccessDenied")},
+		"store hangs":    {1, 1, s3kit.Hang()},
+		"seems missing":  {1, 1, s3kit.Status(404, "NoSuchKey")},
+		"no range":       {2, 1, s3kit.SetReplyHeader("Content-Range", func(string) string { return "" })},
+		"wrong range": {2, 1, func(x *s3kit.Exchange) {
+			x.W.Header().Set("Content-Range", "bytes 7-9/3145745")
+			x.W.WriteHeader(http.StatusPartialContent)
+			_, _ = io.WriteString(x.W, "xyz")
+		}},
 		"wrong size once": {1, 1, s3kit.SetReplyHeader("Content-Range", func(s string) string { return strings.Replace(s, "/3145745", "/1", 1) })},
 	} {
 		t.Run(name, func(t *testing.T) {
