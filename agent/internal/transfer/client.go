@@ -192,6 +192,7 @@ func (c *counted) Read(p []byte) (int, error) {
 type budget struct {
 	limit    time.Duration
 	stalled  string        // the failure's code when nobody answered
+	gone     string        // and when the store knows nothing of it
 	progress *atomic.Int64 // changes with each step that succeeded
 	seen     int64
 	spent    time.Duration
@@ -207,7 +208,7 @@ func (b *budget) failed(ctx context.Context, start time.Time, what string, err e
 	var se *statusError
 	if errors.As(err, &se) && !se.busy() {
 		if b.refused++; b.refused >= refusals {
-			return refusal(what, se)
+			return b.refusal(what, se)
 		}
 	}
 	b.wait = min(max(backoffFirst, 2*b.wait), backoffMax)
@@ -220,7 +221,7 @@ func (b *budget) failed(ctx context.Context, start time.Time, what string, err e
 		return nil
 	}
 	if se != nil && !se.busy() {
-		return refusal(what, se)
+		return b.refusal(what, se)
 	}
 	if se != nil {
 		return wire.Failf(wire.CodeStorageUnavailable, "%s: no progress for %s: %w", what, b.limit, err).Retry().
@@ -231,7 +232,7 @@ func (b *budget) failed(ctx context.Context, start time.Time, what string, err e
 }
 
 // refusal is what a store means that refuses fresh grants again and again.
-func refusal(what string, se *statusError) error {
+func (b *budget) refusal(what string, se *statusError) error {
 	switch se.Status {
 	case http.StatusForbidden, http.StatusUnauthorized:
 		f := wire.Failf(wire.CodeStorageDenied, "%s: %w", what, se)
@@ -239,6 +240,8 @@ func refusal(what string, se *statusError) error {
 			return f.WithHint("the controller's clock differs from the store's: set it right")
 		}
 		return f.WithHint("check the storage's credentials and the bucket's policy with the storage probe")
+	case http.StatusNotFound:
+		return wire.Failf(b.gone, "%s: %w", what, se).Retry()
 	default:
 		return wire.Failf(wire.CodeStorageUnavailable, "%s: %w", what, se).Retry()
 	}

@@ -51,7 +51,7 @@ func NewDownload(ctx context.Context, cfg DownloadConfig) *Download {
 		cfg.Range = rangeSize
 	}
 	d := &Download{cfg: cfg, ctx: ctx}
-	d.budget = budget{limit: cfg.Client.Timeout, progress: &d.progress, stalled: wire.CodeStorageUnavailable}
+	d.budget = budget{limit: cfg.Client.Timeout, progress: &d.progress, stalled: wire.CodeStorageUnavailable, gone: wire.CodeMissing}
 	return d
 }
 

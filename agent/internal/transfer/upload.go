@@ -155,7 +155,7 @@ func (u *Upload) send(req wire.PartRequest, data []byte) (string, error) {
 	var grant wire.Grant
 	var granted time.Time
 	lost := 0
-	b := budget{limit: u.cfg.Client.Timeout, stalled: wire.CodeUploadStalled, progress: &u.progress, seen: u.progress.Load()}
+	b := budget{limit: u.cfg.Client.Timeout, stalled: wire.CodeUploadStalled, gone: wire.CodeUploadLost, progress: &u.progress, seen: u.progress.Load()}
 	for {
 		if !usable(grant, granted) {
 			var err error
