@@ -256,7 +256,7 @@ func TestAgent_WholeWay(t *testing.T) {
 		t.Fatalf("%d %s", code, out)
 	}
 	h.start()
-	h.c.AwaitRequests(wire.VerbInventory, 1)
+	h.c.AwaitPages(1)
 	h.c.Collected(func(_ []wire.Hello, _ []wire.Heartbeat, _ []wire.Progress, _ []wire.SecurityNotice, pages []wire.Inventory) {
 		if len(pages[0].Databases) != 2 || pages[0].Databases[1].Name != "shop" || pages[0].Databases[1].SizeBytes == 0 {
 			t.Fatalf("%+v", pages[0])

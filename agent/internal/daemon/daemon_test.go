@@ -324,7 +324,7 @@ func TestDaemon_InventoryOfServerThatIsDown(t *testing.T) {
 	a := prepare(t)
 	a.e.Down.Store(true)
 	a.start()
-	a.c.AwaitRequests(wire.VerbInventory, 1)
+	a.c.AwaitPages(1)
 	a.c.Collected(func(_ []wire.Hello, _ []wire.Heartbeat, _ []wire.Progress, _ []wire.SecurityNotice, p []wire.Inventory) {
 		if len(p) != 1 || !strings.Contains(p[0].Instances[0].Error, "refused") {
 			t.Fatalf("%+v", p)

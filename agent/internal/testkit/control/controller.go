@@ -219,6 +219,12 @@ func (c *Controller) AwaitRequests(verb string, n int) {
 	c.Await(fmt.Sprintf("%d requests of %s", n, verb), func() bool { return c.requests[verb] >= n })
 }
 
+// AwaitPages waits until n pages of an inventory were taken.
+func (c *Controller) AwaitPages(n int) {
+	c.tb.Helper()
+	c.Await(fmt.Sprintf("%d pages of an inventory", n), func() bool { return len(c.pages) >= n })
+}
+
 // Session is the session of the last hello.
 func (c *Controller) Session() string {
 	unlock := c.Lock()
