@@ -13,7 +13,7 @@ import (
 // Writer turns a dump into stored bytes: compression on all cores, then encryption, then dst, with both sizes and
 // both SHA-256 computed in the same pass.
 //
-// Memory: at most workers+4 blocks of 4 MiB, each raw and encoded, with one worker for each core up to 8; and the
+// Memory: at most workers+4 blocks of 4 MiB, each raw and encoded, with one worker for each core up to 4; and the
 // encoders' tables, below 10 MiB for each worker at the default level.
 //
 // Write, ReadFrom and Close belong to one goroutine. Abort may be called from any, at any time.
@@ -63,7 +63,7 @@ func NewWriter(dst io.Writer, c Codec) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create artifact: %w", err)
 	}
-	workers := min(runtime.GOMAXPROCS(0), 8)
+	workers := min(runtime.GOMAXPROCS(0), 4)
 	blocks := workers + 4
 	w := &Writer{
 		codec:    c,
