@@ -49,6 +49,7 @@ func TestFault_Agent(t *testing.T) {
 		})
 	}
 	w.fault(t, "2/kill -9 in the middle of a dump", w.killInDump)
+	w.fault(t, "2/kill -9 while the dump waits for a lock", w.killInLock)
 	w.fault(t, "6/paused for longer than its lease", w.pauseAndGoOn)
 	w.fault(t, "6/paused until it is given up", w.pauseUntilLost)
 	w.fault(t, "7/SIGTERM, the job ends in time", w.drainInTime)
@@ -98,6 +99,31 @@ func (w *faultWorld) killInDump(t *testing.T, ctx context.Context) {
 	}
 	w.noTool(t, ctx)
 	open()
+	w.restartAgent(t, ctx)
+	w.completed(t, ctx, b.ID, "lost", "completed")
+}
+
+// killInLock kills the agent while its tool writes nothing: no broken pipe ends the tool.
+func (w *faultWorld) killInLock(t *testing.T, ctx context.Context) {
+	conn, err := w.postgres.Connect(ctx, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "BEGIN; LOCK TABLE people IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	b := w.order(t, ctx, small, nil)
+	if _, err := w.agent.AwaitChild(ctx, "pg_dump"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.agent.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	w.noTool(t, ctx)
+	if _, err := conn.Exec(ctx, "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
 	w.restartAgent(t, ctx)
 	w.completed(t, ctx, b.ID, "lost", "completed")
 }
