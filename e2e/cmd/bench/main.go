@@ -76,9 +76,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	}
 	defer func() {
 		err = errors.Join(err, b.stack.Stop(context.WithoutCancel(ctx)))
-		if err == nil {
-			err = clearInstallation(b.dir) // gigabytes of objects; after a failure the logs tell why
-		}
+		err = errors.Join(err, os.RemoveAll(filepath.Join(b.dir, "s3"))) // gigabytes; the logs stay until the next run
 	}()
 	rep := &report{At: time.Now().UTC(), Settings: settings, Version: b.version(ctx)}
 	if err := b.prepare(ctx); err != nil {

@@ -275,6 +275,10 @@ func TestTLS(t *testing.T) { // fault 58
 	})
 	plain := pgkit.Shared(t) // speaks no TLS
 	createDatabase(t, s, "secure")
+	// More than the pipe takes: the dump still runs when its connections are looked at.
+	if _, err := s.Exec(testContext(t), "secure", "CREATE TABLE t AS SELECT repeat(md5(g::text), 100) FROM generate_series(1, 5000) g"); err != nil {
+		t.Fatal(err)
+	}
 	base := config(s)
 	base.Host = "localhost"
 	for name, c := range map[string]struct {
