@@ -19,9 +19,8 @@ type runner struct {
 type series struct {
 	Name    string    `json:"name"`
 	Seconds []float64 `json:"seconds"`
+	CPU     []float64 `json:"cpu_seconds"` // of all processes of the run, the database server's and the S3 server's too
 }
-
-func (s series) median() float64 { return median(s.Seconds) }
 
 // median of the values; the mean of the middle two if their number is even.
 func median(values []float64) float64 {
@@ -36,12 +35,12 @@ func median(values []float64) float64 {
 	return (v[n/2-1] + v[n/2]) / 2
 }
 
-// ratio of two series that were measured side by side: the median over the rounds of a's time by b's time in the same
-// round, so that a machine that is slower for a while is slower for both.
-func ratio(a, b series) float64 {
-	each := make([]float64, 0, len(a.Seconds))
-	for i := range min(len(a.Seconds), len(b.Seconds)) {
-		each = append(each, a.Seconds[i]/b.Seconds[i])
+// ratio of two series that were measured side by side: the median over the rounds of a's value by b's in the same round,
+// so that a machine that is slower for a while is slower for both.
+func ratio(a, b []float64) float64 {
+	each := make([]float64, 0, len(a))
+	for i := range min(len(a), len(b)) {
+		each = append(each, a[i]/b[i])
 	}
 	return median(each)
 }
@@ -57,16 +56,19 @@ func interleave(ctx context.Context, rounds int, say func(format string, a ...an
 	for round := range rounds + 1 {
 		for _, i := range order {
 			syscall.Sync()
+			used := cpuTime()
 			took, err := runners[i].run(ctx)
+			used = cpuTime() - used
 			if err != nil {
 				return nil, fmt.Errorf("measure %s: %w", runners[i].name, err)
 			}
 			if round == 0 {
-				say("  warm-up  %-44s %7.2f s", runners[i].name, took.Seconds())
+				say("  warm-up  %-52s %7.2f s", runners[i].name, took.Seconds())
 				continue
 			}
-			say("  round %d  %-44s %7.2f s", round, runners[i].name, took.Seconds())
+			say("  round %d  %-52s %7.2f s  (%.2f s of CPU)", round, runners[i].name, took.Seconds(), used.Seconds())
 			out[i].Seconds = append(out[i].Seconds, took.Seconds())
+			out[i].CPU = append(out[i].CPU, used.Seconds())
 		}
 		slices.Reverse(order)
 	}

@@ -33,7 +33,7 @@ func (b *bench) pipeline(ctx context.Context) (comparison, error) {
 				return err
 			})
 		}},
-		runner{"shell: zstd -3 | age | sha256sum", func(ctx context.Context) (time.Duration, error) {
+		runner{"zstd -3 | age | sha256sum", func(ctx context.Context) (time.Duration, error) {
 			return shell(ctx, env, `zstd -q -3 -c "$DUMP" | age -r "$RECIPIENT" | sha256sum`)
 		}},
 	)
@@ -44,7 +44,7 @@ func (b *bench) pipeline(ctx context.Context) (comparison, error) {
 		ID: "a", Title: "The pipeline in memory",
 		Input:  fmt.Sprintf("%s of dump, %s stored (%.1f : 1)", mb(size), mb(stored), float64(size)/float64(stored)),
 		Series: all,
-		Ratios: []result{most("shell: no slower", all[0], all[1], 1.00)},
+		Ratios: []result{most("time, to the shell", all[0], all[1], 1.00), cpu("CPU, to the shell", all[0], all[1])},
 		Bytes:  size,
 	}, nil
 }

@@ -41,12 +41,17 @@ type result struct {
 
 // most holds the ratio of two series against the most that it may be.
 func most(name string, ours, theirs series, target float64) result {
-	return result{Name: name, Value: ratio(ours, theirs), Unit: "×", Target: target}
+	return result{Name: name, Value: ratio(ours.Seconds, theirs.Seconds), Unit: "×", Target: target}
 }
 
 // least holds how many times as fast ours is against the least that it must be.
 func least(name string, ours, theirs series, target float64) result {
-	return result{Name: name, Value: ratio(theirs, ours), Unit: "× as fast", Target: target, Least: true}
+	return result{Name: name, Value: ratio(theirs.Seconds, ours.Seconds), Unit: "× as fast", Target: target, Least: true}
+}
+
+// cpu is the ratio of what both have used of all cores, whatever else the machine did meanwhile. It has no target.
+func cpu(name string, ours, theirs series) result {
+	return result{Name: name, Value: ratio(ours.CPU, theirs.CPU), Unit: "×"}
 }
 
 func (r result) met() bool {
@@ -84,12 +89,13 @@ func (r result) String() string {
 }
 
 func (r *report) print(w io.Writer) {
-	line := strings.Repeat("─", 110)
+	line := strings.Repeat("─", 132)
 	fmt.Fprintf(w, "\n%s\n%s   %s\n%s\n", line, r.At.Format("2006-01-02 15:04 MST"), r.Version, r.Machine)
 	for _, c := range r.Comparisons {
 		fmt.Fprintf(w, "%s\n(%s) %s: %s\n\n", line, c.ID, c.Title, c.Input)
 		for _, s := range c.Series {
-			fmt.Fprintf(w, "    %-44s %s   median %6.2f s  %5.0f MB/s\n", s.Name, samples(s.Seconds), s.median(), float64(c.Bytes)/1e6/s.median())
+			fmt.Fprintf(w, "    %-52s %s   median %6.2f s  %5.0f MB/s  %6.2f s of CPU\n",
+				s.Name, samples(s.Seconds), median(s.Seconds), float64(c.Bytes)/1e6/median(s.Seconds), median(s.CPU))
 		}
 		fmt.Fprintln(w)
 		for _, x := range c.Ratios {
