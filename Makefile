@@ -125,8 +125,14 @@ test-race: deps tools build ## The tests of shared, agent and controller under t
 	@CGO_ENABLED=1 bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -race -p 1 -timeout 30m -count=1 $(filter-out %/e2e/...,$(PACKAGES))
 
 .PHONY: bench
-bench: deps tools build ## Speed and memory against the bare tools; prints ratios with their inputs
-	@exec go run ./e2e/cmd/bench
+bench: deps tools build bin/bench ## Speed and memory against the bare tools, ratios with their inputs (docs/benchmarks.md; BENCH=-quick: a short try)
+	@exec bin/bench $(BENCH)
+
+.PHONY: bin/bench
+bin/bench: deps
+	$(STEP) 'bin/bench'
+	@mkdir -p bin
+	@cd e2e && GOWORK=off CGO_ENABLED=0 go build -trimpath -o ../bin/bench ./cmd/bench
 
 ##@ Keep tidy
 

@@ -23,7 +23,7 @@ const dataVersion = "4"
 // disk that answers now fast and now slow would be all that one measures.
 var settings = map[string]string{
 	"shared_buffers":       "1GB",
-	"max_wal_size":         "8GB",
+	"max_wal_size":         "4GB",
 	"maintenance_work_mem": "128MB",
 	"checkpoint_timeout":   "30min",
 	"autovacuum":           "off",

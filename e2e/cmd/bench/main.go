@@ -76,7 +76,8 @@ func (b *bench) run(ctx context.Context) (err error) {
 	}
 	defer func() {
 		err = errors.Join(err, b.stack.Stop(context.WithoutCancel(ctx)))
-		err = errors.Join(err, os.RemoveAll(filepath.Join(b.dir, "s3"))) // gigabytes; the logs stay until the next run
+		// Gigabytes. The logs stay until the next run.
+		err = errors.Join(err, os.RemoveAll(filepath.Join(b.dir, "s3")), os.RemoveAll(b.dump))
 	}()
 	rep := &report{At: time.Now().UTC(), Settings: settings, Version: b.version(ctx)}
 	if err := b.prepare(ctx); err != nil {
@@ -131,6 +132,7 @@ func (b *bench) sizes() []string {
 // prepare makes the data, a dump of it in a file, and the installation if one is measured.
 func (b *bench) prepare(ctx context.Context) (err error) {
 	b.say("prepare")
+	b.dump = filepath.Join(b.stack.Dir, b.shop+".dump")
 	databases := map[string]int{b.shop: b.size}
 	if b.big > 0 && b.wants("d") {
 		databases[bigDatabase] = b.big
@@ -138,7 +140,6 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	if b.source, err = openSource(ctx, b.stack, b.say, databases); err != nil {
 		return err
 	}
-	b.dump = filepath.Join(b.stack.Dir, b.shop+".dump")
 	if _, err := shell(ctx, b.source.env(stack.BackupRole, b.shop, "FILE="+b.dump), `pg_dump -Fc -Z0 > "$FILE"`); err != nil {
 		return err
 	}

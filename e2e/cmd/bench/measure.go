@@ -13,6 +13,7 @@ import (
 type runner struct {
 	name string
 	run  func(context.Context) (time.Duration, error)
+	cold bool // needs no warm-up: it is long, and the others have warmed what it reads
 }
 
 // series is what one runner took, one sample for each round.
@@ -45,7 +46,7 @@ func ratio(a, b []float64) float64 {
 	return median(each)
 }
 
-// interleave runs all runners once to warm caches, and then in rounds, every second round in reverse order. What the
+// interleave runs the runners once to warm caches, and then all in rounds, every second round in reverse order. What the
 // run before has left to be written goes to disk before a sample begins.
 func interleave(ctx context.Context, rounds int, say func(format string, a ...any), runners ...runner) ([]series, error) {
 	out := make([]series, len(runners))
@@ -55,6 +56,9 @@ func interleave(ctx context.Context, rounds int, say func(format string, a ...an
 	}
 	for round := range rounds + 1 {
 		for _, i := range order {
+			if round == 0 && runners[i].cold {
+				continue
+			}
 			syscall.Sync()
 			used := cpuTime()
 			took, err := runners[i].run(ctx)

@@ -26,14 +26,14 @@ func (b *bench) pipeline(ctx context.Context) (comparison, error) {
 	env := b.source.env(stack.BackupRole, b.shop, "DUMP="+b.dump, "RECIPIENT="+recipient)
 	var stored int64
 	all, err := interleave(ctx, b.rounds, b.say,
-		runner{"pipeline: zstd 3, age, both SHA-256", func(context.Context) (time.Duration, error) {
+		runner{name: "pipeline: zstd 3, age, both SHA-256", run: func(context.Context) (time.Duration, error) {
 			return timed(func() error {
 				sums, err := encode(b.dump, codec)
 				stored = sums.StoredSize
 				return err
 			})
 		}},
-		runner{"zstd -3 | age | sha256sum", func(ctx context.Context) (time.Duration, error) {
+		runner{name: "zstd -3 | age | sha256sum", run: func(ctx context.Context) (time.Duration, error) {
 			return shell(ctx, env, `zstd -q -3 -c "$DUMP" | age -r "$RECIPIENT" | sha256sum`)
 		}},
 	)

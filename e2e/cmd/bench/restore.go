@@ -35,10 +35,10 @@ func (b *bench) restore(ctx context.Context) (comparison, error) {
 	}
 	env := b.source.env(stack.RestoreRole, "postgres", "FILE="+b.dump, "TARGET="+target)
 	all, err := interleave(ctx, b.rounds, b.say,
-		runner{"restore: API call to completed, from S3", fresh(func(ctx context.Context) (time.Duration, error) {
+		runner{name: "restore: API call to completed, from S3", run: fresh(func(ctx context.Context) (time.Duration, error) {
 			return b.product.restore(ctx, b.shopBackup, target)
 		})},
-		runner{"createdb; pg_restore < local file", fresh(func(ctx context.Context) (time.Duration, error) {
+		runner{name: "createdb; pg_restore < local file", run: fresh(func(ctx context.Context) (time.Duration, error) {
 			return shell(ctx, env, `createdb -T template0 "$TARGET"; pg_restore --exit-on-error --no-owner --no-privileges -d "$TARGET" "$FILE"`)
 		})},
 	)
