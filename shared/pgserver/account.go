@@ -25,13 +25,16 @@ func serverAccount(data string) (account, error) {
 	}
 	names := []string{"postgres", "nobody"}
 	if info, err := os.Stat(data); err == nil {
-		owner := info.Sys().(*syscall.Stat_t)
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return account{}, fmt.Errorf("use data directory %s: its owner is not known", data)
+		}
 		if owner.Uid == 0 {
 			return account{}, fmt.Errorf("use data directory %s: it belongs to root, PostgreSQL does not run as root: run `chown -R postgres %s`", data, data)
 		}
 		found, err := user.LookupId(strconv.Itoa(int(owner.Uid)))
-		if err != nil {
-			return account{name: "uid " + strconv.Itoa(int(owner.Uid)), uid: owner.Uid, gid: owner.Gid, change: true}, nil
+		if err != nil { // an owner without a name is one all the same
+			return account{name: "uid " + strconv.Itoa(int(owner.Uid)), uid: owner.Uid, gid: owner.Gid, change: true}, nil //nolint:nilerr // as above
 		}
 		names = []string{found.Username}
 	}
@@ -80,7 +83,11 @@ func (a account) reach(dir string) error {
 		if err != nil {
 			return fmt.Errorf("check directory: %w", err)
 		}
-		mode, owner := info.Mode().Perm(), info.Sys().(*syscall.Stat_t)
+		mode := info.Mode().Perm()
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return fmt.Errorf("check directory %s: its owner is not known", p)
+		}
 		open := mode&0o001 != 0
 		switch {
 		case owner.Uid == a.uid:

@@ -533,12 +533,18 @@ func lockFile(path string) (*os.File, error) {
 }
 
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(loopback)})
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
+	_, text, err := net.SplitHostPort(l.Addr().String())
+	if err == nil {
+		err = l.Close()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	return strconv.Atoi(text)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

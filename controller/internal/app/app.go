@@ -197,7 +197,7 @@ func (a *App) startBroker(ctx context.Context) error {
 			return fmt.Errorf("nats.listen: %w", err)
 		}
 		opt.Host = host
-		if opt.Port, err = net.LookupPort("tcp", port); err != nil {
+		if opt.Port, err = net.DefaultResolver.LookupPort(ctx, "tcp", port); err != nil {
 			return fmt.Errorf("nats.listen: %w", err)
 		}
 	}

@@ -3,8 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -36,8 +34,8 @@ func Migrate(ctx context.Context, cfg config.Config, log hclog.Logger) (applied 
 func withCatalog(ctx context.Context, cfg config.Config, id string, log hclog.Logger, f func(*catalog.Catalog) error) error {
 	dsn := cfg.Catalog.DSN
 	if cfg.Embedded {
-		if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil {
-			return fmt.Errorf("data directory: %w", err)
+		if err := makeDataDir(cfg.DataDir); err != nil {
+			return err
 		}
 		server, embedded, err := embeddedCatalog(ctx, cfg)
 		if err != nil {

@@ -15,11 +15,20 @@ import (
 
 var idPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
+// makeDataDir makes the data directory. The private PostgreSQL runs as a user of its own and must get through to its directory; what
+// is secret beside it has mode 0600.
+func makeDataDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // as above
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
+
 // takeDataDir locks the data directory for this process and returns the id of the controller that lives there. The id stays the
 // same over restarts: a controller that was killed comes back as itself, and is not mistaken for a second one that is still up.
 func takeDataDir(dir string) (id string, lock *os.File, err error) {
-	if err := os.MkdirAll(dir, 0o711); err != nil {
-		return "", nil, fmt.Errorf("data directory: %w", err)
+	if err := makeDataDir(dir); err != nil {
+		return "", nil, err
 	}
 	if lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return "", nil, fmt.Errorf("lock data directory: %w", err)

@@ -32,8 +32,8 @@ func ExportNATS(ctx context.Context, cfg config.Config, log hclog.Logger, to NAT
 		}
 		names = []string{host}
 	}
-	if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
+	if err := makeDataDir(cfg.DataDir); err != nil {
+		return nil, err
 	}
 	err = withCatalog(ctx, cfg, "nats export", log, func(cat *catalog.Catalog) error {
 		if _, err := cat.Migrate(ctx); err != nil {

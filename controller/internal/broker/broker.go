@@ -201,7 +201,9 @@ func (b *Broker) startEmbedded(ctx context.Context, w *watch) error {
 		return err
 	}
 	b.server = s
-	b.port = s.Addr().(*net.TCPAddr).Port
+	if addr, ok := s.Addr().(*net.TCPAddr); ok {
+		b.port = addr.Port
+	}
 	b.log.Info("broker listens", "address", net.JoinHostPort(b.opts.Host, strconv.Itoa(b.port)))
 	return nil
 }

@@ -58,7 +58,8 @@ func (s *Store) deleteVersion(ctx context.Context, key string, v version) error 
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
-	if e, ok := err.(*Error); ok && !v.marker && (e.Kind == ErrDenied || e.Kind == ErrRefused || e.Kind == ErrLocked) {
+	var e *Error
+	if errors.As(err, &e) && !v.marker && (errors.Is(e.Kind, ErrDenied) || errors.Is(e.Kind, ErrRefused) || errors.Is(e.Kind, ErrLocked)) {
 		// AWS says AccessDenied for a locked version as for a missing permission: ask which it is.
 		if until, locked := s.lockedUntil(ctx, key, v.id); locked {
 			e.Kind, e.LockedUntil, e.Hint = ErrLocked, until, "a legal hold of the store protects it"

@@ -122,7 +122,7 @@ func (s *Store) fail(ctx context.Context, op, key string, err error) error {
 		return e
 	}
 	e.Hint, e.Kind = s.classify(op, e.Code, e.Status)
-	if op == opHead && e.Kind == ErrDenied {
+	if op == opHead && errors.Is(e.Kind, ErrDenied) {
 		// A reply to HEAD has no body to say why.
 		if skew, ok := s.ClockSkew(); ok && skew.Abs() > maxSkew {
 			e.Hint, e.Kind = s.classify(op, "RequestTimeTooSkewed", e.Status)

@@ -123,7 +123,8 @@ func (s *Store) read(ctx context.Context, key string, in *s3.GetObjectInput, lim
 	}
 	err := s.fail(ctx, "read object", key, last)
 	var cut *cutBody
-	if e, ok := err.(*Error); ok && errors.As(last, &cut) && cut.checksum {
+	var e *Error
+	if errors.As(err, &e) && errors.As(last, &cut) && cut.checksum {
 		e.Kind, e.Hint = ErrChecksum, "the stored bytes are not those that were written"
 	}
 	return nil, err

@@ -512,7 +512,7 @@ func (p *prober) lock(ctx context.Context) (string, error) {
 	if err != nil {
 		err = p.s.fail(ctx, "read object lock", "", err)
 		var e *Error
-		if errors.As(err, &e) && (e.Code == "ObjectLockConfigurationNotFoundError" || e.Kind == ErrUnsupported || e.Kind == ErrNotFound) {
+		if errors.As(err, &e) && (e.Code == "ObjectLockConfigurationNotFoundError" || errors.Is(e.Kind, ErrUnsupported) || errors.Is(e.Kind, ErrNotFound)) {
 			return "off", nil
 		}
 		return "", err
@@ -537,7 +537,7 @@ func (p *prober) lifecycle(ctx context.Context) (string, error) {
 	if err != nil {
 		err = p.s.fail(ctx, "read lifecycle", "", err)
 		var e *Error
-		if errors.As(err, &e) && (e.Code == "NoSuchLifecycleConfiguration" || e.Kind == ErrNotFound) {
+		if errors.As(err, &e) && (e.Code == "NoSuchLifecycleConfiguration" || errors.Is(e.Kind, ErrNotFound)) {
 			return "no rules", nil
 		}
 		if errors.Is(err, ErrUnsupported) {

@@ -204,7 +204,7 @@ func TestSettle_Fault36AtOnce(t *testing.T) {
 				wg.Add(1)
 				go func() {
 					defer wg.Done()
-					for try := 0; try < 20; try++ {
+					for range 20 {
 						o, info, err := st.Settle(t.Context(), u.key, u.id, u.parts, u.want)
 						if o == objectstore.Done {
 							infos[i] = info

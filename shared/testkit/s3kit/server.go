@@ -210,9 +210,9 @@ func (s *Server) awaitAnswer(ctx context.Context) error {
 		}
 		select {
 		case <-s.exited:
-			return fmt.Errorf("S3 server at %s ended during its start: %v\n%s", s.Endpoint, s.waitErr, s.output)
+			return fmt.Errorf("S3 server at %s ended during its start: %w\n%s", s.Endpoint, s.waitErr, s.output)
 		case <-ctx.Done():
-			return fmt.Errorf("S3 server at %s does not answer: %v\n%s", s.Endpoint, err, s.output)
+			return fmt.Errorf("S3 server at %s does not answer: %w\n%s", s.Endpoint, err, s.output)
 		case <-tick.C:
 		}
 	}
