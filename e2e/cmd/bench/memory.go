@@ -37,10 +37,7 @@ func (m memory) last() peak { return m.Peaks[len(m.Peaks)-1] }
 func (b *bench) peaks(ctx context.Context, database string) (m memory, err error) {
 	p := b.product
 	m.Database = database
-	if err := errors.Join(p.agent.Stop(ctx), p.controller.Restart(ctx)); err != nil {
-		return m, err
-	}
-	if err := p.agent.StartOnline(ctx, p.controller, 1); err != nil {
+	if err := p.restart(ctx); err != nil {
 		return m, err
 	}
 	if err := b.source.settle(ctx); err != nil {

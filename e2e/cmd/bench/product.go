@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -67,6 +68,25 @@ func install(ctx context.Context, s *stack.Stack, src *source, databases map[str
 		}
 	}
 	return p, nil
+}
+
+// restart starts controller and agent anew and waits until the new agent is known: a job that is sent before that waits for
+// a time that has nothing to do with its size.
+func (p *product) restart(ctx context.Context) error {
+	if err := errors.Join(p.agent.Stop(ctx), p.controller.Restart(ctx)); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := p.agent.Start(); err != nil {
+		return err
+	}
+	return stack.Within(ctx, time.Minute, "the new agent is online", func(ctx context.Context) (bool, error) {
+		var server struct {
+			LastSeenAt *time.Time `json:"last_seen_at"`
+		}
+		err := p.client.API(ctx, http.MethodGet, "/servers/"+hostName, nil, &server)
+		return server.LastSeenAt != nil && server.LastSeenAt.After(began), err
+	})
 }
 
 // clearInstallation removes what an installation has left; the measured databases stay.
