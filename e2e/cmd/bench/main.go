@@ -84,6 +84,21 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return fmt.Errorf("prepare: %w", err)
 	}
 	rep.Machine = describeMachine(ctx, b.source.env(stack.BackupRole, b.shop))
+	err = b.measure(ctx, rep)
+	rep.print(b.out) // what there is, also if the rest failed
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(b.dir, "result.json")
+	if err := rep.save(file); err != nil {
+		return fmt.Errorf("save figures: %w", err)
+	}
+	b.say("All samples: %s", file)
+	return nil
+}
+
+// measure fills the report, in order, until something fails.
+func (b *bench) measure(ctx context.Context, rep *report) error {
 	for _, m := range []struct {
 		id, title string
 		measure   func(context.Context) (comparison, error)
@@ -112,12 +127,6 @@ func (b *bench) run(ctx context.Context) (err error) {
 			rep.Memory = append(rep.Memory, m)
 		}
 	}
-	rep.print(b.out)
-	file := filepath.Join(b.dir, "result.json")
-	if err := rep.save(file); err != nil {
-		return fmt.Errorf("save figures: %w", err)
-	}
-	b.say("All samples: %s", file)
 	return nil
 }
 
