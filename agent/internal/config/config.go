@@ -53,6 +53,8 @@ type Instance struct {
 	PasswordFile string        `yaml:"password_file"`
 	SSLMode      string        `yaml:"sslmode"`
 	SSLRootCert  string        `yaml:"ssl_root_cert"`
+	Paths        []string      `yaml:"paths"`        // sqlite: files, or directories in which files may be backed up and restored
+	SnapshotDir  string        `yaml:"snapshot_dir"` // sqlite: where the copy of a database in use is made; default: state_dir
 	Databases    Databases     `yaml:"databases"`
 	Restore      Restore       `yaml:"restore"`
 	BinDirs      []string      `yaml:"bin_dirs"` // where dump and restore tools are looked for
@@ -70,15 +72,23 @@ type Restore struct {
 	User         string        `yaml:"user"`  // default: the instance's user
 	Password     secret.String `yaml:"password"`
 	PasswordFile string        `yaml:"password_file"`
-	Extensions   []string      `yaml:"extensions"` // may be created for a restored database
+	Extensions   []string      `yaml:"extensions"` // postgresql: may be created for a restored database
+	Definers     string        `yaml:"definers"`   // mysql: strip (default) or keep the definers of views, routines, triggers and events
 }
 
 // Allowed tells whether restores are made here.
 func (r Restore) Allowed() bool { return r.Allow == nil || *r.Allow }
 
-// Storage says how object stores are reached.
+// Storage says how object stores are reached, and where backups of local storages lie.
 type Storage struct {
 	CAFile string `yaml:"ca_file"` // PEM, beside the system's certificates
+	Local  Local  `yaml:"local"`
+}
+
+// Local is the directory for backups on this host. Without one, backups to a local storage are refused.
+type Local struct {
+	Dir     string `yaml:"dir"`      // absolute, 0700, made if it does not exist
+	MinFree Size   `yaml:"min_free"` // a backup stops before less than this is left on the disk; default 1GiB
 }
 
 // Limits bound how long things take.
@@ -121,6 +131,7 @@ func Default() Config {
 		StateDir:    "/var/lib/devflow-agent",
 		Concurrency: 2,
 		Log:         Log{Level: "info", Format: "text"},
+		Storage:     Storage{Local: Local{MinFree: 1 << 30}},
 		Limits: Limits{
 			StallTimeout:   Duration(2 * time.Minute),
 			UploadTimeout:  Duration(10 * time.Minute),
@@ -157,8 +168,12 @@ func (i *Instance) fill() {
 	if len(i.Databases.Include) == 0 {
 		i.Databases.Include = []string{"*"}
 	}
-	if i.Engine == wire.EnginePostgreSQL && i.Port == 0 {
+	switch {
+	case i.Port != 0:
+	case i.Engine == wire.EnginePostgreSQL:
 		i.Port = 5432
+	case i.Engine == wire.EngineMySQL:
+		i.Port = 3306
 	}
 }
 

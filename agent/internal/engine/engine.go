@@ -45,8 +45,9 @@ type Engine interface {
 	// Fingerprint describes the content of one existing database, from one consistent snapshot.
 	Fingerprint(ctx context.Context, database string) (*wire.Fingerprint, error)
 
-	// Publish renames the database from, made by Restore, to the name to in one step. It fails with wire.CodeTargetExists
-	// if to exists, and then changes nothing.
+	// Publish gives the database from, made by Restore, the name to: in one step where the server can rename a database,
+	// else in steps of which a Remove of from undoes whatever a crash left half done. It fails with wire.CodeTargetExists if
+	// to exists, and then changes nothing.
 	Publish(ctx context.Context, from, to string) error
 
 	// Exists tells whether a database of that exact name is on the server.
@@ -93,7 +94,8 @@ type DumpInfo struct {
 	Method       string // for example "pg_dump --format=custom"
 	DatabaseSize int64  // bytes on the server at the start
 	Tables       int64
-	Extension    string // file name suffix of the raw dump, without a dot: "dump", "sql" or "sqlite"
+	Extension    string         // file name suffix of the raw dump, without a dot: "dump", "sql" or "sqlite"
+	Extra        map[string]any // what one engine adds, such as a replica's position; never a secret
 }
 
 // ServerInfo identifies a database server.
@@ -107,6 +109,9 @@ type ServerInfo struct {
 type RestoreRequest struct {
 	// Database is StagingPrefix and up to 40 of a-z, 0-9 and _.
 	Database string
+	// Target is the name that Publish will give it, for an engine whose databases have a place: an SQLite file is filled in
+	// the directory that it is published in. Nothing is made under it before.
+	Target string
 	// StallTimeout ends the tool when it took no byte for that long while one was waiting. Zero is ten minutes: the server
 	// works between two reads. After the last byte there is no limit but ctx, for indexes are built then.
 	StallTimeout time.Duration

@@ -48,6 +48,11 @@ type Harness struct {
 	// Databases lists the names of all databases of the server.
 	Databases func(tb testing.TB) []string
 
+	// Names are names of databases that are hard to handle, Names of this package if nil.
+	Names []string
+	// Name makes a database's name of a plain word, for an engine whose names have a form. Nil leaves it as it is.
+	Name func(word string) string
+
 	// Secrets must not appear in anything that the engine says.
 	Secrets []string
 	// IsServer tells whether a child process of this one, by its command name, belongs to the server.
