@@ -81,7 +81,30 @@ func examples() map[string]any {
 		},
 		"report_failed": &wire.Report{Attempt: attempt, Outcome: wire.OutcomeFailed, Failure: &failure},
 		"security":      &wire.SecurityNotice{Kind: "command", Detail: "signature does not verify", Count: 3},
-		"failure":       &failure,
+		"hello_local": &wire.Hello{Protocol: 1, AgentVersion: "1.1.0", Concurrency: 1, Host: wire.Host{
+			Hostname: "db-8", OS: "Debian", Arch: "arm64", CPUs: 2,
+			Local: &wire.LocalDir{Dir: "/var/backups/devflow", FreeBytes: 9 << 30, TotalBytes: 20 << 30, MinFree: 1 << 30, Error: "read-only"},
+		}},
+		"job_backup_local": &wire.Job{Attempt: attempt, Kind: wire.JobBackup, MaxDurationSeconds: 3600, Backup: &wire.BackupOrder{
+			AttemptID: "abcdefghijklmnop", Instance: "maria", Engine: wire.EngineMySQL, Database: "shop",
+			Key:   "p/backups/2025/01/02/shop_2025-01-02_030405_abcdefghijklmnop.sql.gz.enc",
+			Codec: wire.Codec{Compression: "gzip", Level: 6, Encryption: "aes-256-cbc"}, Local: true,
+			SealedKeys: map[string][]byte{wire.ObjectArtifact: []byte("sealed"), wire.ObjectFingerprint: []byte("sealed too")},
+		}},
+		"job_verify_local": &wire.Job{Attempt: attempt, Kind: wire.JobVerify, MaxDurationSeconds: 60, Verify: &wire.VerifyOrder{Level: wire.LevelChecksum, Source: wire.Source{
+			BackupID: 13, Engine: wire.EngineSQLite, Database: "/srv/app/db.sqlite", ToolVersion: "3.50", Local: true,
+			Codec: wire.Codec{Compression: "none", Encryption: "aes-256-cbc"},
+			Artifact: wire.SourceObject{
+				StoredSize: 100, StoredSHA256: "aa", RawSize: 300, RawSHA256: "bb", Key: "backups/2025/01/02/db.sqlite.enc", MAC: []byte("mac"), SealedKey: []byte("sealed"),
+			},
+		}}},
+		"sealed_key_aes": &wire.SealedKey{Attempt: attempt, Object: wire.ObjectGlobals, Cipher: bytes.Repeat([]byte{5}, 32), MAC: bytes.Repeat([]byte{6}, 32)},
+		"local_order":    &wire.LocalOrder{Op: wire.LocalWrite, Key: "backups/2025/01/02/a.manifest.json", Offset: 1, Length: 2, Data: []byte("{}")},
+		"local_reply": &wire.LocalReply{
+			V: 1, Session: "5e55", Failure: &failure, Exists: true, Size: 7, Data: []byte("data"),
+			Steps: []wire.LocalStep{{Name: "write", OK: true, Millis: 3, Detail: "1 KiB"}}, Dir: &wire.LocalDir{Dir: "/var/backups/devflow", FreeBytes: 1},
+		},
+		"failure": &failure,
 		"fingerprint": &wire.Fingerprint{
 			V: 1, Engine: wire.EnginePostgreSQL, Exact: true, Tables: []wire.TableCount{{Schema: "public", Name: "orders", Rows: 9}}, Counts: map[string]int64{"views": 1},
 		},

@@ -49,6 +49,17 @@ type Host struct {
 	DiskFree    int64  `json:"disk_free,omitempty"`
 	LoadMilli   int64  `json:"load_milli,omitempty"` // 1-minute load average × 1000
 	Uptime      int64  `json:"uptime_seconds,omitempty"`
+	// Local is the directory for backups on the host itself, nil if its configuration names none.
+	Local *LocalDir `json:"local,omitempty"`
+}
+
+// LocalDir is a host's backup directory.
+type LocalDir struct {
+	Dir        string `json:"dir"`
+	FreeBytes  int64  `json:"free_bytes"`
+	TotalBytes int64  `json:"total_bytes"`
+	MinFree    int64  `json:"min_free"` // a backup stops before less is left
+	Error      string `json:"error,omitempty"`
 }
 
 // Heartbeat keeps leases alive. It is published, not answered.
@@ -144,7 +155,7 @@ const (
 	ChecksumMD5    = "md5"
 )
 
-// BackupOrder orders a backup to S3.
+// BackupOrder orders a backup to S3, or to the host's own directory.
 type BackupOrder struct {
 	AttemptID string `json:"attempt_id"` // 80 random bits, in the file name
 	Instance  string `json:"instance"`
@@ -152,8 +163,11 @@ type BackupOrder struct {
 	Database  string `json:"database"`
 	Key       string `json:"key"` // object key of the artifact
 	Codec     Codec  `json:"codec"`
-	PartSize  int64  `json:"part_size"`
-	Checksum  string `json:"checksum"`
+	PartSize  int64  `json:"part_size"` // 0 with Local
+	Checksum  string `json:"checksum"`  // empty with Local
+	Local     bool   `json:"local,omitempty"`
+	// SealedKeys holds, for aes-256-cbc, the SealedKey of each object, encrypted to the agent's recipient.
+	SealedKeys map[string][]byte `json:"sealed_keys,omitempty"`
 }
 
 // Objects of an artifact.
@@ -204,6 +218,7 @@ type Source struct {
 	Database    string        `json:"database"`
 	ToolVersion string        `json:"tool_version"` // of the tool that dumped
 	Codec       Codec         `json:"codec"`
+	Local       bool          `json:"local,omitempty"` // the objects lie in the reading host's own directory
 	Artifact    SourceObject  `json:"artifact"`
 	Fingerprint *SourceObject `json:"fingerprint,omitempty"`
 }
@@ -214,14 +229,19 @@ type SourceObject struct {
 	StoredSHA256 string `json:"stored_sha256"`
 	RawSize      int64  `json:"raw_size"`
 	RawSHA256    string `json:"raw_sha256"`
+	Key          string `json:"key,omitempty"`        // with Source.Local: where it lies
+	MAC          []byte `json:"mac,omitempty"`        // with aes-256-cbc: HMAC-SHA-256 over the stored SHA-256
 	SealedKey    []byte `json:"sealed_key,omitempty"` // SealedKey, encrypted to the agent's recipient
 }
 
-// SealedKey is the plaintext of SourceObject.SealedKey. The agent refuses one that names another attempt or object.
+// SealedKey is the plaintext of SourceObject.SealedKey and BackupOrder.SealedKeys. The agent refuses one that names another
+// attempt or object.
 type SealedKey struct {
 	Attempt Attempt `json:"attempt"`
 	Object  string  `json:"object"`
-	FileKey []byte  `json:"file_key"`
+	FileKey []byte  `json:"file_key,omitempty"` // age
+	Cipher  []byte  `json:"cipher,omitempty"`   // aes-256-cbc: 32 bytes
+	MAC     []byte  `json:"mac,omitempty"`      // aes-256-cbc: 32 bytes
 }
 
 // Levels of verification.
@@ -287,6 +307,49 @@ type RestoreResult struct {
 	Rows     int64  `json:"rows"`
 	Compared bool   `json:"compared"` // the fingerprint was compared and equal
 	Warnings string `json:"warnings,omitempty"`
+}
+
+// What a LocalOrder does.
+const (
+	LocalStat   = "stat"   // tell whether the file is there, its size and, with Length, its first bytes
+	LocalRead   = "read"   // return [Offset, Offset+Length)
+	LocalWrite  = "write"  // write a whole small file durably
+	LocalDelete = "delete" // remove the file, and what an unfinished backup left of it; one that is not there is no error
+	LocalProbe  = "probe"  // write, read, list and delete a file of the agent's own, and tell of each step
+)
+
+// MaxLocalData is the most bytes that one LocalRead returns or LocalWrite takes.
+const MaxLocalData = 128 << 10
+
+// LocalOrder does one thing to a file in the host's backup directory. Keys are relative paths as BackupOrder.Key has them;
+// the agent refuses every other.
+type LocalOrder struct {
+	Op     string `json:"op"`
+	Key    string `json:"key"`
+	Offset int64  `json:"offset,omitempty"`
+	Length int64  `json:"length,omitempty"`
+	Data   []byte `json:"data,omitempty"`
+}
+
+// LocalReply answers a LocalOrder; with Failure nothing was changed. It is not signed: the broker lets only this agent answer,
+// and what it returns of a file is held against the manifest.
+type LocalReply struct {
+	V       int         `json:"v"`
+	Session string      `json:"session"`
+	Failure *Failure    `json:"failure,omitempty"`
+	Exists  bool        `json:"exists,omitempty"`
+	Size    int64       `json:"size,omitempty"`
+	Data    []byte      `json:"data,omitempty"`
+	Steps   []LocalStep `json:"steps,omitempty"` // of LocalProbe
+	Dir     *LocalDir   `json:"dir,omitempty"`   // of LocalProbe
+}
+
+// LocalStep is one step of LocalProbe.
+type LocalStep struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Millis int64  `json:"millis"`
+	Detail string `json:"detail,omitempty"`
 }
 
 // SecurityNotice tells controllers that something came that only a forger, a replay or a broken broker can explain.
