@@ -7,10 +7,7 @@ import (
 	"strings"
 )
 
-const (
-	appKeyPrefix = "base64:"
-	minAppKey    = 16 // bytes
-)
+const appKeyPrefix = "base64:"
 
 // NewAppKey makes a project's app key: "base64:" and 32 random bytes, as Laravel writes its own.
 func NewAppKey() string {
