@@ -74,7 +74,7 @@ bin/quickstart: deps
 	@cd e2e && GOWORK=off CGO_ENABLED=0 go build -trimpath -o ../bin/quickstart ./cmd/quickstart
 
 .PHONY: deps
-deps: ## Install what the machine lacks (PostgreSQL, age, zstd, openssl); says what is missing where it cannot
+deps: ## Install what the machine lacks (PostgreSQL, MariaDB, SQLite, age, zstd, openssl); says what is missing where it cannot
 	@scripts/install-deps.sh
 
 .PHONY: tools

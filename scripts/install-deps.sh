@@ -20,6 +20,18 @@ have_postgres() {
 	return 1
 }
 
+# MariaDB's server program is outside PATH for users who are not root.
+have_mariadb() {
+	local dir
+	for dir in /usr/sbin /usr/local/sbin /usr/libexec "$(dirname "$(command -v mariadbd || echo /-)")"; do
+		if [[ -x $dir/mariadbd ]]; then
+			have mariadb-install-db && have mariadb-dump && have mariadb
+			return
+		fi
+	done
+	return 1
+}
+
 # The Go that this workspace asks for. `go env` runs here, so a Go that fetches newer toolchains by itself does so now.
 check_go() {
 	local want got go
@@ -54,6 +66,9 @@ packages=() # the Debian packages that have it
 need() { missing+=("$1"); packages+=("$2"); }
 
 have_postgres || need "PostgreSQL server and client programs (initdb, postgres, pg_dump, pg_restore, psql)" postgresql
+# The core package has the server's programs and starts none.
+have_mariadb  || need "MariaDB server and client programs (mariadbd, mariadb-install-db, mariadb-dump, mariadb)" "mariadb-server-core mariadb-client"
+have sqlite3  || need "sqlite3" sqlite3
 have age      || need "age (encryption, https://age-encryption.org)" age
 have zstd     || need "zstd (compression)" zstd
 have openssl  || need "openssl" openssl
@@ -73,6 +88,7 @@ if (( ${#missing[@]} )); then
 		exit 1
 	fi
 
+	read -ra packages <<<"${packages[*]}"
 	as_root=()
 	if (( EUID != 0 )); then
 		# Without a terminal sudo could only hang or fail on its password prompt.
@@ -101,7 +117,7 @@ if (( ${#missing[@]} )); then
 	"${apt[@]}" update
 	"${apt[@]}" install -y --no-install-recommends "${packages[@]}"
 	hash -r
-	have_postgres && have age && have zstd && have openssl || {
+	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl || {
 		say "apt-get ended well, yet something of this is still missing: ${packages[*]}"
 		exit 1
 	}
