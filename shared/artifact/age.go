@@ -22,20 +22,20 @@ const (
 )
 
 var ageEncryption = encryption{
-	name:   "age",
+	name:   Age,
 	suffix: ".age",
 	check: func(c Codec) error {
 		_, err := parseRecipients(c.Recipients)
 		return err
 	},
-	newWriter: func(dst io.Writer, c Codec) (io.WriteCloser, error) {
+	newWriter: func(dst io.Writer, c Codec, _ *AESKeys) (io.WriteCloser, error) {
 		recipients, err := parseRecipients(c.Recipients)
 		if err != nil {
 			return nil, err
 		}
 		return age.Encrypt(dst, recipients...)
 	},
-	newReader: func(src io.Reader, o ReadOptions) (io.Reader, error) {
+	newReader: func(src *storedReader, o ReadOptions) (io.Reader, error) {
 		r, err := openAge(src, o.Identity, o.Recipients)
 		if err != nil {
 			return nil, err

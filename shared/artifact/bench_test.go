@@ -15,7 +15,7 @@ func BenchmarkPipeline(b *testing.B) {
 		b.Run("write/"+name, func(b *testing.B) {
 			b.SetBytes(int64(len(raw)))
 			for b.Loop() {
-				w, err := artifact.NewWriter(io.Discard, c)
+				w, err := artifact.NewWriter(io.Discard, c, keysFor(c))
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -8,21 +8,27 @@ import (
 	"filippo.io/age"
 )
 
-// None is the name of the compression and of the encryption that change nothing.
-const None = "none"
+// Names of compressions and encryptions.
+const (
+	Zstd      = "zstd"
+	Gzip      = "gzip"
+	Age       = "age"
+	AES256CBC = "aes-256-cbc"
+	None      = "none" // changes nothing, as either
+)
 
 // Codec says how a dump is turned into stored bytes. The zero value is not valid: both kinds are named.
 type Codec struct {
-	Compression string   `json:"compression"`          // zstd | none
-	Level       int      `json:"level"`                // zstd: 1 to 19, 0 for the default of 3; none: 0
-	Encryption  string   `json:"encryption"`           // age | none
+	Compression string   `json:"compression"`          // zstd | gzip | none
+	Level       int      `json:"level"`                // zstd: 1 to 19, 0 for the default of 3; gzip: 1 to 9, 0 for 6; none: 0
+	Encryption  string   `json:"encryption"`           // age | aes-256-cbc | none
 	Recipients  []string `json:"recipients,omitempty"` // age: one or more X25519 recipients, age1…
 }
 
 // compressions and encryptions list every kind that artifacts know. A new kind is one file and one line here.
 var (
-	compressions = []compression{zstdCompression, noCompression}
-	encryptions  = []encryption{ageEncryption, noEncryption}
+	compressions = []compression{zstdCompression, gzipCompression, noCompression}
+	encryptions  = []encryption{ageEncryption, aesEncryption, noEncryption}
 )
 
 // compression turns blocks of raw bytes into stored ones and back.
@@ -32,29 +38,43 @@ type compression struct {
 
 	checkLevel func(level int) error
 
-	// newEncoder returns a function that up to parallel goroutines may call at once. Nil: bytes pass unchanged.
-	newEncoder func(level, parallel int) (encodeFunc, error)
+	// newEncoder returns what up to parallel goroutines may use at once. Nil: bytes pass unchanged.
+	newEncoder func(level, parallel int) (*encoder, error)
 
 	// newReader decodes the whole of src. It returns io.EOF only at a clean end of the last block,
 	// and Close releases its goroutines without waiting for a pending read of src.
 	newReader func(src io.Reader) (io.ReadCloser, error)
 }
 
-// encodeFunc appends to dst the encoding of one block. Encoded blocks decode alone, and so do they one after another.
-type encodeFunc func(dst, block []byte) ([]byte, error)
+// encoder turns blocks into stored bytes: head, the encoded blocks in their order, tail.
+type encoder struct {
+	head []byte
+
+	// encode appends to dst the encoding of one block.
+	encode func(dst, block []byte) ([]byte, error)
+
+	// decode is the way back, for one block alone. It fills no more than the room that dst has, and may use the room
+	// behind encoded.
+	decode func(dst, encoded []byte) ([]byte, error)
+
+	// tail returns what follows the last block, by the dump's CRC-32 (IEEE) and size. Nil: nothing follows.
+	tail func(crc uint32, size int64) []byte
+}
 
 // encryption seals the compressed bytes.
 type encryption struct {
 	name   string
 	suffix string
+	keyed  bool // by AESKeys
 
 	check func(c Codec) error
 
-	// newWriter's Close writes the authenticated end. Without it the result does not decrypt.
-	newWriter func(dst io.Writer, c Codec) (io.WriteCloser, error)
+	// newWriter's Close writes the end. Without it the result does not decrypt, or, where the format proves no end of its
+	// own, has no MAC. What is written is never changed.
+	newWriter func(dst io.Writer, c Codec, keys *AESKeys) (io.WriteCloser, error)
 
 	// newReader returns io.EOF only when the end is authentic and nothing follows it.
-	newReader func(src io.Reader, o ReadOptions) (io.Reader, error)
+	newReader func(src *storedReader, o ReadOptions) (io.Reader, error)
 }
 
 // Validate reports the first field that is wrong, its value and what is allowed.
@@ -140,8 +160,8 @@ var noEncryption = encryption{
 		}
 		return nil
 	},
-	newWriter: func(dst io.Writer, _ Codec) (io.WriteCloser, error) { return plainWriter{dst}, nil },
-	newReader: func(src io.Reader, _ ReadOptions) (io.Reader, error) { return src, nil },
+	newWriter: func(dst io.Writer, _ Codec, _ *AESKeys) (io.WriteCloser, error) { return plainWriter{dst}, nil },
+	newReader: func(src *storedReader, _ ReadOptions) (io.Reader, error) { return src, nil },
 }
 
 type plainWriter struct{ io.Writer }
@@ -152,7 +172,8 @@ func (plainWriter) Close() error { return nil }
 type ReadOptions struct {
 	Compression string
 	Encryption  string
-	Identity    age.Identity // the key, or nil: reading an encrypted artifact is then a *WrongKeyError
+	Identity    age.Identity // age: the key, or nil: reading is then a *WrongKeyError
+	AES         *AESKeys     // aes-256-cbc: the object's keys, or nil: reading is then a *WrongKeyError
 	Recipients  []string     // from the manifest, named by the error when the key is wrong
-	Expect      *Sums        // from the manifest; nil checks only what the formats themselves prove
+	Expect      *Sums        // from the manifest; nil checks only what the formats themselves prove; aes-256-cbc needs it
 }

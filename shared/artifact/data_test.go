@@ -62,20 +62,42 @@ func (k key) identity(tb testing.TB) age.Identity {
 	return id
 }
 
+// appKey is the app key of every test project.
+var appKey = []byte("base64:fl0wfl0wfl0wfl0wfl0wfl0wfl0wfl0w")
+
+// objectKeys are the keys of the test project's one artifact.
+var objectKeys = func() artifact.AESKeys {
+	k, err := artifact.DeriveAESKeys(appKey, attempt, "artifact")
+	if err != nil {
+		panic(err)
+	}
+	return k
+}()
+
+// keysFor returns the keys that a codec needs, nil if none.
+func keysFor(c artifact.Codec) *artifact.AESKeys {
+	if c.Encryption != "aes-256-cbc" {
+		return nil
+	}
+	k := objectKeys
+	return &k
+}
+
 // codecs are all pairs, by a short name.
 func codecs(recipients ...string) map[string]artifact.Codec {
-	return map[string]artifact.Codec{
-		"zstd+age":  {Compression: "zstd", Encryption: "age", Recipients: recipients},
-		"none+age":  {Compression: "none", Encryption: "age", Recipients: recipients},
-		"zstd+none": {Compression: "zstd", Encryption: "none"},
-		"none+none": {Compression: "none", Encryption: "none"},
+	out := map[string]artifact.Codec{}
+	for _, comp := range []string{"zstd", "gzip", "none"} {
+		out[comp+"+age"] = artifact.Codec{Compression: comp, Encryption: "age", Recipients: recipients}
+		out[comp+"+aes"] = artifact.Codec{Compression: comp, Encryption: "aes-256-cbc"}
+		out[comp+"+none"] = artifact.Codec{Compression: comp, Encryption: "none"}
 	}
+	return out
 }
 
 func encode(tb testing.TB, c artifact.Codec, raw []byte) ([]byte, artifact.Sums) {
 	tb.Helper()
 	var stored bytes.Buffer
-	w, err := artifact.NewWriter(&stored, c)
+	w, err := artifact.NewWriter(&stored, c, keysFor(c))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -90,7 +112,7 @@ func encode(tb testing.TB, c artifact.Codec, raw []byte) ([]byte, artifact.Sums)
 
 func options(c artifact.Codec, id age.Identity, expect *artifact.Sums) artifact.ReadOptions {
 	return artifact.ReadOptions{
-		Compression: c.Compression, Encryption: c.Encryption, Identity: id, Recipients: c.Recipients, Expect: expect,
+		Compression: c.Compression, Encryption: c.Encryption, Identity: id, AES: keysFor(c), Recipients: c.Recipients, Expect: expect,
 	}
 }
 

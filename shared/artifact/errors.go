@@ -35,21 +35,29 @@ func damaged(what string, err error) *DamageError {
 	return &DamageError{What: what, Got: err.Error(), Err: err}
 }
 
-// WrongKeyError says that a file does not open with the key that was given, or that none was given.
+// WrongKeyError says that a file does not open with the key that was given, or that none was given. For aes-256-cbc a key
+// that is wrong and a manifest that was altered look the same.
 type WrongKeyError struct {
-	Recipients []string // to whom the file was encrypted, as far as the caller knew
-	Given      string   // the recipient that belongs to the key that was tried; empty if not known
+	Encryption string   // empty for age
+	Recipients []string // age: to whom the file was encrypted, as far as the caller knew
+	Given      string   // age: the recipient that belongs to the key that was tried; empty if not known
 	Missing    bool     // no key was given at all
 }
 
 func (e *WrongKeyError) Error() string {
 	var b strings.Builder
-	b.WriteString("age: ")
+	name := e.Encryption
+	if name == "" {
+		name = Age
+	}
+	b.WriteString(name + ": ")
 	switch {
 	case e.Missing:
 		b.WriteString("no key was given for this file")
 	case e.Given != "":
 		fmt.Fprintf(&b, "the key for %s does not open this file", e.Given)
+	case e.Encryption == AES256CBC:
+		b.WriteString("the key that was given does not belong to this file, or the checksum or MAC in its manifest was altered")
 	default:
 		b.WriteString("the key that was given does not open this file")
 	}

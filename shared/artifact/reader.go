@@ -24,6 +24,7 @@ type Reader struct {
 	stored *storedReader
 	plain  io.ReadCloser
 	expect *Sums
+	keyed  bool
 
 	raw  hash.Hash
 	rawN int64
@@ -44,6 +45,7 @@ func NewReader(src io.Reader, o ReadOptions) (*Reader, error) {
 	r := &Reader{
 		stored: &storedReader{src: src, hash: sha256.New(), limit: -1},
 		expect: o.Expect,
+		keyed:  enc.keyed,
 		raw:    sha256.New(),
 	}
 	if o.Expect != nil {
@@ -110,6 +112,9 @@ func (r *Reader) finish() error {
 	if r.expect != nil {
 		if err := r.expect.diff(sums); err != nil {
 			return err
+		}
+		if r.keyed {
+			sums.MAC = r.expect.MAC // of this StoredSHA256, as was proven before the first byte
 		}
 	}
 	r.sums = sums
@@ -179,6 +184,12 @@ func (s *storedReader) Read(p []byte) (int, error) {
 		s.err = err
 	}
 	return n, err
+}
+
+// digest is the SHA-256 of what was read so far, for the goroutine that reads.
+func (s *storedReader) digest() (d Digest) {
+	s.hash.Sum(d[:0])
+	return d
 }
 
 // end checks that src has no byte left. It is called when nothing else reads any more.

@@ -69,7 +69,7 @@ func TestRoundTrip_OddStreams(t *testing.T) {
 	data := dumpLike(70_000, 5)
 	for name, c := range codecs(k.recipient) {
 		var stored bytes.Buffer
-		w, err := artifact.NewWriter(&stored, c)
+		w, err := artifact.NewWriter(&stored, c, keysFor(c))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +195,7 @@ func TestCodec_Validate(t *testing.T) {
 				t.Errorf("%s: error %q does not say %q", name, err, s)
 			}
 		}
-		if _, err := artifact.NewWriter(io.Discard, tc.codec); err == nil {
+		if _, err := artifact.NewWriter(io.Discard, tc.codec, nil); err == nil {
 			t.Errorf("%s: a writer takes it", name)
 		}
 	}

@@ -3,6 +3,7 @@ package artifact
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/hmac"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,7 +90,30 @@ func (s Statement) Validate() error {
 	if err := s.Codec.Validate(); err != nil {
 		return fmt.Errorf("statement's codec: %w", err)
 	}
+	for _, o := range s.objects() {
+		if has := o.sums.MAC != (Digest{}); has != (s.Codec.Encryption == AES256CBC) {
+			return fmt.Errorf("statement's %s: a mac belongs to encryption %s and to no other, this one is %s, mac present: %t",
+				o.name, AES256CBC, s.Codec.Encryption, has)
+		}
+	}
 	return s.validateParts()
+}
+
+type statedObject struct {
+	name string
+	sums Sums
+}
+
+// objects are the artifact and the side objects that were made, by the names that DeriveAESKeys knows.
+func (s Statement) objects() []statedObject {
+	out := []statedObject{{"artifact", s.Sums}}
+	if s.Fingerprint != nil {
+		out = append(out, statedObject{"fingerprint", *s.Fingerprint})
+	}
+	if s.Globals != nil {
+		out = append(out, statedObject{"globals", *s.Globals})
+	}
+	return out
 }
 
 func (s Statement) validateParts() error {
@@ -119,8 +143,12 @@ type Order struct {
 	Key       string
 	Engine    string
 	Database  string
-	PartSize  int64
+	PartSize  int64 // 0 when nothing is uploaded in parts: the statement then has neither parts nor a composite checksum
 	Codec     Codec
+
+	// Keys returns the keys of an object that were ordered for aes-256-cbc. The MACs of the statement must be theirs.
+	// Nil does not check them: only who holds the app key can.
+	Keys func(object string) (AESKeys, error)
 }
 
 // Answers reports the first field in which the statement differs from what was ordered, or nil.
@@ -141,6 +169,18 @@ func (s Statement) Answers(o Order) error {
 	}
 	if !o.Codec.Equal(s.Codec) {
 		return fmt.Errorf("statement differs from the order: codec was ordered as %+v, stated as %+v", o.Codec, s.Codec)
+	}
+	if o.Codec.Encryption != AES256CBC || o.Keys == nil {
+		return nil
+	}
+	for _, obj := range s.objects() {
+		keys, err := o.Keys(obj.name)
+		if err != nil {
+			return fmt.Errorf("check mac of the %s: %w", obj.name, err)
+		}
+		if tag := keys.Tag(obj.sums.StoredSHA256); !hmac.Equal(tag[:], obj.sums.MAC[:]) {
+			return fmt.Errorf("statement differs from the order: mac of the %s is not by the keys that were ordered", obj.name)
+		}
 	}
 	return nil
 }

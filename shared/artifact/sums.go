@@ -36,12 +36,14 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Sums are the sizes in bytes and the checksums of one artifact, before (raw) and after (stored) its codecs.
+// Sums are the sizes in bytes and the checksums of one artifact, before (raw) and after (stored) its codecs. StoredSHA256
+// is that of the file as it lies in the storage, what sha256sum prints for it.
 type Sums struct {
 	RawSize      int64  `json:"raw_size"`
 	RawSHA256    Digest `json:"raw_sha256"`
 	StoredSize   int64  `json:"stored_size"`
 	StoredSHA256 Digest `json:"stored_sha256"`
+	MAC          Digest `json:"mac,omitzero"` // aes-256-cbc: AESKeys.Tag of StoredSHA256; otherwise zero
 }
 
 // diff returns the first value in which got differs from s, or nil.

@@ -1,25 +1,34 @@
 package artifact
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
+	"hash/crc32"
 	"io"
 	"runtime"
 	"sync"
 )
 
+// backRoom is what a decoder likes to have behind a block, and shows when it gives out more.
+const backRoom = 16
+
 // Writer turns a dump into stored bytes: compression on all cores, then encryption, then dst, with both sizes and
 // both SHA-256 computed in the same pass.
 //
-// Memory: at most workers+4 blocks of 4 MiB, each raw and encoded, with one worker for each core up to 4; and the
-// encoders' tables, below 10 MiB for each worker at the default level.
+// What an encoder returned is decoded again and compared with the dump before it is stored: a compressor that is broken is
+// a *DamageError{What: "encoder output"}, and the artifact gets no clean end.
+//
+// Memory: at most workers+4 blocks of 4 MiB, each raw and encoded, with one worker for each core up to 4; one more block,
+// decoded again, and the encoders' tables, together below 14 MiB for each worker at the default level.
 //
 // Write, ReadFrom and Close belong to one goroutine. Abort may be called from any, at any time.
 type Writer struct {
-	codec  Codec
-	encode encodeFunc // nil: blocks pass unchanged
+	codec   Codec
+	keys    *AESKeys // nil unless the encryption needs them
+	encoder *encoder // nil: blocks pass unchanged
 
 	cur     *block
 	started bool // a block was handed on
@@ -35,6 +44,8 @@ type Writer struct {
 	raw    hash.Hash
 	rawN   int64
 	stored sink
+	crc    uint32 // of the blocks that were stored, for encoders whose tail tells it
+	crcN   int64
 
 	mu     sync.Mutex
 	err    error
@@ -50,8 +61,14 @@ type block struct {
 }
 
 // NewWriter starts the pipeline. The caller ends it with Close or Abort, or its goroutines stay.
-// Nothing is written to dst before the first block is full or the Writer closed.
-func NewWriter(dst io.Writer, c Codec) (*Writer, error) {
+// Nothing is written to dst before the first block is full or the Writer closed. The keys, one object's own, are given
+// exactly when the encryption is aes-256-cbc.
+func NewWriter(dst io.Writer, c Codec, keys *AESKeys) (*Writer, error) {
+	return newWriter(dst, c, keys, nil)
+}
+
+// newWriter lets a test put something between the writer and its encoder.
+func newWriter(dst io.Writer, c Codec, keys *AESKeys, wrap func(*encoder)) (*Writer, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("create artifact: %w", err)
 	}
@@ -63,10 +80,17 @@ func NewWriter(dst io.Writer, c Codec) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create artifact: %w", err)
 	}
+	switch {
+	case enc.keyed && (keys == nil || keys.Cipher == [32]byte{} || keys.MAC == [32]byte{}):
+		return nil, fmt.Errorf("create artifact: encryption %s needs keys: give those that DeriveAESKeys returns", c.Encryption)
+	case !enc.keyed && keys != nil:
+		return nil, fmt.Errorf("create artifact: encryption %s takes no AES keys: only %s does", c.Encryption, AES256CBC)
+	}
 	workers := min(runtime.GOMAXPROCS(0), 4)
 	blocks := workers + 4
 	w := &Writer{
 		codec:    c,
+		keys:     keys,
 		free:     make(chan *block, blocks),
 		toHash:   make(chan *block, blocks),
 		toEncode: make(chan *block, blocks),
@@ -76,8 +100,11 @@ func NewWriter(dst io.Writer, c Codec) (*Writer, error) {
 		stored:   sink{dst: dst, hash: sha256.New()},
 	}
 	if comp.newEncoder != nil {
-		if w.encode, err = comp.newEncoder(c.Level, workers); err != nil {
+		if w.encoder, err = comp.newEncoder(c.Level, workers); err != nil {
 			return nil, fmt.Errorf("create artifact: %w", err)
+		}
+		if wrap != nil {
+			wrap(w.encoder)
 		}
 		for range workers {
 			w.running.Go(w.encodeBlocks)
@@ -171,7 +198,7 @@ func (w *Writer) handOn() {
 	w.cur, w.started = nil, true
 	w.rawN += int64(len(b.raw))
 	w.toHash <- b
-	if w.encode != nil {
+	if w.encoder != nil {
 		w.toEncode <- b
 	}
 	w.toStore <- b
@@ -203,6 +230,9 @@ func (w *Writer) Close() error {
 		w.sums = Sums{RawSize: w.rawN, StoredSize: w.stored.n}
 		w.raw.Sum(w.sums.RawSHA256[:0])
 		w.stored.hash.Sum(w.sums.StoredSHA256[:0])
+		if w.keys != nil {
+			w.sums.MAC = w.keys.Tag(w.sums.StoredSHA256)
+		}
 	}
 	return nil
 }
@@ -265,7 +295,10 @@ func (w *Writer) hashBlocks() {
 	}
 }
 
+// encodeBlocks encodes blocks and decodes them again: an encoder that returns other bytes than it was given is found out
+// before its output goes anywhere.
 func (w *Writer) encodeBlocks() {
+	var back []byte
 	for {
 		select {
 		case b, ok := <-w.toEncode:
@@ -275,9 +308,16 @@ func (w *Writer) encodeBlocks() {
 			if b.out == nil { // as long as it can get: growing it would cost more in garbage
 				b.out = make([]byte, 0, blockSize+blockSize/64)
 			}
-			out, err := w.encode(b.out[:0], b.raw)
+			if cap(back) < len(b.raw)+backRoom {
+				back = make([]byte, 0, len(b.raw)+backRoom)
+			}
+			out, err := w.encoder.encode(b.out[:0], b.raw)
 			if err != nil {
 				w.fail(fmt.Errorf("compress dump: %w", err))
+				return
+			}
+			if err := w.prove(back, out, b.raw); err != nil {
+				w.fail(err)
 				return
 			}
 			b.out = out
@@ -286,6 +326,18 @@ func (w *Writer) encodeBlocks() {
 			return
 		}
 	}
+}
+
+// prove decodes one encoded block and compares it with what was encoded.
+func (w *Writer) prove(back, encoded, raw []byte) error {
+	got, err := w.encoder.decode(back[:0:len(raw)+backRoom], encoded)
+	if err != nil {
+		return damaged("encoder output", fmt.Errorf("a block does not decode: %w", err))
+	}
+	if !bytes.Equal(got, raw) {
+		return &DamageError{What: "encoder output", Got: "a block decodes to other bytes than the dump's"}
+	}
+	return nil
 }
 
 // storeBlocks encrypts the blocks in their order and writes them to dst, then the clean end.
@@ -304,13 +356,13 @@ func (w *Writer) storeBlocks(e encryption) {
 		}
 		if enc == nil {
 			var err error
-			if enc, err = e.newWriter(&w.stored, w.codec); err != nil {
+			if enc, err = w.begin(e); err != nil {
 				w.fail(fmt.Errorf("start encryption: %w", err))
 				return
 			}
 		}
 		if !ok {
-			if err := enc.Close(); err != nil {
+			if err := w.end(enc); err != nil {
 				w.fail(fmt.Errorf("write end of artifact: %w", err))
 			}
 			return
@@ -321,15 +373,36 @@ func (w *Writer) storeBlocks(e encryption) {
 	}
 }
 
+func (w *Writer) begin(e encryption) (io.WriteCloser, error) {
+	enc, err := e.newWriter(&w.stored, w.codec, w.keys)
+	if err == nil && w.encoder != nil && len(w.encoder.head) > 0 {
+		_, err = enc.Write(w.encoder.head)
+	}
+	return enc, err
+}
+
+func (w *Writer) end(enc io.WriteCloser) error {
+	if w.encoder != nil && w.encoder.tail != nil {
+		if _, err := enc.Write(w.encoder.tail(w.crc, w.crcN)); err != nil {
+			return err
+		}
+	}
+	return enc.Close()
+}
+
 // storeBlock writes one block when it is encoded, and frees it when it is hashed too.
 func (w *Writer) storeBlock(enc io.Writer, b *block) bool {
 	out := b.raw
-	if w.encode != nil {
+	if w.encoder != nil {
 		select {
 		case <-b.encoded:
 			out = b.out
 		case <-w.stop:
 			return false
+		}
+		if w.encoder.tail != nil {
+			w.crc = crc32.Update(w.crc, crc32.IEEETable, b.raw)
+			w.crcN += int64(len(b.raw))
 		}
 	}
 	if _, err := enc.Write(out); err != nil {

@@ -47,7 +47,7 @@ func TestWriter_Abort(t *testing.T) {
 			leakCheck(t)
 			cause := errors.New("the dump tool died")
 			var stored bytes.Buffer
-			w, err := artifact.NewWriter(&stored, c)
+			w, err := artifact.NewWriter(&stored, c, keysFor(c))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +82,7 @@ func TestWriter_AbortAlone(t *testing.T) {
 	leakCheck(t)
 	k := newKey(t)
 	var stored bytes.Buffer
-	w, err := artifact.NewWriter(&stored, codecs(k.recipient)["zstd+age"])
+	w, err := artifact.NewWriter(&stored, codecs(k.recipient)["zstd+age"], keysFor(codecs(k.recipient)["zstd+age"]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestWriter_AbortWhileDestinationHangs(t *testing.T) {
 	leakCheck(t)
 	k := newKey(t)
 	g := newGate(mib)
-	w, err := artifact.NewWriter(g, codecs(k.recipient)["none+age"])
+	w, err := artifact.NewWriter(g, codecs(k.recipient)["none+age"], keysFor(codecs(k.recipient)["none+age"]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestWriter_AbortDuringClose(t *testing.T) {
 	id := k.identity(t)
 	for range 100 { // several goroutines see the abort, in any order
 		g := newGate(0)
-		w, err := artifact.NewWriter(g, c)
+		w, err := artifact.NewWriter(g, c, keysFor(c))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +161,7 @@ func TestWriter_AbortAfterClose(t *testing.T) {
 	k := newKey(t)
 	c := codecs(k.recipient)["zstd+age"]
 	var stored bytes.Buffer
-	w, err := artifact.NewWriter(&stored, c)
+	w, err := artifact.NewWriter(&stored, c, keysFor(c))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestWriter_DestinationError(t *testing.T) {
 	for name, c := range codecs(k.recipient) {
 		_, sums := encode(t, c, data)
 		for _, n := range []int64{0, 1, 250, sums.StoredSize / 2, sums.StoredSize - 1} {
-			w, err := artifact.NewWriter(&failAfter{int(n), full}, c)
+			w, err := artifact.NewWriter(&failAfter{int(n), full}, c, keysFor(c))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,7 +215,7 @@ func TestWriter_DestinationError(t *testing.T) {
 				t.Fatalf("%s: the destination fails after %d of %d bytes: write %v, close %v", name, n, sums.StoredSize, werr, err)
 			}
 		}
-		w, err := artifact.NewWriter(shortWriter{}, c)
+		w, err := artifact.NewWriter(shortWriter{}, c, keysFor(c))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func TestWriter_DestinationError(t *testing.T) {
 		}
 	}
 	// A long dump stops soon after the failure.
-	w, err := artifact.NewWriter(&failAfter{mib, full}, codecs()["none+none"])
+	w, err := artifact.NewWriter(&failAfter{mib, full}, codecs()["none+none"], keysFor(codecs()["none+none"]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestWriter_ReadFrom(t *testing.T) {
 	leakCheck(t)
 	boom := errors.New("pipe broken")
 	var stored bytes.Buffer
-	w, err := artifact.NewWriter(&stored, codecs()["zstd+none"])
+	w, err := artifact.NewWriter(&stored, codecs()["zstd+none"], keysFor(codecs()["zstd+none"]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestWriter_Memory(t *testing.T) {
 		n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, pr, make([]byte, 4096))
 		stored <- n
 	}()
-	w, err := artifact.NewWriter(pw, c)
+	w, err := artifact.NewWriter(pw, c, keysFor(c))
 	if err != nil {
 		t.Fatal(err)
 	}

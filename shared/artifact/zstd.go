@@ -19,7 +19,7 @@ const (
 )
 
 var zstdCompression = compression{
-	name:   "zstd",
+	name:   Zstd,
 	suffix: ".zst",
 	checkLevel: func(level int) error {
 		if level < 0 || level > maxLevel {
@@ -33,7 +33,7 @@ var zstdCompression = compression{
 }
 
 // newZstdEncoder encodes each block as a frame of its own, with its content size and a checksum.
-func newZstdEncoder(level, parallel int) (encodeFunc, error) {
+func newZstdEncoder(level, parallel int) (*encoder, error) {
 	if level == 0 {
 		level = defaultLevel
 	}
@@ -48,7 +48,14 @@ func newZstdEncoder(level, parallel int) (encodeFunc, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create zstd encoder: %w", err)
 	}
-	return func(dst, block []byte) ([]byte, error) { return enc.EncodeAll(block, dst), nil }, nil
+	dec, err := frameDecoder()
+	if err != nil {
+		return nil, fmt.Errorf("create zstd decoder: %w", err)
+	}
+	return &encoder{
+		encode: func(dst, block []byte) ([]byte, error) { return enc.EncodeAll(block, dst), nil },
+		decode: func(dst, encoded []byte) ([]byte, error) { return dec.DecodeAll(encoded, dst) },
+	}, nil
 }
 
 // frameDecoder is shared: it holds no state between frames and may be called by many goroutines.

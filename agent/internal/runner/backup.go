@@ -98,7 +98,7 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 // encode sends the dump through the codecs into dst. The artifact gets its clean end only after the dump yielded io.EOF,
 // which it does only on success.
 func (r *Runner) encode(a *attempt, dump engine.Dump, codec artifact.Codec, up *transfer.Upload) (artifact.Sums, error) {
-	w, err := artifact.NewWriter(up, codec)
+	w, err := artifact.NewWriter(up, codec, nil)
 	if err != nil {
 		return artifact.Sums{}, wire.Failf(wire.CodeBadRequest, "%w", err)
 	}
@@ -145,7 +145,7 @@ func (r *Runner) side(up *transfer.Upload, o *wire.BackupOrder, object string, r
 		return nil, nil
 	}
 	var b bytes.Buffer
-	w, err := artifact.NewWriter(&b, artifact.Codec(o.Codec))
+	w, err := artifact.NewWriter(&b, artifact.Codec(o.Codec), nil)
 	if err != nil {
 		return nil, err
 	}

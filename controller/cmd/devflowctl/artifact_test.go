@@ -44,7 +44,7 @@ func store(t *testing.T, dir, encryption, compression string) stored {
 	id := artifact.NewAttemptID()
 	name := artifact.FileName("shop", at, id, "dump", codec)
 	var b bytes.Buffer
-	w, err := artifact.NewWriter(&b, codec)
+	w, err := artifact.NewWriter(&b, codec, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

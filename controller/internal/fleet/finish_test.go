@@ -25,7 +25,7 @@ import (
 func encodeArtifact(t *testing.T, c artifact.Codec, raw []byte) ([]byte, artifact.Sums) {
 	t.Helper()
 	var buf bytes.Buffer
-	w, err := artifact.NewWriter(&buf, c)
+	w, err := artifact.NewWriter(&buf, c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

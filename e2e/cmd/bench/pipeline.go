@@ -55,7 +55,7 @@ func encode(path string, codec artifact.Codec) (artifact.Sums, error) {
 		return artifact.Sums{}, err
 	}
 	defer f.Close()
-	w, err := artifact.NewWriter(io.Discard, codec)
+	w, err := artifact.NewWriter(io.Discard, codec, nil)
 	if err != nil {
 		return artifact.Sums{}, err
 	}
