@@ -30,7 +30,7 @@ import (
 type Harness struct {
 	// New returns an engine for the server, with a working restore account.
 	New func(tb testing.TB) engine.Engine
-	// NewRefused returns an engine whose password is wrong.
+	// NewRefused returns an engine whose password is wrong. Nil for an engine without a login.
 	NewRefused func(tb testing.TB) engine.Engine
 	// NewFaulty returns an engine whose dump program is a fake that acts by the script; the harness sets Real where
 	// WithReal is asked for. Nil for an engine that runs no program.
@@ -82,6 +82,9 @@ func Run(t *testing.T, h Harness) {
 	// Orphans of the programs become our children, so that they are seen.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
+	}
+	if h.Names == nil {
+		h.Names = Names
 	}
 	s := &suite{Harness: h}
 	for _, c := range []struct {
@@ -201,8 +204,28 @@ func newStaging() string {
 	return engine.StagingPrefix + hex.EncodeToString(b[:])
 }
 
-// create makes a database that is dropped at the test's end.
-func (s *suite) create(t *testing.T, name string, fill func(tb testing.TB, name string)) string {
+// named is the name of a database that a word stands for.
+func (s *suite) named(word string) string {
+	if s.Name == nil {
+		return word
+	}
+	return s.Name(word)
+}
+
+// request asks for a restore into a staging database of its own.
+func (s *suite) request() engine.RestoreRequest { return s.requestInto(newStaging()) }
+
+func (s *suite) requestInto(staging string) engine.RestoreRequest {
+	return engine.RestoreRequest{Database: staging, Target: s.named("restored")}
+}
+
+// create makes the database that a word stands for; it is dropped at the test's end.
+func (s *suite) create(t *testing.T, word string, fill func(tb testing.TB, name string)) string {
+	t.Helper()
+	return s.createExactly(t, s.named(word), fill)
+}
+
+func (s *suite) createExactly(t *testing.T, name string, fill func(tb testing.TB, name string)) string {
 	t.Helper()
 	s.Drop(t, name)
 	s.Create(t, name)
@@ -312,7 +335,7 @@ func write(r engine.Restore, from io.Reader) error {
 func (s *suite) restore(t *testing.T, e engine.Engine, d dumped) string {
 	t.Helper()
 	name := newStaging()
-	r, err := e.Restore(newContext(t), engine.RestoreRequest{Database: name})
+	r, err := e.Restore(newContext(t), s.requestInto(name))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func (s *suite) truncated(t *testing.T) {
 	n := len(whole)
 	for _, cut := range []int{0, 1, 4, 5, 30, n / 20, n / 8, n / 4, n / 2, 3 * n / 4, n - n/20, n - 100, n - 10, n - 2, n - 1} {
 		t.Run(fmt.Sprint(cut), func(t *testing.T) {
-			r, err := e.Restore(newContext(t), engine.RestoreRequest{Database: newStaging()})
+			r, err := e.Restore(newContext(t), s.request())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +51,7 @@ func (s *suite) garbage(t *testing.T) {
 	noise := make([]byte, 3<<20)
 	_, _ = rand.Read(noise)
 	for _, input := range [][]byte{noise, bytes.Repeat([]byte("DROP DATABASE postgres;\n"), 50_000), bytes.Repeat([]byte{0}, 1<<20)} {
-		r, err := e.Restore(newContext(t), engine.RestoreRequest{Database: newStaging()})
+		r, err := e.Restore(newContext(t), s.request())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func (s *suite) cancelRestore(t *testing.T) {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(newContext(t))
 			defer cancel(nil)
-			r, err := e.Restore(ctx, engine.RestoreRequest{Database: newStaging()})
+			r, err := e.Restore(ctx, s.request())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,7 +98,7 @@ func (s *suite) cancelRestore(t *testing.T) {
 	t.Run("DuringClose", func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(newContext(t))
 		defer cancel(nil)
-		r, err := e.Restore(ctx, engine.RestoreRequest{Database: newStaging()})
+		r, err := e.Restore(ctx, s.request())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +132,7 @@ func (s *suite) abort(t *testing.T) {
 	source := s.create(t, "aborted", s.FillSmall)
 	whole := s.dump(t, e, source).bytes(t)
 	open := func() engine.Restore {
-		r, err := e.Restore(newContext(t), engine.RestoreRequest{Database: newStaging()})
+		r, err := e.Restore(newContext(t), s.request())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +181,7 @@ func (s *suite) abort(t *testing.T) {
 	t.Run("ContextEndsAfterClose", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(newContext(t))
 		name := newStaging()
-		r, err := e.Restore(ctx, engine.RestoreRequest{Database: name})
+		r, err := e.Restore(ctx, s.requestInto(name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,9 +199,9 @@ func (s *suite) abort(t *testing.T) {
 func (s *suite) restoreRefuses(t *testing.T) {
 	e := s.New(t)
 	existing := newStaging()
-	s.create(t, existing, s.FillSmall)
+	s.createExactly(t, existing, s.FillSmall)
 	before := s.Content(t, existing)
-	_, err := e.Restore(newContext(t), engine.RestoreRequest{Database: existing})
+	_, err := e.Restore(newContext(t), s.requestInto(existing))
 	s.wantCode(t, err, wire.CodeTargetExists)
 	if after := s.Content(t, existing); len(after) != len(before) {
 		t.Error("the existing database was changed")
@@ -210,7 +210,7 @@ func (s *suite) restoreRefuses(t *testing.T) {
 		"", "target", engine.StagingPrefix, engine.StagingPrefix + "x y", engine.StagingPrefix + "x=y", engine.StagingPrefix + "a'b", "host=evil",
 		engine.StagingPrefix + "X", engine.StagingPrefix + strings.Repeat("x", 60),
 	} {
-		_, err := e.Restore(newContext(t), engine.RestoreRequest{Database: name})
+		_, err := e.Restore(newContext(t), s.requestInto(name))
 		s.wantCode(t, err, wire.CodeBadRequest)
 	}
 	s.Drop(t, existing)
@@ -235,9 +235,9 @@ func (s *suite) publishExisting(t *testing.T) {
 func (s *suite) publishRefuses(t *testing.T) {
 	e := s.New(t)
 	source := s.create(t, "not for publishing", s.FillSmall)
-	s.wantCode(t, e.Publish(newContext(t), source, "stolen"), wire.CodeNotAllowed)
+	s.wantCode(t, e.Publish(newContext(t), source, s.named("stolen")), wire.CodeNotAllowed)
 	s.exists(t, e, source, true)
-	s.wantCode(t, e.Publish(newContext(t), newStaging(), "from nothing"), wire.CodeDatabaseMissing)
+	s.wantCode(t, e.Publish(newContext(t), newStaging(), s.named("from nothing")), wire.CodeDatabaseMissing)
 	restored := s.restore(t, e, s.dump(t, e, source))
 	for _, name := range []string{"", "zero\x00byte", strings.Repeat("x", 64), "not \xff UTF-8", newStaging()} {
 		s.wantCode(t, e.Publish(newContext(t), restored, name), wire.CodeBadRequest)

@@ -47,6 +47,9 @@ func (s *suite) check(t *testing.T) {
 			t.Errorf("finding is not complete: %+v", f)
 		}
 	}
+	if s.NewRefused == nil {
+		return
+	}
 	refused := s.NewRefused(t).Check(newContext(t))
 	if !slices.ContainsFunc(refused, func(f engine.Finding) bool { return f.Level == "error" && f.Name == "login" && f.Hint != "" }) {
 		t.Errorf("a refused login is not found: %+v", refused)
@@ -95,7 +98,7 @@ func (s *suite) hurting(t *testing.T) {
 	restored := s.restore(t, e, d)
 	s.wantEqual(t, e, d.fingerprint, content, restored)
 
-	const published = "hurting, restored"
+	published := s.named("hurting, restored")
 	s.Drop(t, published)
 	t.Cleanup(func() { s.Drop(t, published) })
 	if err := e.Publish(newContext(t), restored, published); err != nil {
@@ -132,10 +135,10 @@ func (s *suite) empty(t *testing.T) {
 
 // names backs up, restores and publishes under each name exactly that database.
 func (s *suite) names(t *testing.T) {
-	for _, name := range Names {
+	for _, name := range s.Names {
 		t.Run("", func(t *testing.T) {
 			e := s.New(t)
-			s.create(t, name, s.FillSmall)
+			s.createExactly(t, name, s.FillSmall)
 			content := s.Content(t, name)
 			d := s.dump(t, e, name)
 			if d.fingerprint.Rows() == 0 {
