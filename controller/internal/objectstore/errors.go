@@ -2,6 +2,7 @@ package objectstore
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -119,6 +120,11 @@ func (s *Store) fail(ctx context.Context, op, key string, err error) error {
 			e.detail = fmt.Sprintf("unreadable reply with status %d: %s", e.Status, e.detail)
 		}
 		e.Hint = "check that the endpoint " + s.endpointName() + " is reachable from the controller"
+		var cert *tls.CertificateVerificationError
+		if errors.As(err, &cert) {
+			// Worth repeating all the same: a renewed certificate must not have cost the backups of the night.
+			e.Hint = "the controller does not trust the certificate of " + s.endpointName() + ": add its authority to those that the controller trusts, or renew it"
+		}
 		return e
 	}
 	e.Hint, e.Kind = s.classify(op, e.Code, e.Status)

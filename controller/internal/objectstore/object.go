@@ -86,20 +86,20 @@ func (s *Store) Put(ctx context.Context, key string, body []byte, contentType st
 // Get reads a whole object of at most limit bytes, checked against the store's SHA-256 if it keeps one. Idempotent,
 // retried, a cut body too. Errors: ErrNotFound, ErrTooLarge, ErrChecksum, ErrDenied, ErrArchived, ErrUnavailable.
 func (s *Store) Get(ctx context.Context, key string, limit int64) ([]byte, error) {
-	return s.read(ctx, key, &s3.GetObjectInput{Bucket: &s.cfg.Bucket, Key: &key}, limit)
+	return s.read(ctx, key, &s3.GetObjectInput{Bucket: &s.cfg.Bucket, Key: &key}, limit, "")
 }
 
-// ReadRange reads n bytes from off, fewer where the object ends. ifMatch, an ETag, makes a changed object ErrPrecondition;
-// empty leaves it open. Idempotent, retried. Other errors as Get.
+// ReadRange reads n bytes from off, fewer where the object ends. ifMatch, an ETag, makes a changed object ErrPrecondition,
+// on stores that ignore If-Match too; empty leaves it open. Idempotent, retried. Other errors as Get.
 func (s *Store) ReadRange(ctx context.Context, key string, off, n int64, ifMatch string) ([]byte, error) {
 	in := &s3.GetObjectInput{Bucket: &s.cfg.Bucket, Key: &key, Range: aws.String(ReadRange{off, off + n - 1}.header())}
-	if ifMatch != "" {
+	if ifMatch != "" && s.cfg.ConditionalRead {
 		in.IfMatch = aws.String(quoteETag(ifMatch))
 	}
-	return s.read(ctx, key, in, n)
+	return s.read(ctx, key, in, n, ifMatch)
 }
 
-func (s *Store) read(ctx context.Context, key string, in *s3.GetObjectInput, limit int64) ([]byte, error) {
+func (s *Store) read(ctx context.Context, key string, in *s3.GetObjectInput, limit int64, etag string) ([]byte, error) {
 	cctx, cancel := s.call(ctx)
 	defer cancel()
 	if s.cfg.Checksum == ChecksumSHA256 && in.Range == nil {
@@ -108,9 +108,12 @@ func (s *Store) read(ctx context.Context, key string, in *s3.GetObjectInput, lim
 	// The SDK retries up to the head of a reply; a body that breaks off is ours to read again.
 	var last error
 	for range s.cfg.MaxAttempts {
-		b, err := s.readOnce(cctx, in, limit)
+		b, err := s.readOnce(cctx, in, limit, etag)
 		if err == nil {
 			return b, nil
+		}
+		if errors.Is(err, errOther) {
+			return nil, s.refuse("read object", key, ErrPrecondition, "another object lies there than the one that was asked for", "")
 		}
 		if errors.Is(err, errTooLong) {
 			return nil, s.refuse("read object", key, ErrTooLarge, fmt.Sprintf("it holds more than %d bytes", limit), "")
@@ -130,7 +133,10 @@ func (s *Store) read(ctx context.Context, key string, in *s3.GetObjectInput, lim
 	return nil, err
 }
 
-var errTooLong = errors.New("body longer than the limit")
+var (
+	errTooLong = errors.New("body longer than the limit")
+	errOther   = errors.New("another ETag")
+)
 
 // cutBody is a reply whose head was fine and whose body was not.
 type cutBody struct {
@@ -141,12 +147,15 @@ type cutBody struct {
 func (c *cutBody) Error() string { return c.err.Error() }
 func (c *cutBody) Unwrap() error { return c.err }
 
-func (s *Store) readOnce(ctx context.Context, in *s3.GetObjectInput, limit int64) ([]byte, error) {
+func (s *Store) readOnce(ctx context.Context, in *s3.GetObjectInput, limit int64, etag string) ([]byte, error) {
 	out, err := s.client.GetObject(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Body.Close()
+	if etag != "" && trimETag(out.ETag) != strings.Trim(etag, `"`) {
+		return nil, errOther
+	}
 	if from, _, _ := strings.Cut(strings.TrimPrefix(aws.ToString(in.Range), "bytes="), "-"); in.Range != nil &&
 		!strings.HasPrefix(aws.ToString(out.ContentRange), "bytes "+from+"-") {
 		return nil, &cutBody{err: fmt.Errorf("the store answered %q to the range %q", aws.ToString(out.ContentRange), *in.Range)}

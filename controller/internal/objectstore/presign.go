@@ -76,7 +76,9 @@ type ReadRange struct {
 }
 
 // PresignGet signs the read of one range of one version of an object. ifMatch, an ETag, is signed too: a changed object
-// answers 412. An empty ifMatch or version leaves that open. No request is made.
+// answers 412. An empty ifMatch or version leaves that open. Where the store does not honour If-Match (Config.ConditionalRead)
+// it is left out, since such a store may ignore or refuse it: then the version, if there is one, the total size in each
+// reply and at last the SHA-256 of all that was read are what tells the reader of a changed object. No request is made.
 func (s *Store) PresignGet(ctx context.Context, key, version, ifMatch string, r ReadRange, ttl time.Duration) (PresignedRequest, error) {
 	if r.From < 0 || r.To >= 0 && r.To < r.From {
 		return PresignedRequest{}, s.refuse("presign read", key, ErrRefused, fmt.Sprintf("range %d-%d is empty", r.From, r.To), "")
@@ -85,7 +87,7 @@ func (s *Store) PresignGet(ctx context.Context, key, version, ifMatch string, r 
 	if version != "" {
 		in.VersionId = &version
 	}
-	if ifMatch != "" {
+	if ifMatch != "" && s.cfg.ConditionalRead {
 		in.IfMatch = aws.String(quoteETag(ifMatch))
 	}
 	return s.sign(ctx, "presign read", key, 0, ttl, func(opt func(*s3.PresignOptions)) (*v4.PresignedHTTPRequest, error) {

@@ -36,17 +36,28 @@ type Capabilities struct {
 	ConditionalComplete bool `json:"conditional_complete"`  // If-None-Match on CompleteMultipartUpload
 	Versioning          bool `json:"versioning"`            // turned on for the bucket
 	ObjectLock          bool `json:"object_lock"`           // turned on for the bucket
-	MaxParts            int  `json:"max_parts"`             // 10000, or 1000 if high part numbers are refused
+	MaxParts            int  `json:"max_parts"`             // 10000, or 1000 if high part numbers are refused; 0 if not known
 	PrefixUploadListing bool `json:"prefix_upload_listing"` // uploads are listed by prefix, not by exact key only
 }
 
-// Configure sets what depends on the store. The result signs and settles with what Probe found.
-func (c Capabilities) Configure(cfg Config) Config {
-	cfg.Checksum = ChecksumMD5
-	if c.SHA256 {
-		cfg.Checksum = ChecksumSHA256
+// Checksum is the mode that the store is used with; empty if it is not known, or the store checks nothing.
+func (c Capabilities) Checksum() ChecksumMode {
+	switch {
+	case c.SHA256:
+		return ChecksumSHA256
+	case c.ContentMD5:
+		return ChecksumMD5
 	}
-	cfg.ConditionalPut, cfg.ConditionalComplete = c.ConditionalPut, c.ConditionalComplete
+	return ""
+}
+
+// Configure sets what depends on the store. The result signs and settles with what Probe found; what it did not find out
+// stays as it is, or unused.
+func (c Capabilities) Configure(cfg Config) Config {
+	if mode := c.Checksum(); mode != "" {
+		cfg.Checksum = mode
+	}
+	cfg.ConditionalPut, cfg.ConditionalComplete, cfg.ConditionalRead = c.ConditionalPut, c.ConditionalComplete, c.ConditionalRead
 	return cfg
 }
 
@@ -72,7 +83,7 @@ type ExpiryRule struct {
 	NoncurrentDays int `json:"noncurrent_days,omitempty"`
 	// AbortDays after which open uploads are aborted.
 	AbortDays int `json:"abort_days,omitempty"`
-	// ArchiveDays after which objects move to another class.
+	// ArchiveDays after which objects move to a class that cannot be read at once, at least 1.
 	ArchiveDays int `json:"archive_days,omitempty"`
 }
 
@@ -85,6 +96,14 @@ type ProbeReport struct {
 	Warnings     []string      `json:"warnings"`
 
 	err error
+}
+
+// Inherit keeps what an earlier probe of the same storage found, if this one failed: a store that is down for a minute must
+// not be taken for one that can do less, while uploads are open that rely on it.
+func (r *ProbeReport) Inherit(earlier Capabilities) {
+	if r.err != nil && earlier.Checksum() != "" {
+		r.Capabilities = earlier
+	}
 }
 
 // Err is the first failure of a required step, or nil: then the storage can be used. It wraps the kinds of this package.
@@ -109,7 +128,7 @@ func (s *Store) Probe(ctx context.Context) *ProbeReport {
 	name := make([]byte, 8)
 	_, _ = rand.Read(name)
 	p := &prober{
-		s:      s.with(ChecksumSHA256, false, false),
+		s:      s.with(ChecksumSHA256, false),
 		report: &ProbeReport{Steps: []Step{}, Lifecycle: []ExpiryRule{}, Warnings: []string{}},
 		dir:    s.Key(".devflow-probe", hex.EncodeToString(name)),
 		body:   make([]byte, 1024),
@@ -119,17 +138,18 @@ func (s *Store) Probe(ctx context.Context) *ProbeReport {
 		p.report.Warnings = append(p.report.Warnings, "requests travel without TLS: use an https endpoint")
 	}
 	p.step(ctx, "list", true, p.list)
-	p.step(ctx, "clock", true, p.clock)
+	p.step(ctx, "clock skew", true, p.clock)
 	p.step(ctx, "checksum headers", true, p.checksums)
 	p.step(ctx, "write", true, p.write)
 	p.step(ctx, "read", true, p.read)
 	p.step(ctx, "multipart", true, p.multipart)
-	p.step(ctx, "conditional read", true, p.conditionalRead)
-	p.step(ctx, "conditional write", false, p.conditionalWrite)
+	p.step(ctx, "part limits", true, p.partLimits)
+	p.step(ctx, "conditional reads", true, p.conditionalRead)
+	p.step(ctx, "conditional writes", false, p.conditionalWrite)
 	p.step(ctx, "list uploads", true, p.listUploads)
 	p.step(ctx, "versions", false, p.versioning)
 	p.step(ctx, "lock", false, p.lock)
-	p.step(ctx, "lifecycle", false, p.lifecycle)
+	p.step(ctx, "lifecycle rules", false, p.lifecycle)
 	// What was written is removed in any case, so a cancelled or stopped probe cleans up too.
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
 	defer cancel()
@@ -140,10 +160,10 @@ func (s *Store) Probe(ctx context.Context) *ProbeReport {
 	return p.report
 }
 
-// with is the same bucket and connections with other settings.
-func (s *Store) with(mode ChecksumMode, put, complete bool) *Store {
+// with is the same bucket and connections in another mode, with conditions on everything or on nothing.
+func (s *Store) with(mode ChecksumMode, conditions bool) *Store {
 	c := *s
-	c.cfg.Checksum, c.cfg.ConditionalPut, c.cfg.ConditionalComplete = mode, put, complete
+	c.cfg.Checksum, c.cfg.ConditionalPut, c.cfg.ConditionalComplete, c.cfg.ConditionalRead = mode, conditions, conditions, conditions
 	return &c
 }
 
@@ -212,7 +232,7 @@ func (p *prober) clock(context.Context) (string, error) {
 func (p *prober) checksums(ctx context.Context) (string, error) {
 	var found []string
 	for _, mode := range []ChecksumMode{ChecksumSHA256, ChecksumMD5} {
-		s := p.s.with(mode, false, false)
+		s := p.s.with(mode, false)
 		key := p.key("checksum-" + string(mode))
 		right := Body{Size: int64(len(p.body)), SHA256: sha256.Sum256(p.body), MD5: md5.Sum(p.body)}
 		wrong := bytes.Clone(p.body)
@@ -242,7 +262,7 @@ func (p *prober) checksums(ctx context.Context) (string, error) {
 			"use a store that checks what it receives, or one whose credentials may write under the prefix")
 	}
 	if !p.report.Capabilities.SHA256 {
-		p.s = p.s.with(ChecksumMD5, false, false)
+		p.s = p.s.with(ChecksumMD5, false)
 	}
 	return "the store checks " + strings.Join(found, " and "), nil
 }
@@ -305,7 +325,7 @@ func (p *prober) multipart(ctx context.Context) (string, error) {
 		return detail, err
 	}
 	// Some stores know SHA-256 on PUT and not on parts.
-	p.s = p.s.with(ChecksumMD5, false, false)
+	p.s = p.s.with(ChecksumMD5, false)
 	detail, md5Err := p.multipartIn(ctx)
 	if md5Err != nil {
 		return "", err
@@ -338,21 +358,43 @@ func (p *prober) multipartIn(ctx context.Context) (string, error) {
 	if _, err := p.sendPart(ctx, s, key, id, 2, p.body, wrong); err == nil {
 		return "", s.refuse("upload part", key, ErrUnsupported, "a part that does not match its signed checksum was taken", "")
 	}
-	// A part that the completion does not list is dropped by the store.
-	caps.MaxParts = 10_000
-	if _, err := p.sendPart(ctx, s, key, id, caps.MaxParts, p.body, p.body); err != nil {
-		caps.MaxParts = 1000
-	}
 	outcome, info, err := s.settleProbe(ctx, key, id, parts, Want{Size: size, CompositeSHA256: CompositeSHA256(parts)})
 	if err != nil {
+		if outcome == Refused && info.Size == size && info.CompositeSHA256 == "" && info.ETag != MultipartETag(parts) {
+			// The bytes are as good as any: the store has no way to say so.
+			return "", s.refuse(opHead, key, ErrUnsupported, "the store shows no composite SHA-256 of a multipart object, and its ETag is not made of the parts' MD5",
+				"use a store that shows either, or turn off its own encryption if that changes ETags")
+		}
 		return "", err
-	}
-	if outcome != Done {
-		return "", s.refuse(opComplete, key, ErrUnavailable, "the completion ended as "+string(outcome), "")
 	}
 	caps.CompositeInHead = isComposite(info.CompositeSHA256)
 	caps.MultipartETagMD5 = info.ETag == MultipartETag(parts)
-	return fmt.Sprintf("2 parts by presigned URLs, %s, up to %d parts", s.cfg.Checksum, caps.MaxParts), nil
+	shown := "proven by the MD5 in its ETag"
+	if caps.CompositeInHead {
+		shown = "proven by its composite SHA-256"
+	}
+	return fmt.Sprintf("2 parts by presigned URLs, signed with %s, the object %s", s.cfg.Checksum, shown), nil
+}
+
+// partLimits sends parts with the highest numbers that stores are known to take, and completes nothing.
+func (p *prober) partLimits(ctx context.Context) (string, error) {
+	key := p.key("parts")
+	id, err := p.s.CreateUpload(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	for _, limit := range []int{10_000, 1000} {
+		_, sendErr := p.sendPart(ctx, p.s, key, id, limit, p.body, p.body)
+		taken, err := accepted(sendErr)
+		if err != nil {
+			return "", err
+		}
+		if taken {
+			p.report.Capabilities.MaxParts = limit
+			return fmt.Sprintf("up to %d parts", limit), p.s.AbortUpload(ctx, key, id)
+		}
+	}
+	return "", p.s.refuse("upload part", key, ErrUnsupported, "the store takes neither part 10000 nor part 1000", "use a store that takes 1,000 parts or more")
 }
 
 // settleProbe gives a disturbed store a few chances.
@@ -382,38 +424,47 @@ func (p *prober) sendPart(ctx context.Context, s *Store, key, id string, number 
 	return part, nil
 }
 
+// conditionalRead needs ranges. That If-Match is honoured, refused or ignored is only noted: see PresignGet.
 func (p *prober) conditionalRead(ctx context.Context) (string, error) {
 	key := p.dir + "/small"
+	s := p.s.with(p.s.cfg.Checksum, true)
 	get := func(etag string) ([]byte, error) {
-		req, err := p.s.PresignGet(ctx, key, p.small.VersionID, etag, ReadRange{100, 199}, 5*time.Minute)
+		req, err := s.PresignGet(ctx, key, p.small.VersionID, etag, ReadRange{100, 199}, 5*time.Minute)
 		if err != nil {
 			return nil, err
 		}
-		_, b, err := p.s.send(ctx, "read object", key, req, nil)
+		_, b, err := s.send(ctx, "read object", key, req, nil)
 		return b, err
 	}
-	b, err := get(p.small.ETag)
+	b, err := get("")
 	if err != nil {
 		return "", err
 	}
 	if !bytes.Equal(b, p.body[100:200]) {
 		return "", p.s.refuse("read object", key, ErrUnsupported, fmt.Sprintf("a range of 100 bytes came back as %d bytes or as others", len(b)), "use a store that serves ranges")
 	}
-	if _, err = get("00000000000000000000000000000000"); err == nil {
-		return "a range is served; If-Match is ignored", nil
-	}
-	if !errors.Is(err, ErrPrecondition) {
+	b, err = get(p.small.ETag)
+	if taken, err := accepted(err); err != nil {
 		return "", err
+	} else if !taken || !bytes.Equal(b, p.body[100:200]) {
+		return "a range is served; If-Match is refused, so a changed object shows by its size and checksum only", nil
 	}
-	p.report.Capabilities.ConditionalRead = true
-	return "a range is served, a changed object refused", nil
+	switch _, err = get("00000000000000000000000000000000"); {
+	case errors.Is(err, ErrPrecondition):
+		p.report.Capabilities.ConditionalRead = true
+		return "a range is served, a changed object refused", nil
+	case err == nil:
+		return "a range is served; If-Match is ignored, so a changed object shows by its size and checksum only", nil
+	}
+	_, err = accepted(err)
+	return "a range is served; If-Match is not understood, so a changed object shows by its size and checksum only", err
 }
 
 // conditionalWrite tries to replace an object, which must fail.
 func (p *prober) conditionalWrite(ctx context.Context) (string, error) {
 	caps := &p.report.Capabilities
 	key := p.dir + "/small"
-	s := p.s.with(p.s.cfg.Checksum, true, true)
+	s := p.s.with(p.s.cfg.Checksum, true)
 	other := bytes.Clone(p.body)
 	other[0] ^= 1
 	req, err := s.PresignPut(ctx, key, Body{Size: int64(len(other)), SHA256: sha256.Sum256(other), MD5: md5.Sum(other)}, 5*time.Minute)
@@ -547,11 +598,24 @@ func (p *prober) lifecycle(ctx context.Context) (string, error) {
 	}
 	p.report.Lifecycle = expiryRules(out.Rules, p.s.cfg.Prefix)
 	for _, r := range p.report.Lifecycle {
-		if r.Days > 0 || r.Date != nil {
-			p.report.Warnings = append(p.report.Warnings, fmt.Sprintf("lifecycle rule %q removes objects under %q: backups kept longer would be lost", r.ID, r.Prefix))
-		}
+		p.report.Warnings = append(p.report.Warnings, r.warnings()...)
 	}
 	return fmt.Sprintf("%d rules, %d of them touch the prefix", len(out.Rules), len(p.report.Lifecycle)), nil
+}
+
+// warnings says what the rule does to backups.
+func (r ExpiryRule) warnings() []string {
+	var all []string
+	switch {
+	case r.Days > 0:
+		all = append(all, fmt.Sprintf("lifecycle rule %q removes objects under %q after %d days: backups kept longer would be lost", r.ID, r.Prefix, r.Days))
+	case r.Date != nil:
+		all = append(all, fmt.Sprintf("lifecycle rule %q removes objects under %q on %s: backups kept longer would be lost", r.ID, r.Prefix, r.Date.UTC().Format(time.DateOnly)))
+	}
+	if r.ArchiveDays > 0 {
+		all = append(all, fmt.Sprintf("lifecycle rule %q archives objects under %q after %d days: older backups must be restored at the store before they can be read", r.ID, r.Prefix, r.ArchiveDays))
+	}
+	return all
 }
 
 // expiryRules picks the enabled rules that touch objects, versions or uploads under prefix. A rule bound to a tag or a size
@@ -576,7 +640,10 @@ func expiryRules(rules []types.LifecycleRule, prefix string) []ExpiryRule {
 			e.AbortDays = int(aws.ToInt32(r.AbortIncompleteMultipartUpload.DaysAfterInitiation))
 		}
 		for _, t := range r.Transitions {
-			if d := int(aws.ToInt32(t.Days)); e.ArchiveDays == 0 || d < e.ArchiveDays {
+			if t.StorageClass != types.TransitionStorageClassGlacier && t.StorageClass != types.TransitionStorageClassDeepArchive {
+				continue
+			}
+			if d := max(1, int(aws.ToInt32(t.Days))); e.ArchiveDays == 0 || d < e.ArchiveDays {
 				e.ArchiveDays = d
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,7 +96,7 @@ func TestProbe_Bad(t *testing.T) {
 		{"missing bucket", func(c *objectstore.Config) { c.Bucket = "nosuchbucket" }, objectstore.ErrNoSuchBucket, "list", []string{"nosuchbucket"}},
 		{"unreachable", func(c *objectstore.Config) { c.Endpoint, c.MaxAttempts = "http://127.0.0.1:1", 2 }, objectstore.ErrUnavailable, "list", []string{"127.0.0.1:1"}},
 		{"clock ahead", func(c *objectstore.Config) { c.Now = func() time.Time { return time.Now().Add(20 * time.Minute) } }, objectstore.ErrClockSkew, "list", []string{"behind ours"}},
-		{"clock a little ahead", func(c *objectstore.Config) { c.Now = func() time.Time { return time.Now().Add(10 * time.Minute) } }, objectstore.ErrClockSkew, "clock", []string{"behind ours"}},
+		{"clock a little ahead", func(c *objectstore.Config) { c.Now = func() time.Time { return time.Now().Add(10 * time.Minute) } }, objectstore.ErrClockSkew, "clock skew", []string{"behind ours"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := config(s, s.Endpoint)
@@ -130,24 +131,6 @@ func hasHeader(names ...string) func(*http.Request) bool {
 	}
 }
 
-// A store that refuses x-amz-checksum-sha256 (Backblaze B2) is used with Content-MD5.
-func TestProbe_WithoutSHA256(t *testing.T) {
-	w := newWorld(t)
-	r := w.proxy.Add(&s3kit.Rule{Match: hasHeader("X-Amz-Checksum-Sha256", "X-Amz-Checksum-Algorithm"), Action: s3kit.Status(400, "InvalidArgument")})
-	report := w.store.Probe(t.Context())
-	fired(t, r)
-	if err := report.Err(); err != nil {
-		t.Fatal(err)
-	}
-	c := report.Capabilities
-	if c.SHA256 || !c.ContentMD5 || c.CompositeInHead || !c.MultipartETagMD5 || !c.ConditionalPut {
-		t.Fatalf("found %+v", c)
-	}
-	st := open(t, c.Configure(w.cfg))
-	u := newUpload(t, st, "k")
-	u.mustSettle(t, st, objectstore.Done)
-}
-
 // A store that knows SHA-256 on PUT only.
 func TestProbe_NoSHA256ForParts(t *testing.T) {
 	w := newWorld(t)
@@ -163,53 +146,20 @@ func TestProbe_NoSHA256ForParts(t *testing.T) {
 	wantEmpty(t, w.Server)
 }
 
-// A store that checks neither is refused.
-func TestProbe_WithoutAnyChecksum(t *testing.T) {
-	w := newWorld(t)
-	r := w.proxy.Add(&s3kit.Rule{Match: s3kit.Op("PutObject"), Action: func(x *s3kit.Exchange) {
-		x.W.Header().Set("ETag", `"0123"`)
-		x.W.WriteHeader(http.StatusOK)
-	}})
-	report := w.store.Probe(t.Context())
-	fired(t, r)
-	wantErr(t, report.Err(), objectstore.ErrUnsupported, "checksum headers", "neither")
-}
-
-// A store that ignores conditions and high part numbers is used without them.
-func TestProbe_FewerCapabilities(t *testing.T) {
-	w := newWorld(t)
-	conditions := w.proxy.Add(&s3kit.Rule{Match: hasHeader("If-None-Match"), Action: s3kit.Status(501, "NotImplemented")})
-	parts := w.proxy.Add(&s3kit.Rule{Match: func(r *http.Request) bool { return r.URL.Query().Get("partNumber") == "10000" }, Action: s3kit.Status(400, "InvalidArgument")})
-	locks := w.proxy.Inject("GetObjectLockConfiguration", 0, s3kit.Status(501, "NotImplemented"))
-	report := w.store.Probe(t.Context())
-	for _, r := range []*s3kit.Rule{conditions, parts, locks} {
-		fired(t, r)
-	}
-	if err := report.Err(); err != nil {
-		t.Fatal(err)
-	}
-	if c := report.Capabilities; c.ConditionalPut || c.ConditionalComplete || c.MaxParts != 1000 {
-		t.Fatalf("found %+v", c)
-	}
-	wantEmpty(t, w.Server)
-}
-
 func TestProbe_Lifecycle(t *testing.T) {
 	w := newWorld(t)
 	doc := `<LifecycleConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
 <Rule><ID>all</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Expiration><Days>30</Days></Expiration></Rule>
 <Rule><ID>ours</ID><Status>Enabled</Status><Filter><Prefix>pre/fix/backups/</Prefix></Filter><AbortIncompleteMultipartUpload><DaysAfterInitiation>2</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule>
 <Rule><ID>old style</ID><Status>Enabled</Status><Prefix>pre</Prefix><NoncurrentVersionExpiration><NoncurrentDays>5</NoncurrentDays></NoncurrentVersionExpiration></Rule>
-<Rule><ID>tagged</ID><Status>Enabled</Status><Filter><And><Prefix>pre/</Prefix><Tag><Key>a</Key><Value>b</Value></Tag></And></Filter><Transition><Days>9</Days><StorageClass>GLACIER</StorageClass></Transition></Rule>
+<Rule><ID>tagged</ID><Status>Enabled</Status><Filter><And><Prefix>pre/</Prefix><Tag><Key>a</Key><Value>b</Value></Tag></And></Filter><Transition><Days>3</Days><StorageClass>STANDARD_IA</StorageClass></Transition><Transition><Days>9</Days><StorageClass>GLACIER</StorageClass></Transition></Rule>
 <Rule><ID>elsewhere</ID><Status>Enabled</Status><Filter><Prefix>logs/</Prefix></Filter><Expiration><Days>1</Days></Expiration></Rule>
 <Rule><ID>off</ID><Status>Disabled</Status><Filter><Prefix></Prefix></Filter><Expiration><Days>1</Days></Expiration></Rule>
 </LifecycleConfiguration>`
-	r := w.proxy.Inject("GetBucketLifecycleConfiguration", 0, func(x *s3kit.Exchange) {
-		x.W.WriteHeader(http.StatusOK)
-		_, _ = x.W.Write([]byte(doc))
-	})
+	rules := s3kit.Lifecycle(doc)
+	w.proxy.Use(rules)
 	report := w.store.Probe(t.Context())
-	fired(t, r)
+	used(t, rules)
 	if err := report.Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -224,8 +174,35 @@ func TestProbe_Lifecycle(t *testing.T) {
 			t.Errorf("rule %+v, want %+v", report.Lifecycle[i], want[i])
 		}
 	}
-	if len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], `"all"`) {
+	if len(report.Warnings) != 2 || !strings.Contains(report.Warnings[0], `"all" removes objects under "" after 30 days`) ||
+		!strings.Contains(report.Warnings[1], `"tagged" archives objects under "pre/" after 9 days`) {
 		t.Errorf("warnings %q", report.Warnings)
+	}
+}
+
+// The probe tries all of this, and each step is measured.
+func TestProbe_Millis(t *testing.T) {
+	w := newWorld(t)
+	slow := w.proxy.Add(&s3kit.Rule{Action: s3kit.Delay(15 * time.Millisecond)})
+	report := w.store.Probe(t.Context())
+	fired(t, slow)
+	if err := report.Err(); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, st := range report.Steps {
+		names = append(names, st.Name)
+		// Clocks are compared by what the step before it saw.
+		if st.Name != "clock skew" && (st.Millis < 15 || st.Millis > 20_000) {
+			t.Errorf("step %s took %d ms", st.Name, st.Millis)
+		}
+	}
+	want := []string{
+		"list", "clock skew", "checksum headers", "write", "read", "multipart", "part limits", "conditional reads", "conditional writes",
+		"list uploads", "versions", "lock", "lifecycle rules", "delete",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("steps %q, want %q", names, want)
 	}
 }
 

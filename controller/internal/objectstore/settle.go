@@ -2,6 +2,7 @@ package objectstore
 
 import (
 	"context"
+	"crypto/md5"
 	"errors"
 	"fmt"
 	"strings"
@@ -34,6 +35,11 @@ type Want struct {
 // Settle completes an upload and proves the result. It is idempotent and may run several times and in several controllers
 // at once: all that end with Done saw the same object. HEAD decides, against parts and want as stated by the agent; the
 // reply to the completion itself never does, neither does the store's own list of parts.
+//
+// In ChecksumSHA256 mode the object's size and composite checksum are compared, or its ETag where the store shows no
+// checksum. In ChecksumMD5 mode the store knows no SHA-256: size and ETag are compared, the latter against the MD5 of the
+// MD5s that the parts were signed with. That the same parts give the statement's composite is checked in both modes; what
+// ties MD5 to SHA-256 is the agent's word alone, until a verification reads the object.
 //
 // With Done the error is nil and the info that of the stored object. Every other outcome carries an error: ErrForeign,
 // ErrChecksum or ErrRefused with Refused, ErrNoSuchUpload or ErrNotFound with Lost, any with Retry. Cancelling ctx gives
@@ -136,11 +142,12 @@ func (s *Store) checkStatement(key string, parts []Part, want Want) error {
 		if p.Number != i+1 {
 			return s.refuse(opComplete, key, ErrRefused, fmt.Sprintf("the statement lists part %d in place %d", p.Number, i+1), "")
 		}
-	}
-	if s.cfg.Checksum == ChecksumSHA256 {
-		if got := CompositeSHA256(parts); got != want.CompositeSHA256 {
-			return s.refuse(opComplete, key, ErrChecksum, fmt.Sprintf("the statement's parts give %s, its total says %s", got, want.CompositeSHA256), "")
+		if s.cfg.Checksum == ChecksumMD5 && p.MD5 == [md5.Size]byte{} {
+			return s.refuse(opComplete, key, ErrRefused, fmt.Sprintf("the MD5 of part %d is missing, which this storage needs", p.Number), "")
 		}
+	}
+	if got := CompositeSHA256(parts); got != want.CompositeSHA256 {
+		return s.refuse(opComplete, key, ErrChecksum, fmt.Sprintf("the statement's parts give %s, its total says %s", got, want.CompositeSHA256), "")
 	}
 	return nil
 }

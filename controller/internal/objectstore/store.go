@@ -53,14 +53,17 @@ type Config struct {
 	// Endpoint is set.
 	PathStyle     bool
 	VirtualHosted bool
-	// CACert holds PEM certificates trusted for this endpoint in place of the system's.
-	CACert []byte
+	// CACert holds PEM certificates, RootCAs a pool, trusted for this endpoint in place of the system's. With both, either will do.
+	CACert  []byte
+	RootCAs *x509.CertPool
 
 	// Checksum is what Probe found; empty is ChecksumSHA256.
 	Checksum ChecksumMode
-	// ConditionalPut and ConditionalComplete tell that the store honours If-None-Match on these; Probe finds out.
+	// ConditionalPut and ConditionalComplete tell that the store honours If-None-Match on these, ConditionalRead that it
+	// honours If-Match on GET; Probe finds out.
 	ConditionalPut      bool
 	ConditionalComplete bool
+	ConditionalRead     bool
 
 	// MaxAttempts of one idempotent call, default 6, with jittered, doubling pauses up to MaxBackoff, default 10 s.
 	MaxAttempts int
@@ -244,13 +247,18 @@ func newTransport(cfg Config) (*http.Transport, error) {
 		// Over TLS a proxy sees a host name, no more. Plain requests, signatures and all, are not shown to one.
 		tr.Proxy = http.ProxyFromEnvironment
 	}
+	roots := cfg.RootCAs
 	if len(cfg.CACert) > 0 {
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(cfg.CACert) {
+		if roots == nil {
+			roots = x509.NewCertPool()
+		} else {
+			roots = roots.Clone()
+		}
+		if !roots.AppendCertsFromPEM(cfg.CACert) {
 			return nil, errors.New("storage configuration: CA certificate holds no PEM certificate")
 		}
-		tr.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
+	tr.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	return tr, nil
 }
 

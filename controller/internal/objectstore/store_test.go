@@ -21,7 +21,7 @@ import (
 func config(s *s3kit.Server, endpoint string) objectstore.Config {
 	return objectstore.Config{
 		Endpoint: endpoint, Region: s.Region, Bucket: s.Bucket, Prefix: "pre/fix", AccessKey: s.AccessKey, SecretKey: s.SecretKey,
-		ConditionalPut: true, ConditionalComplete: true, MaxBackoff: 10 * time.Millisecond, Timeout: 20 * time.Second,
+		ConditionalPut: true, ConditionalComplete: true, ConditionalRead: true, MaxBackoff: 10 * time.Millisecond, Timeout: 20 * time.Second,
 		LostAfter: 300 * time.Millisecond,
 	}
 }
@@ -145,6 +145,16 @@ func fired(t *testing.T, r *s3kit.Rule) {
 	t.Helper()
 	if r.Fired() == 0 {
 		t.Fatal("the fault did not fire")
+	}
+}
+
+// used asserts that a profile has done what it is for.
+func used(t *testing.T, profiles ...*s3kit.Profile) {
+	t.Helper()
+	for _, p := range profiles {
+		if p.Fired() == 0 {
+			t.Fatalf("the profile %q was not met", p)
+		}
 	}
 }
 

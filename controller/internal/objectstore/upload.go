@@ -26,7 +26,7 @@ type Part struct {
 	Number int // from 1, without gaps
 	ETag   string
 	SHA256 [sha256.Size]byte
-	MD5    [md5.Size]byte // zero if unknown; needed in ChecksumMD5 mode
+	MD5    [md5.Size]byte // as signed; zero if unknown, which ChecksumMD5 mode refuses
 }
 
 // Completed is what the store said about a completed upload.

@@ -25,10 +25,11 @@ type FaultProxy struct {
 	srv      *http.Server
 	done     chan struct{}
 
-	mu    sync.Mutex
-	rules []*Rule
-	rnd   *rand.Rand
-	count map[string]int
+	mu       sync.Mutex
+	rules    []*Rule
+	profiles []*Profile
+	rnd      *rand.Rand
+	count    map[string]int
 }
 
 // Rule is one scripted fault. The first rule that matches a request, has firings left and wins its dice is used.
@@ -66,6 +67,7 @@ func StartProxy(tb TB, s *Server) *FaultProxy {
 	if err != nil {
 		tb.Fatalf("start fault proxy: %v", err)
 	}
+	p.rt.TLSClientConfig = s.tls()
 	tb.Cleanup(p.Close)
 	return p
 }
@@ -124,7 +126,7 @@ func (p *FaultProxy) Seed(seed uint64) {
 	p.rnd = rand.New(rand.NewPCG(seed, seed))
 }
 
-// Reset removes all rules.
+// Reset removes all rules. Profiles stay.
 func (p *FaultProxy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -169,7 +171,7 @@ func (p *FaultProxy) pick(r *http.Request) *Rule {
 }
 
 // RoundTrip sends the request on with the given body, of the length that the client announced, and returns the server's
-// reply. ctx bounds it; the client's going away does not.
+// reply, or that of a profile. ctx bounds it; the client's going away does not.
 func (x *Exchange) RoundTrip(ctx context.Context, body io.Reader) (*http.Response, error) {
 	out := x.R.Clone(ctx)
 	out.URL.Scheme, out.URL.Host = x.proxy.upstream.Scheme, x.proxy.upstream.Host
@@ -180,7 +182,7 @@ func (x *Exchange) RoundTrip(ctx context.Context, body io.Reader) (*http.Respons
 	if x.R.ContentLength != 0 {
 		out.Body = io.NopCloser(body)
 	}
-	return x.proxy.rt.RoundTrip(out)
+	return x.proxy.serve(out)
 }
 
 // Forward passes the request and the reply through unchanged.

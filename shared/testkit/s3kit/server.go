@@ -46,6 +46,8 @@ type Options struct {
 	Versioned bool
 	// ObjectLock creates Bucket with object lock, which implies versioning.
 	ObjectLock bool
+	// TLS serves https with a certificate of a throwaway authority: Server.CA.
+	TLS bool
 	// Binary is the path of versitygw. Empty: bin/tools/versitygw in the repository that holds the working directory.
 	Binary string
 	// Log receives the server's own output. Nil: kept in memory and shown when the start fails.
@@ -54,12 +56,13 @@ type Options struct {
 
 // Server is a running S3 server. Its fields do not change after the start.
 type Server struct {
-	Endpoint  string // http://127.0.0.1:port
+	Endpoint  string // http://127.0.0.1:port, https with TLS
 	Region    string
 	AccessKey string
 	SecretKey string
 	Bucket    string
 	Dir       string // everything the server stores
+	CA        []byte // PEM of the authority that signed the server's certificate; nil without TLS
 
 	binary  string
 	cmd     *exec.Cmd
@@ -129,6 +132,11 @@ func Launch(ctx context.Context, opt Options) (*Server, error) {
 			return nil, fmt.Errorf("make data directory: %w", err)
 		}
 	}
+	if opt.TLS {
+		if s.CA, err = writeCertificate(s.certFile(), s.keyFile()); err != nil {
+			return nil, err
+		}
+	}
 
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -166,9 +174,13 @@ func (s *Server) run(ctx context.Context, opt Options) error {
 		addr = free
 	}
 	s.exited = make(chan struct{})
-	s.cmd = exec.Command(s.binary, "--port", addr, "--region", s.Region, "--keep-alive", "--quiet",
-		"--iam-dir", filepath.Join(s.Dir, "iam"),
-		"posix", "--versioning-dir", filepath.Join(s.Dir, "versions"), filepath.Join(s.Dir, "data"))
+	args := []string{"--port", addr, "--region", s.Region, "--keep-alive", "--quiet", "--iam-dir", filepath.Join(s.Dir, "iam")}
+	s.Endpoint = "http://" + addr
+	if s.CA != nil {
+		args = append(args, "--cert", s.certFile(), "--key", s.keyFile())
+		s.Endpoint = "https://" + addr
+	}
+	s.cmd = exec.Command(s.binary, append(args, "posix", "--versioning-dir", filepath.Join(s.Dir, "versions"), filepath.Join(s.Dir, "data"))...)
 	s.cmd.Env = []string{"ROOT_ACCESS_KEY=" + s.AccessKey, "ROOT_SECRET_KEY=" + s.SecretKey, "HOME=" + s.Dir, "PATH=/usr/bin:/bin"}
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
 	if opt.Log != nil {
@@ -192,7 +204,6 @@ func (s *Server) run(ctx context.Context, opt Options) error {
 		close(s.exited)
 		return fmt.Errorf("start %s: %w", s.binary, err)
 	}
-	s.Endpoint = "http://" + addr
 	return s.awaitAnswer(ctx)
 }
 
@@ -283,9 +294,24 @@ func (s *Server) TruncateObject(bucket, key string, size int64) error {
 
 // CreateUser adds an account that owns no bucket: its requests to Bucket are denied.
 func (s *Server) CreateUser(ctx context.Context, accessKey, secretKey string) error {
-	body := fmt.Sprintf("<Account><Access>%s</Access><Secret>%s</Secret><Role>user</Role></Account>", accessKey, secretKey)
+	return s.createAccount(ctx, accessKey, secretKey, "user")
+}
+
+// CreateAdmin adds an account that may do everything in every bucket: another key for the same storage.
+func (s *Server) CreateAdmin(ctx context.Context, accessKey, secretKey string) error {
+	return s.createAccount(ctx, accessKey, secretKey, "admin")
+}
+
+func (s *Server) createAccount(ctx context.Context, accessKey, secretKey, role string) error {
+	body := fmt.Sprintf("<Account><Access>%s</Access><Secret>%s</Secret><Role>%s</Role></Account>", accessKey, secretKey, role)
 	resp, err := s.Do(ctx, http.MethodPatch, "/create-user", nil, nil, []byte(body))
 	return expect("create user "+accessKey, resp, err)
+}
+
+// DeleteUser removes an account: its key is no longer known.
+func (s *Server) DeleteUser(ctx context.Context, accessKey string) error {
+	resp, err := s.Do(ctx, http.MethodPatch, "/delete-user", map[string][]string{"access": {accessKey}}, nil, nil)
+	return expect("delete user "+accessKey, resp, err)
 }
 
 // CreateBucket makes a bucket, with object lock on request. One that is already there is no error.

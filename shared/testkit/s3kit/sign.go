@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -38,7 +39,7 @@ func (s *Server) Do(ctx context.Context, method, path string, query url.Values, 
 	signed, canonical := canonicalHeaders(u.Host, req.Header)
 	req.Header.Set("Authorization", fmt.Sprintf("AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s",
 		s.AccessKey, s.scope(now), signed, s.signature(now, method, path, u.RawQuery, canonical, signed, payload)))
-	return kitClient.Do(req)
+	return s.client().Do(req)
 }
 
 // Presign makes a URL that allows exactly one request until ttl has passed. The request must carry every header given here
@@ -60,6 +61,41 @@ func (s *Server) Presign(method, path string, query url.Values, header http.Head
 	sig := s.signature(now, method, path, raw, canonical, signed, "UNSIGNED-PAYLOAD")
 	u.Path, u.RawPath, u.RawQuery = path, escapePath(path), raw+"&X-Amz-Signature="+sig
 	return u.String()
+}
+
+// resign replaces the signature of a request on its way, whoever made it, by one of the root account. A presigned request
+// becomes one with an Authorization header, over an unsigned payload.
+func (s *Server) resign(r *http.Request) {
+	q := r.URL.Query()
+	maps.DeleteFunc(q, func(k string, _ []string) bool {
+		k = strings.ToLower(k)
+		return strings.HasPrefix(k, "x-amz-") && !isChecksum(k)
+	})
+	r.URL.RawQuery = canonicalQuery(q)
+	payload := r.Header.Get("X-Amz-Content-Sha256")
+	if payload == "" {
+		payload = "UNSIGNED-PAYLOAD"
+	}
+	now := time.Now().UTC()
+	r.Header.Set("X-Amz-Content-Sha256", payload)
+	r.Header.Set("X-Amz-Date", now.Format("20060102T150405Z"))
+	covered := http.Header{}
+	for k, v := range r.Header {
+		if strings.HasPrefix(strings.ToLower(k), "x-amz-") {
+			covered[k] = v
+		}
+	}
+	signed, canonical := canonicalHeaders(r.Host, covered)
+	r.Header.Set("Authorization", fmt.Sprintf("AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s",
+		s.AccessKey, s.scope(now), signed, s.signature(now, r.Method, r.URL.Path, r.URL.RawQuery, canonical, signed, payload)))
+}
+
+// client trusts the server's own certificate authority, where it has one.
+func (s *Server) client() *http.Client {
+	if s.CA == nil {
+		return kitClient
+	}
+	return &http.Client{Transport: &http.Transport{Proxy: nil, DisableCompression: true, DisableKeepAlives: true, TLSClientConfig: s.tls()}}
 }
 
 // kitClient uses no proxy, shares no pool with the code under test, and opens a connection per request, so that
