@@ -43,12 +43,10 @@ func (s *storages) config(a controller.StorageAccess) objectstore.Config {
 
 // Open returns the store of a storage row.
 func (s *storages) Open(a controller.StorageAccess) (fleet.Objects, error) {
-	cfg := s.config(a)
-	if len(a.Probe) > 0 {
-		var report objectstore.ProbeReport
-		if err := json.Unmarshal(a.Probe, &report); err == nil {
-			cfg = report.Capabilities.Configure(cfg)
-		}
+	cfg := capabilities(a).Configure(s.config(a))
+	if a.ChecksumMode != "" {
+		// The row's, or the one that an open attempt was ordered with: a probe since then does not change it.
+		cfg.Checksum = objectstore.ChecksumMode(a.ChecksumMode)
 	}
 	id := fmt.Sprintf("%+v", cfg)
 	s.mu.Lock()
@@ -67,6 +65,15 @@ func (s *storages) Open(a controller.StorageAccess) (fleet.Objects, error) {
 	return objects{store}, nil
 }
 
+// capabilities are what the last probe of a storage found; none if it was never probed, or reads as nothing we know.
+func capabilities(a controller.StorageAccess) objectstore.Capabilities {
+	var report objectstore.ProbeReport
+	if len(a.Probe) == 0 || json.Unmarshal(a.Probe, &report) != nil {
+		return objectstore.Capabilities{}
+	}
+	return report.Capabilities
+}
+
 // Probe tries a storage, stored or not.
 func (s *storages) Probe(ctx context.Context, a controller.StorageAccess) (fleet.ProbeResult, error) {
 	cfg := s.config(a)
@@ -81,16 +88,14 @@ func (s *storages) Probe(ctx context.Context, a controller.StorageAccess) (fleet
 	}
 	defer store.Close()
 	report := store.Probe(ctx)
+	report.Inherit(capabilities(a))
 	b, err := json.Marshal(report)
 	if err != nil {
 		return fleet.ProbeResult{}, fmt.Errorf("encode probe report: %w", err)
 	}
-	res := fleet.ProbeResult{Report: b, OK: report.Err() == nil, ChecksumMode: wire.ChecksumSHA256}
+	res := fleet.ProbeResult{Report: b, OK: report.Err() == nil, ChecksumMode: string(report.Capabilities.Checksum())}
 	if err := report.Err(); err != nil {
 		res.Summary = err.Error()
-	}
-	if !report.Capabilities.SHA256 && report.Capabilities.ContentMD5 {
-		res.ChecksumMode = wire.ChecksumMD5
 	}
 	return res, nil
 }
