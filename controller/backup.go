@@ -2,6 +2,7 @@ package controller
 
 import (
 	"encoding/json"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -33,14 +34,6 @@ const (
 	HealthDeleting = "deleting"
 )
 
-// Codecs.
-const (
-	CompressionZstd = "zstd"
-	CompressionNone = "none"
-	EncryptionAge   = "age"
-	EncryptionNone  = "none"
-)
-
 // Durations of jobs.
 const (
 	DefaultMaxDuration = time.Hour
@@ -66,6 +59,7 @@ type Backup struct {
 	StorageID      int64           `json:"storage_id"`
 	Storage        string          `json:"storage"`
 	StorageDisk    string          `json:"storage_disk"`
+	SameHost       bool            `json:"same_host"` // it lies on the host of its database, and is lost with it
 	Compression    string          `json:"compression"`
 	Level          int             `json:"level"`
 	Encryption     string          `json:"encryption"`
@@ -91,7 +85,7 @@ type Backup struct {
 	CreatedAt      time.Time       `json:"created_at"`
 	JobID          int64           `json:"job_id"` // the job that makes or made it
 	JobStatus      string          `json:"job_status"`
-	Waiting        string          `json:"waiting"` // why it has not started
+	Waiting        string          `json:"waiting"` // why it has not started, or why it is not yet gone from its storage
 	Attempt        int             `json:"attempt"`
 	Progress       *Progress       `json:"progress,omitempty"` // while it runs
 }
@@ -117,9 +111,11 @@ type BackupRequest struct {
 	Instance    string
 	Type        string // default manual
 	Storage     string // name or id; default: the project's, else the installation's default
-	Encryption  string // age, none; default: the project's
-	Compression string // zstd, none; default zstd
-	Level       int    // 1–19 for zstd; 0 is the default, 3
+	StorageDisk string // s3, local; without Storage the default of that kind
+	Encryption  string // age, aes-256-cbc, none; default: the project's
+	Encrypt     *bool  // the panel's switch, instead of Encryption
+	Compression string // zstd, gzip, none; default zstd
+	Level       int    // 1–19 for zstd, 1–9 for gzip; 0 is the codec's default
 	MaxDuration time.Duration
 }
 
@@ -131,17 +127,22 @@ func (r *BackupRequest) Validate() error {
 	if !slices.Contains([]string{TypeManual, TypeScheduled, TypePreDeploy}, r.Type) {
 		return Invalid("type", "%q is not allowed; use manual, scheduled or pre_deploy", r.Type)
 	}
-	if !slices.Contains([]string{"", EncryptionAge, EncryptionNone}, r.Encryption) {
-		return Invalid("encryption", "%q is not allowed; use age or none", r.Encryption)
+	if r.StorageDisk != "" && !slices.Contains(StorageKinds, r.StorageDisk) {
+		return Invalid("storage_disk", "%q is not allowed; use %s", r.StorageDisk, orList(StorageKinds))
+	}
+	if r.Encryption != "" {
+		if err := validEncryption("encryption", r.Encryption); err != nil {
+			return err
+		}
+		if r.Encrypt != nil {
+			return Invalid("encrypt", "is not allowed beside encryption %q; leave one of them out", r.Encryption)
+		}
 	}
 	if r.Compression == "" {
 		r.Compression = CompressionZstd
 	}
-	if !slices.Contains([]string{CompressionZstd, CompressionNone}, r.Compression) {
-		return Invalid("compression", "%q is not allowed; use zstd or none", r.Compression)
-	}
-	if r.Level < 0 || r.Level > 19 || (r.Compression == CompressionNone && r.Level != 0) {
-		return Invalid("level", "%d is not allowed; use 1 to 19 with zstd, or leave it out", r.Level)
+	if err := validCompression(r.Compression, r.Level); err != nil {
+		return err
 	}
 	if r.MaxDuration == 0 {
 		r.MaxDuration = DefaultMaxDuration
@@ -150,6 +151,22 @@ func (r *BackupRequest) Validate() error {
 		return Invalid("max_duration_seconds", "%d is not allowed; use 1 to %d", int64(r.MaxDuration.Seconds()), int64(MaxMaxDuration.Seconds()))
 	}
 	return nil
+}
+
+// EncryptionFor is the encryption of a project's backup: what was asked for, else the project's. The panel's switch means the project's
+// codec or, where that is none, aes-256-cbc.
+func (r BackupRequest) EncryptionFor(p Project) string {
+	switch {
+	case r.Encryption != "":
+		return r.Encryption
+	case r.Encrypt == nil:
+		return p.DefaultEncryption
+	case !*r.Encrypt:
+		return EncryptionNone
+	case p.DefaultEncryption == EncryptionNone:
+		return EncryptionAES
+	}
+	return p.DefaultEncryption
 }
 
 // BackupFilter selects backups, newest first.
@@ -196,15 +213,15 @@ type RestoreRequest struct {
 	Database string // default: the backup's own name, which is then in place
 }
 
-// Validate names the first field that is wrong.
+// Validate names the first field that is wrong. Whether the engine takes the name only the catalog knows: see ValidDatabaseName.
 func (r RestoreRequest) Validate() error {
 	if r.Backup <= 0 {
 		return Invalid("backup_id", "%d is not a backup's id", r.Backup)
 	}
-	if strings.ContainsRune(r.Database, 0) || len(r.Database) > 63 {
-		return Invalid("to_database", "%q is not allowed; use at most 63 bytes without a NUL", r.Database)
+	if strings.ContainsRune(r.Database, 0) || len(r.Database) > maxDatabasePath {
+		return Invalid("to_database", "%q is not allowed; use at most %d bytes without a NUL", r.Database, maxDatabasePath)
 	}
-	if strings.HasPrefix(r.Database, "devflow_staging_") {
+	if strings.HasPrefix(path.Base(r.Database), "devflow_staging_") {
 		return Invalid("to_database", "%q is not allowed; devflow_staging_ is kept for restores at work", r.Database)
 	}
 	return nil

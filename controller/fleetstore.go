@@ -20,8 +20,10 @@ type Offer struct {
 	Backup  Backup         // made by a backup, read by the others
 	Storage *StorageAccess // of the artifact
 
+	// AttemptID is the attempt that makes the artifact or made it: its keys are derived from it.
+	AttemptID string
+
 	// Backup jobs.
-	AttemptID    string
 	Key          string
 	UploadID     string // empty: still to be created
 	PartSize     int64
@@ -45,6 +47,7 @@ type StoredObject struct {
 	ETag         string
 	VersionID    string
 	AgeHeader    []byte
+	MAC          []byte // with aes-256-cbc: HMAC-SHA-256 over the stored SHA-256
 }
 
 // PartTarget is what a part request may be signed for.
@@ -78,6 +81,7 @@ type Finishing struct {
 	Project    Project
 	Server     Server
 	StorageID  int64
+	AttemptID  string
 	Key        string
 	UploadID   string
 	PartSize   int64
@@ -99,6 +103,7 @@ type Finished struct {
 // DeadUpload is an attempt that ended without success and whose key and upload are not yet seen gone.
 type DeadUpload struct {
 	Attempt   wire.Attempt
+	Server    Server // that ran it; where the storage is local, what is left lies there
 	StorageID int64
 	Key       string
 	UploadID  string
@@ -110,6 +115,7 @@ type DeadUpload struct {
 // Deletion is a tombstoned backup whose grace has passed.
 type Deletion struct {
 	Backup    int64
+	Server    Server // the backup's; where the storage is local, it lies there
 	StorageID int64
 	Keys      []string // every object of the artifact, the manifest too
 }
@@ -146,9 +152,10 @@ type Ordered struct {
 	Key        string
 	UploadID   string
 	PartSize   int64
-	Checksum   string // wire.ChecksumSHA256 or ChecksumMD5
+	Checksum   string // wire.ChecksumSHA256 or ChecksumMD5; empty where Local
 	Recipients []string
 	Codec      wire.Codec
+	Local      bool // into the host's own backup directory: no parts
 }
 
 // CancelDue is an open attempt whose job shall stop.

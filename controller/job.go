@@ -101,11 +101,19 @@ func (r Retry) Wait(no int) time.Duration {
 	return min(d, r.Max)
 }
 
-// PartSize is the smallest power of two of at least 8 MiB for which 9,000 parts hold twice the database's size, at most 4 GiB.
-// Stores take 10,000 parts of 5 GiB at most; the last thousand is left for growth beyond twice.
-func PartSize(databaseBytes int64) int64 {
+// MaxParts is how many parts an upload has at most, unless its store takes fewer.
+const MaxParts = 10000
+
+// PartSize is the smallest power of two of at least 8 MiB for which nine tenths of the parts that the store takes hold twice the
+// database's size, at most 4 GiB. The last tenth is left for growth beyond twice. A store that is not known to take fewer takes
+// MaxParts, of 5 GiB at most.
+func PartSize(databaseBytes int64, maxParts int) int64 {
+	if maxParts <= 0 || maxParts > MaxParts {
+		maxParts = MaxParts
+	}
+	parts := max(int64(maxParts)*9/10, 1)
 	size := int64(8 << 20)
-	for size*4500 < databaseBytes && size < 4<<30 {
+	for size*parts/2 < databaseBytes && size < 4<<30 {
 		size *= 2
 	}
 	return size

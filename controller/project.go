@@ -4,6 +4,9 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/secret"
 )
 
 // Project owns databases and their backups, and the key that its artifacts are encrypted to.
@@ -32,6 +35,18 @@ type ProjectSpec struct {
 	DefaultEncryption string
 	EscrowRecipients  []string
 	DefaultStorage    *string // name or id
+	// AppKey is what the keys of aes-256-cbc are derived from, as artifact.AppKeyBytes reads it. It is given when the project is made
+	// or not at all: one is made then. It never changes.
+	AppKey secret.String
+}
+
+// MaxEscrowRecipients bounds how many keys besides the project's own open its backups.
+const MaxEscrowRecipients = 16
+
+// ProjectSecrets are what opens every backup of a project.
+type ProjectSecrets struct {
+	Identity []byte // age
+	AppKey   []byte // text, as artifact.AppKeyBytes reads it
 }
 
 // Validate names the first field that is wrong.
@@ -45,10 +60,40 @@ func (s ProjectSpec) Validate() error {
 	if s.ExternalID != nil && (strings.TrimSpace(*s.ExternalID) == "" || len(*s.ExternalID) > 200) {
 		return Invalid("external_id", "%q is empty or longer than 200 bytes", *s.ExternalID)
 	}
-	switch s.DefaultEncryption {
-	case "", EncryptionAge, EncryptionNone:
-	default:
-		return Invalid("default_encryption", "%q is not allowed; use age or none", s.DefaultEncryption)
+	if s.DefaultEncryption != "" {
+		if err := validEncryption("default_encryption", s.DefaultEncryption); err != nil {
+			return err
+		}
+	}
+	if err := validRecipients("escrow_recipients", s.EscrowRecipients); err != nil {
+		return err
+	}
+	if !s.AppKey.Empty() {
+		if _, err := artifact.AppKeyBytes(s.AppKey.Reveal()); err != nil {
+			return Invalid("app_key", "%v; use base64: and the base64 of 32 bytes, or a text of at least 16 bytes", err)
+		}
+	}
+	return nil
+}
+
+// validRecipients refuses what cannot be encrypted to. A secret key that was given by mistake is not shown.
+func validRecipients(field string, recipients []string) error {
+	if len(recipients) > MaxEscrowRecipients {
+		return Invalid(field, "%d recipients; at most %d are allowed", len(recipients), MaxEscrowRecipients)
+	}
+	seen := make(map[string]bool, len(recipients))
+	for i, r := range recipients {
+		if upper := strings.ToUpper(strings.TrimSpace(r)); strings.HasPrefix(upper, "AGE-") {
+			return Invalid(field, "number %d is a secret key; give its public half, which begins with age1", i+1).
+				WithHint("a secret key that was sent somewhere is no longer one: make another")
+		}
+		if err := artifact.ValidRecipient(r); err != nil {
+			return Invalid(field, "%.80q is not an age recipient: %v", r, err)
+		}
+		if seen[r] {
+			return Invalid(field, "%q is there twice", r)
+		}
+		seen[r] = true
 	}
 	return nil
 }

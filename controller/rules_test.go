@@ -27,13 +27,13 @@ func TestPartSize(t *testing.T) {
 		{100 * tib, 4 * gib},
 		{math.MaxInt64, 4 * gib},
 	} {
-		if got := controller.PartSize(c.database); got != c.want {
+		if got := controller.PartSize(c.database, 0); got != c.want {
 			t.Errorf("PartSize(%d) = %d, want %d", c.database, got, c.want)
 		}
 	}
 	// The rule itself, up to the largest object that S3 stores.
 	for size := int64(1); size <= 5*tib; size = size*3/2 + 1 {
-		p := controller.PartSize(size)
+		p := controller.PartSize(size, controller.MaxParts)
 		if p&(p-1) != 0 || p < 8*mib || p > 5*gib || p*9000 < 2*size || (p > 8*mib && p/2*9000 >= 2*size) {
 			t.Errorf("PartSize(%d) = %d", size, p)
 		}

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"devflowbackup/shared/secret"
 )
@@ -12,8 +14,14 @@ import (
 // Kinds of storages.
 const (
 	StorageS3    = "s3"
-	StorageLocal = "local"
+	StorageLocal = "local" // the backup directory of whichever host holds the database
 )
+
+// StorageKinds lists the kinds.
+var StorageKinds = []string{StorageS3, StorageLocal}
+
+// LocalUpload is the upload id of every attempt whose storage is local: nothing is created for it.
+const LocalUpload = "local"
 
 // Storage is a place for artifacts. Its credentials never leave the controller.
 type Storage struct {
@@ -32,6 +40,10 @@ type Storage struct {
 	ProbeOK      bool            `json:"probe_ok"`
 	ProbedAt     *time.Time      `json:"probed_at"`
 	CreatedAt    time.Time       `json:"created_at"`
+	UpdatedAt    time.Time       `json:"updated_at"`
+	Backups      int64           `json:"backups"`    // that the caller sees on it and that are not seen gone
+	UsedBytes    int64           `json:"used_bytes"` // of their artifacts
+	SameHost     bool            `json:"same_host"`  // what lies there is lost with the database's host
 }
 
 // Credentials open a storage.
@@ -63,23 +75,24 @@ type StorageSpec struct {
 
 // Validate names the first field that is wrong.
 func (s StorageSpec) Validate() error {
-	if strings.TrimSpace(s.Name) == "" || len(s.Name) > 100 || digits.MatchString(s.Name) {
-		return Invalid("name", "%q is empty, longer than 100 bytes or only digits", s.Name)
+	if err := validStorageName(s.Name); err != nil {
+		return err
 	}
-	if s.Kind != StorageS3 {
-		return Invalid("kind", "%q is not supported; use s3", s.Kind)
+	if err := validPrefix(s.Prefix); err != nil {
+		return err
 	}
-	if s.Endpoint != "" {
-		u, err := url.Parse(s.Endpoint)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" {
-			return Invalid("endpoint", "is not a URL such as https://s3.example.com without path, query or user")
-		}
+	switch s.Kind {
+	case StorageS3:
+	case StorageLocal:
+		return s.validateLocal()
+	default:
+		return Invalid("kind", "%q is not supported; use %s", s.Kind, orList(StorageKinds))
+	}
+	if err := validEndpoint(s.Endpoint); err != nil {
+		return err
 	}
 	if s.Bucket == "" || strings.ContainsAny(s.Bucket, "/ \n") {
 		return Invalid("bucket", "%q is not a bucket name; use the name alone, without path or spaces", s.Bucket)
-	}
-	if strings.HasPrefix(s.Prefix, "/") || strings.Contains(s.Prefix, "..") || strings.Contains(s.Prefix, "//") || len(s.Prefix) > 200 {
-		return Invalid("prefix", "%q is not allowed; use a relative path of at most 200 bytes without .. or empty parts", s.Prefix)
 	}
 	if s.AccessKey == "" {
 		return Invalid("access_key", "is empty")
@@ -88,4 +101,128 @@ func (s StorageSpec) Validate() error {
 		return Invalid("secret_key", "is empty")
 	}
 	return nil
+}
+
+// validateLocal refuses what a directory has not. Which directory it is the host's own configuration says.
+func (s StorageSpec) validateLocal() error {
+	for _, f := range []struct {
+		name  string
+		given bool
+	}{
+		{"endpoint", s.Endpoint != ""}, {"region", s.Region != ""}, {"bucket", s.Bucket != ""},
+		{"access_key", s.AccessKey != ""}, {"secret_key", !s.SecretKey.Empty()},
+	} {
+		if f.given {
+			return Invalid(f.name, "is not allowed with kind local, which has a name and a prefix only")
+		}
+	}
+	return nil
+}
+
+func validStorageName(name string) error {
+	if strings.TrimSpace(name) == "" || len(name) > 100 || digits.MatchString(name) {
+		return Invalid("name", "%q is empty, longer than 100 bytes or only digits", name)
+	}
+	return nil
+}
+
+func validEndpoint(endpoint string) error {
+	if endpoint == "" {
+		return nil
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" {
+		return Invalid("endpoint", "is not a URL such as https://s3.example.com without path, query or user")
+	}
+	return nil
+}
+
+func validPrefix(prefix string) error {
+	bad := len(prefix) > 200 || !utf8.ValidString(prefix) || strings.ContainsFunc(prefix, func(r rune) bool { return unicode.IsControl(r) || r == '\\' })
+	if prefix != "" {
+		for part := range strings.SplitSeq(strings.TrimSuffix(prefix, "/"), "/") {
+			bad = bad || part == "" || part == "." || strings.Contains(part, "..")
+		}
+	}
+	if bad {
+		return Invalid("prefix", "%q is not allowed; use a relative path of at most 200 bytes without .. or empty parts", prefix)
+	}
+	return nil
+}
+
+// Overlaps tells whether artifacts of both storages would lie in one folder: what is known of one would be strange to the other.
+func (s Storage) Overlaps(o Storage) bool {
+	if s.Kind != o.Kind || s.Bucket != o.Bucket || !sameEndpoint(s.Endpoint, o.Endpoint) {
+		return false
+	}
+	a, b := s.folder(), o.folder()
+	return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
+}
+
+// folder is what every key of the storage begins with.
+func (s Storage) folder() string {
+	return strings.TrimPrefix(strings.Trim(s.Prefix, "/")+"/backups/", "/")
+}
+
+func sameEndpoint(a, b string) bool {
+	return strings.EqualFold(strings.TrimSuffix(a, "/"), strings.TrimSuffix(b, "/"))
+}
+
+// StorageChange is what a caller changes of a storage. Nil and empty leave a field as it is. Bucket, prefix and kind never change:
+// the keys of its backups are bound to them.
+type StorageChange struct {
+	Name      *string
+	Endpoint  *string
+	Region    *string
+	PathStyle *bool
+	AccessKey string // with SecretKey
+	SecretKey secret.String
+	Force     bool // keep the change although the probe did not pass
+}
+
+// Validate names the first field that is wrong for a storage of the kind.
+func (c StorageChange) Validate(kind string) error {
+	if c.Name != nil {
+		if err := validStorageName(*c.Name); err != nil {
+			return err
+		}
+	}
+	if kind == StorageLocal && c.Reaches() {
+		return Invalid("storage", "is local: only its name can be changed")
+	}
+	if c.Endpoint != nil {
+		if err := validEndpoint(*c.Endpoint); err != nil {
+			return err
+		}
+	}
+	if c.AccessKey != "" && c.SecretKey.Empty() {
+		return Invalid("secret_key", "is empty; an access key is changed together with its secret key")
+	}
+	return nil
+}
+
+// Reaches tells whether the change touches how the storage is reached: then it has to be probed.
+func (c StorageChange) Reaches() bool {
+	return c.Endpoint != nil || c.Region != nil || c.PathStyle != nil || c.AccessKey != "" || !c.SecretKey.Empty()
+}
+
+// Apply returns the storage as it is after the change.
+func (c StorageChange) Apply(s StorageAccess) StorageAccess {
+	set(&s.Name, c.Name)
+	set(&s.Endpoint, c.Endpoint)
+	set(&s.Region, c.Region)
+	set(&s.PathStyle, c.PathStyle)
+	if c.AccessKey != "" {
+		s.Credentials.AccessKey = c.AccessKey
+	}
+	if !c.SecretKey.Empty() {
+		s.Credentials.SecretKey = c.SecretKey
+	}
+	return s
+}
+
+func set[T any](field, value *T) {
+	if value != nil {
+		*field = *value
+	}
 }

@@ -8,6 +8,12 @@ ALTER TABLE backup_objects ADD COLUMN mac text NOT NULL DEFAULT '';
 
 ALTER TABLE storages ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();
 
+-- Why a deleted backup is not yet gone from its storage, for people.
+ALTER TABLE database_backups ADD COLUMN delete_waiting text NOT NULL DEFAULT '';
+
+-- What a storage holds.
+CREATE INDEX database_backups_storage ON database_backups (storage_id, id DESC) INCLUDE (file_size) WHERE purged_at IS NULL AND status <> 'failed';
+
 -- Links that let someone fetch one object once. The token is in the URL alone; here is its hash.
 CREATE TABLE download_links (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

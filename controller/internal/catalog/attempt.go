@@ -302,8 +302,21 @@ type fenced struct {
 
 // orderBody is what was ordered besides the attempt's columns: it must not change with the project or the storage.
 type orderBody struct {
-	Recipients []string `json:"recipients,omitempty"`
-	Checksum   string   `json:"checksum,omitempty"`
+	Recipients []string    `json:"recipients,omitempty"`
+	Checksum   string      `json:"checksum,omitempty"`
+	Codec      *wire.Codec `json:"codec,omitempty"` // without recipients
+	Local      bool        `json:"local,omitempty"`
+	MaxParts   int         `json:"max_parts,omitempty"` // that the store takes, where it is fewer than usual
+}
+
+// codec is the one ordered; of an order that did not keep it, the backup's.
+func (o orderBody) codec(b controller.Backup) wire.Codec {
+	c := wire.Codec{Compression: b.Compression, Level: b.Level, Encryption: b.Encryption}
+	if o.Codec != nil {
+		c = *o.Codec
+	}
+	c.Recipients = o.Recipients
+	return c
 }
 
 // fence checks an agent's message about an attempt: server and session are current, the token stands. It locks the attempt, and

@@ -17,11 +17,11 @@ const attemptProgress = `CASE WHEN a.stage <> '' THEN jsonb_build_object('stage'
 
 // backupColumns of database_backups b, with the job that makes it.
 const backupColumns = `b.id, b.project_id, p.slug AS project, b.server_id, coalesce(s.name, '') AS server, b.database_id, b.instance, b.database_type,
-	b.database_name, b.type, b.status, b.health, b.storage_id, coalesce(st.name, '') AS storage, b.storage_disk, b.compression, b.level, b.encryption,
+	b.database_name, b.type, b.status, b.health, b.storage_id, coalesce(st.name, '') AS storage, b.storage_disk, b.storage_disk = 'local' AS same_host, b.compression, b.level, b.encryption,
 	b.file_name, b.file_path, b.file_size, b.checksum, b.raw_size, b.raw_checksum, b.metadata, b.started_at, b.completed_at,
 	b.verified_at, b.verified_level, b.verified_by_host, b.error_code, b.error_message, b.error_hint, b.deleted_at, b.delete_reason, b.delete_after,
 	b.purged_at, b.created_at, coalesce(j.id, 0) AS job_id, coalesce(j.status, '') AS job_status, coalesce(j.attempt_no, 0) AS attempt,
-	CASE WHEN a.status = 'running' THEN '' ELSE coalesce(j.waiting, '') END AS waiting, ` + attemptProgress + ` AS progress`
+	CASE WHEN b.delete_waiting <> '' THEN b.delete_waiting WHEN a.status = 'running' THEN '' ELSE coalesce(j.waiting, '') END AS waiting, ` + attemptProgress + ` AS progress`
 
 const backupTables = `database_backups b JOIN projects p ON p.id = b.project_id LEFT JOIN servers s ON s.id = b.server_id LEFT JOIN storages st ON st.id = b.storage_id
 	LEFT JOIN LATERAL (SELECT * FROM jobs q WHERE q.backup_id = b.id AND q.kind = 'backup' ORDER BY q.id DESC LIMIT 1) j ON true
@@ -298,10 +298,16 @@ func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req contr
 	if err := t.scan(ctx, &p, "SELECT "+projectColumns+" FROM projects p WHERE p.id = ?", *d.ProjectID); err != nil {
 		return nil, err
 	}
-	st, err := t.chooseStorage(ctx, p, req.Storage)
+	st, err := t.chooseStorage(ctx, p, req.Storage, req.StorageDisk)
 	if err != nil {
 		return nil, err
 	}
+	if st.Kind == controller.StorageLocal {
+		if err := t.hasDirectory(ctx, d.ServerID); err != nil {
+			return nil, err
+		}
+	}
+	encryption := req.EncryptionFor(p)
 	deadline := controller.DefaultDeadline
 	urgent := req.Type == controller.TypePreDeploy
 	if urgent {
@@ -310,7 +316,7 @@ func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req contr
 	var id int64
 	err = t.scan(ctx, &id, `INSERT INTO database_backups (project_id, server_id, database_id, storage_id, instance, database_type, database_name, type, compression, level, encryption, storage_disk)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-		p.ID, d.ServerID, d.ID, st.ID, d.Instance, d.Engine, d.Name, req.Type, req.Compression, req.Level, orText(req.Encryption, p.DefaultEncryption), st.Kind)
+		p.ID, d.ServerID, d.ID, st.ID, d.Instance, d.Engine, d.Name, req.Type, req.Compression, req.Level, encryption, st.Kind)
 	if err != nil {
 		return nil, err
 	}
@@ -320,49 +326,11 @@ func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req contr
 	if err != nil {
 		return nil, err
 	}
-	if err := t.audit(ctx, actor, "backup.create", &p.ID, itoa(id), map[string]any{"database": d.Name, "server": d.Server, "type": req.Type, "storage": st.Name, "job_id": job}); err != nil {
+	if err := t.audit(ctx, actor, "backup.create", &p.ID, itoa(id), map[string]any{"database": d.Name, "server": d.Server, "type": req.Type, "storage": st.Name, "encryption": encryption, "job_id": job}); err != nil {
 		return nil, err
 	}
 	b, err := t.backup(ctx, id)
 	return &b, err
-}
-
-// chooseStorage is the storage asked for, else the project's default, else the default among the project's own, else the installation's.
-func (t *tx) chooseStorage(ctx context.Context, p controller.Project, ref string) (controller.Storage, error) {
-	var st controller.Storage
-	var found bool
-	var err error
-	switch {
-	case ref != "":
-		if st, err = t.storageFor(ctx, p.ID, ref); err != nil {
-			return st, err
-		}
-		found = true
-	default:
-		found, err = t.find(ctx, &st, `SELECT `+storageColumns+` FROM storages st WHERE st.deleted_at IS NULL
-			AND (st.id = ? OR st.is_default AND (st.project_id = ? OR st.project_id IS NULL))
-			ORDER BY (st.id = ?) IS TRUE DESC, st.project_id IS NULL LIMIT 1`, p.DefaultStorageID, p.ID, p.DefaultStorageID)
-		if err != nil {
-			return st, err
-		}
-	}
-	if !found {
-		return st, controller.Invalid("storage", "project %q has no default storage and the installation has none", p.Slug).
-			WithHint("name one with --storage, or set one with `devflowctl storage default NAME`")
-	}
-	// Keeps the storage from being deleted before this backup is committed; a caller may not lock a storage of all projects.
-	err = t.elevated(ctx, func() error {
-		n, err := t.exec(ctx, "SELECT 1 FROM storages WHERE id = ? AND deleted_at IS NULL FOR SHARE", st.ID)
-		if err == nil && n == 0 {
-			err = controller.Errorf(controller.ENotFound, "storage %q does not exist", st.Name)
-		}
-		return err
-	})
-	if err == nil && !st.ProbeOK {
-		err = controller.Errorf(controller.EConflict, "storage %q failed its last probe", st.Name).
-			WithHint("`devflowctl storage show %s` tells why; `devflowctl storage probe %s` tries again", st.Name, st.Name)
-	}
-	return st, err
 }
 
 // newJob is what a job is made of.

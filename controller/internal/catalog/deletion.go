@@ -91,17 +91,26 @@ func (c *Catalog) DueDeletions(ctx context.Context, limit int) ([]controller.Del
 		out = nil
 		var rows []struct {
 			ID        int64
+			ServerID  int64
 			StorageID int64
 		}
 		err := t.scan(ctx, &rows, `UPDATE database_backups SET health = 'deleting', delete_after = now() + ? WHERE id IN (
 			SELECT b.id FROM database_backups b WHERE b.deleted_at IS NOT NULL AND b.purged_at IS NULL AND b.delete_after <= now() AND b.status = 'completed'
 			AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = b.id AND j.`+jobOpen+`) ORDER BY b.delete_after, b.id LIMIT ? FOR UPDATE SKIP LOCKED)
-			RETURNING id, storage_id`, interval(deletionTime), max(limit, 0))
+			RETURNING id, server_id, storage_id`, interval(deletionTime), max(limit, 0))
+		if err != nil {
+			return err
+		}
+		ids := make([]int64, len(rows))
+		for i, r := range rows {
+			ids[i] = r.ServerID
+		}
+		servers, err := t.serversByID(ctx, ids)
 		if err != nil {
 			return err
 		}
 		for _, r := range rows {
-			d := controller.Deletion{Backup: r.ID, StorageID: r.StorageID}
+			d := controller.Deletion{Backup: r.ID, Server: servers[r.ServerID], StorageID: r.StorageID}
 			if err := t.scan(ctx, &d.Keys, "SELECT key FROM backup_objects WHERE backup_id = ? ORDER BY object = 'manifest', object", r.ID); err != nil {
 				return err
 			}
@@ -115,15 +124,16 @@ func (c *Catalog) DueDeletions(ctx context.Context, limit int) ([]controller.Del
 // DeletionDone closes a backup whose objects were seen gone.
 func (c *Catalog) DeletionDone(ctx context.Context, backup int64) error {
 	return c.system(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, "UPDATE database_backups SET purged_at = now() WHERE id = ? AND deleted_at IS NOT NULL AND health = 'deleting' AND purged_at IS NULL", backup)
+		_, err := t.exec(ctx, "UPDATE database_backups SET purged_at = now(), delete_waiting = '' WHERE id = ? AND deleted_at IS NOT NULL AND health = 'deleting' AND purged_at IS NULL", backup)
 		return err
 	})
 }
 
-// DeletionLater has a deletion tried again after a while.
+// DeletionLater has a deletion tried again after a while. The backup shows the reason.
 func (c *Catalog) DeletionLater(ctx context.Context, backup int64, delay time.Duration, reason string) error {
 	return c.system(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, "UPDATE database_backups SET delete_after = now() + ? WHERE id = ? AND health = 'deleting' AND purged_at IS NULL", interval(delay), backup)
+		n, err := t.exec(ctx, "UPDATE database_backups SET delete_after = now() + ?, delete_waiting = ? WHERE id = ? AND health = 'deleting' AND purged_at IS NULL",
+			interval(delay), cut(reason, 500), backup)
 		if n > 0 {
 			t.after(func() {
 				c.log.Warn("deletion put off", "backup_id", backup, "again_in", delay.String(), "reason", reason)

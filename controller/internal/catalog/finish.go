@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"time"
 
@@ -42,6 +43,7 @@ func (t *tx) finishing(ctx context.Context, job int64) (controller.Finishing, er
 		ProjectID   int64
 		ServerID    int64
 		StorageID   int64
+		AttemptID   string
 		Key         string
 		UploadID    string
 		PartSize    int64
@@ -49,13 +51,13 @@ func (t *tx) finishing(ctx context.Context, job int64) (controller.Finishing, er
 		SettleTries int
 		ReceivedAt  time.Time
 	}
-	err := t.scan(ctx, &row, `SELECT a.no, a.token, j.backup_id, j.project_id, j.server_id, a.storage_id, a.key, a.upload_id, a.part_size, a.statement, a.settle_tries,
+	err := t.scan(ctx, &row, `SELECT a.no, a.token, j.backup_id, j.project_id, j.server_id, a.storage_id, a.attempt_id, a.key, a.upload_id, a.part_size, a.statement, a.settle_tries,
 		coalesce(a.reported_at, now()) AS received_at FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.no = j.attempt_no AND a.status = 'uploaded' WHERE j.id = ?`, job)
 	if err != nil {
 		return controller.Finishing{}, err
 	}
 	f := controller.Finishing{
-		Attempt: wire.Attempt{Job: job, No: row.No, Token: row.Token}, StorageID: row.StorageID, Key: row.Key, UploadID: row.UploadID,
+		Attempt: wire.Attempt{Job: job, No: row.No, Token: row.Token}, StorageID: row.StorageID, AttemptID: row.AttemptID, Key: row.Key, UploadID: row.UploadID,
 		PartSize: row.PartSize, Statement: row.Statement, Tries: row.SettleTries, ReceivedAt: row.ReceivedAt.UTC(),
 	}
 	if f.Backup, err = t.backup(ctx, row.BackupID); err != nil {
@@ -115,7 +117,14 @@ func (c *Catalog) CompleteBackup(ctx context.Context, a wire.Attempt, done contr
 		if len(done.Objects) == 0 || done.Objects[0].Object != wire.ObjectArtifact || len(done.Manifest) == 0 {
 			return wire.Failf(wire.CodeInternal, "a completed backup needs its artifact and its manifest")
 		}
+		var encryption string
+		if err := t.scan(ctx, &encryption, "SELECT encryption FROM database_backups WHERE id = ?", j.BackupID); err != nil {
+			return err
+		}
 		for _, o := range done.Objects {
+			if encryption == controller.EncryptionAES && o.Object != controller.ObjectManifest && len(o.MAC) != sha256.Size {
+				return wire.Failf(wire.CodeInternal, "the %s of a backup under %s needs its MAC", o.Object, encryption)
+			}
 			if err := t.addObject(ctx, j.BackupID, o); err != nil {
 				return err
 			}
@@ -149,8 +158,9 @@ func objectJSON(raw []byte) string {
 }
 
 func (t *tx) addObject(ctx context.Context, backup int64, o controller.StoredObject) error {
-	_, err := t.exec(ctx, `INSERT INTO backup_objects (backup_id, object, key, stored_size, stored_sha256, raw_size, raw_sha256, etag, version_id, age_header)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, backup, o.Object, o.Key, o.StoredSize, o.StoredSHA256, o.RawSize, o.RawSHA256, text(o.ETag), text(o.VersionID), o.AgeHeader)
+	_, err := t.exec(ctx, `INSERT INTO backup_objects (backup_id, object, key, stored_size, stored_sha256, raw_size, raw_sha256, etag, version_id, age_header, mac)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, backup, o.Object, o.Key, o.StoredSize, o.StoredSHA256, o.RawSize, o.RawSHA256, text(o.ETag), text(o.VersionID), o.AgeHeader,
+		hex.EncodeToString(o.MAC))
 	if err != nil || len(o.AgeHeader) == 0 {
 		return err
 	}

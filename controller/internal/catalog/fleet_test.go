@@ -29,7 +29,7 @@ func TestBackup_ToTheEnd(t *testing.T) {
 		o.Storage == nil || o.Storage.Credentials.SecretKey.Reveal() != "sk-canary" || o.Storage.ChecksumMode != "sha256" || len(o.Attempt.Token) != 32 || o.Attempt.No != 1 {
 		t.Fatalf("offer is %+v", o)
 	}
-	if !strings.HasPrefix(o.Key, "pre/backups/") || !strings.Contains(o.Key, "/app_") || !strings.HasSuffix(o.Key, "_"+o.AttemptID+".dump.zst.age") {
+	if !strings.HasPrefix(o.Key, "pre/s3/backups/") || !strings.Contains(o.Key, "/app_") || !strings.HasSuffix(o.Key, "_"+o.AttemptID+".dump.zst.age") {
 		t.Fatalf("key is %q", o.Key)
 	}
 	got := f.backup(b.ID)

@@ -180,7 +180,7 @@ func ageKey(t testing.TB) (recipient, identity string) {
 func (f *fix) project(slug string) controller.Project {
 	f.Helper()
 	recipient, identity := ageKey(f)
-	return must[controller.Project](f)(f.CreateProject(f.Context(), f.admin, controller.ProjectSpec{Slug: slug}, recipient, []byte(identity)))
+	return must[controller.Project](f)(f.CreateProject(f.Context(), f.admin, controller.ProjectSpec{Slug: slug}, recipient, []byte(identity), nil))
 }
 
 // only is an actor that is limited to projects.
@@ -270,7 +270,7 @@ func (f *fix) found(a *agent, names ...string) {
 func (f *fix) storage(name string, def bool) controller.Storage {
 	f.Helper()
 	return must[controller.Storage](f)(f.CreateStorage(f.Context(), f.admin, controller.StorageSpec{
-		Name: name, Kind: "s3", Endpoint: "http://127.0.0.1:1", Bucket: "b", Prefix: "pre", PathStyle: true, Default: def, AccessKey: "ak", SecretKey: "sk-canary",
+		Name: name, Kind: "s3", Endpoint: "http://127.0.0.1:1", Bucket: "b", Prefix: "pre/" + name, PathStyle: true, Default: def, AccessKey: "ak", SecretKey: "sk-canary",
 	}, json.RawMessage(`{"list":"ok"}`), true, "sha256"))
 }
 

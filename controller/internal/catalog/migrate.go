@@ -20,6 +20,7 @@ const (
 	lockRegister  = 0x6465760004
 	lockFirst     = 0x6465760005
 	lockDefault   = 0x6465760006
+	lockStorages  = 0x6465760007
 	lockRestoreTo = 0x64657606 // first of two numbers
 )
 

@@ -128,7 +128,8 @@ func (t *tx) claimQueued(ctx context.Context, limit int) ([]int64, error) {
 	return ids, nil
 }
 
-// orderBackup fixes what an attempt at a backup is to make: key, part size, limit, recipients.
+// orderBackup fixes what an attempt at a backup is to make: key, codec, recipients, part size, limit. One on the host itself has
+// neither parts nor a limit: the host's own setting says how much of its disk stays free.
 func (t *tx) orderBackup(ctx context.Context, job int64, no int, backup int64, at time.Time) error {
 	var b struct {
 		DatabaseName  string
@@ -137,14 +138,17 @@ func (t *tx) orderBackup(ctx context.Context, job int64, no int, backup int64, a
 		Level         int
 		Encryption    string
 		StorageID     int64
+		Kind          string
 		Prefix        string
 		ChecksumMode  string
+		MaxParts      int
 		Recipient     string
 		Escrow        []string
 		DatabaseBytes int64
 		LastBytes     int64
 	}
-	err := t.scan(ctx, &b, `SELECT b.database_name, b.database_type, b.compression, b.level, b.encryption, b.storage_id, st.prefix, st.checksum_mode,
+	err := t.scan(ctx, &b, `SELECT b.database_name, b.database_type, b.compression, b.level, b.encryption, b.storage_id, st.kind, st.prefix, st.checksum_mode,
+			CASE WHEN st.probe->'capabilities'->>'max_parts' ~ '^[0-9]{1,6}$' THEN (st.probe->'capabilities'->>'max_parts')::int ELSE 0 END AS max_parts,
 			p.age_recipient AS recipient, to_jsonb(p.escrow_recipients) AS escrow, d.size_bytes AS database_bytes,
 			coalesce((SELECT greatest(o.file_size, o.raw_size) FROM database_backups o WHERE o.database_id = b.database_id AND o.status = 'completed' ORDER BY o.id DESC LIMIT 1), 0) AS last_bytes
 		FROM database_backups b JOIN storages st ON st.id = b.storage_id JOIN projects p ON p.id = b.project_id JOIN databases d ON d.id = b.database_id WHERE b.id = ?`, backup)
@@ -152,15 +156,20 @@ func (t *tx) orderBackup(ctx context.Context, job int64, no int, backup int64, a
 		return err
 	}
 	codec := artifact.Codec{Compression: b.Compression, Level: b.Level, Encryption: b.Encryption}
-	body := orderBody{Checksum: b.ChecksumMode}
+	body := orderBody{Checksum: b.ChecksumMode, MaxParts: b.MaxParts, Codec: &wire.Codec{Compression: b.Compression, Level: b.Level, Encryption: b.Encryption}}
+	upload, partSize := "", controller.PartSize(b.DatabaseBytes, b.MaxParts)
+	limit := controller.UploadLimit(b.DatabaseBytes, b.LastBytes, t.cat.opts.MinUploadLimit)
+	if b.Kind == controller.StorageLocal {
+		body.Local, body.Checksum, body.MaxParts = true, "", 0
+		upload, partSize, limit = controller.LocalUpload, 0, 0
+	}
 	if b.Encryption == controller.EncryptionAge {
 		body.Recipients = append([]string{b.Recipient}, b.Escrow...)
 	}
 	id := artifact.NewAttemptID()
 	key := artifact.Key(b.Prefix, at, artifact.FileName(b.DatabaseName, at, id, extension(b.DatabaseType), codec))
-	_, err = t.exec(ctx, `UPDATE attempts SET attempt_id = ?, storage_id = ?, key = ?, part_size = ?, bytes_limit = ?, order_body = ?::jsonb WHERE job_id = ? AND no = ?`,
-		id, b.StorageID, key, controller.PartSize(b.DatabaseBytes), controller.UploadLimit(b.DatabaseBytes, b.LastBytes, t.cat.opts.MinUploadLimit),
-		jsonText(body), job, no)
+	_, err = t.exec(ctx, `UPDATE attempts SET attempt_id = ?, storage_id = ?, key = ?, upload_id = ?, part_size = ?, bytes_limit = ?, order_body = ?::jsonb WHERE job_id = ? AND no = ?`,
+		id, b.StorageID, key, upload, partSize, limit, jsonText(body), job, no)
 	if err != nil {
 		return err
 	}
@@ -235,9 +244,11 @@ func (t *tx) offer(ctx context.Context, job int64) (controller.Offer, error) {
 	if o.Objects, err = t.objects(ctx, row.BackupID); err != nil {
 		return o, err
 	}
-	if o.Recipients, err = t.recipients(ctx, row.BackupID); err != nil {
+	made, err := t.maker(ctx, row.BackupID)
+	if err != nil {
 		return o, err
 	}
+	o.AttemptID, o.Recipients = made.AttemptID, made.OrderBody.Recipients
 	if row.RestoreID != nil {
 		r, err := t.restore(ctx, *row.RestoreID)
 		if err != nil {
@@ -248,17 +259,22 @@ func (t *tx) offer(ctx context.Context, job int64) (controller.Offer, error) {
 	return o, nil
 }
 
-// recipients are those that a completed backup was encrypted to.
-func (t *tx) recipients(ctx context.Context, backup int64) ([]string, error) {
-	var row struct{ OrderBody orderBody }
-	_, err := t.find(ctx, &row, `SELECT a.order_body FROM jobs j JOIN attempts a ON a.job_id = j.id
+// maker is the attempt that made a completed backup.
+type maker struct {
+	AttemptID string
+	OrderBody orderBody
+}
+
+func (t *tx) maker(ctx context.Context, backup int64) (maker, error) {
+	var m maker
+	_, err := t.find(ctx, &m, `SELECT a.attempt_id, coalesce(a.order_body, '{}') AS order_body FROM jobs j JOIN attempts a ON a.job_id = j.id
 		WHERE j.backup_id = ? AND j.kind = 'backup' AND a.status = 'completed' ORDER BY j.id DESC LIMIT 1`, backup)
-	return row.OrderBody.Recipients, err
+	return m, err
 }
 
 func (t *tx) objects(ctx context.Context, backup int64) ([]controller.StoredObject, error) {
 	var out []controller.StoredObject
-	err := t.scan(ctx, &out, `SELECT object, key, stored_size, stored_sha256, raw_size, raw_sha256, etag AS e_tag, version_id, age_header FROM backup_objects
+	err := t.scan(ctx, &out, `SELECT object, key, stored_size, stored_sha256, raw_size, raw_sha256, etag AS e_tag, version_id, age_header, decode(mac, 'hex') AS mac FROM backup_objects
 		WHERE backup_id = ? ORDER BY object <> 'artifact', object`, backup)
 	return out, err
 }

@@ -13,7 +13,6 @@ import (
 )
 
 const (
-	maxParts    = 10000
 	maxSideSize = 16 << 20
 	maxETag     = 1024
 	urlMargin   = time.Minute // how long after its expiry a URL may still be at work
@@ -31,6 +30,8 @@ func (c *Catalog) SignPart(ctx context.Context, agentID, session string, req wir
 		switch {
 		case f.Kind != wire.JobBackup || f.UploadID == "":
 			return wire.Failf(wire.CodeBadRequest, "attempt %d of job %d uploads nothing", f.No, f.JobID)
+		case f.OrderBody.Local:
+			return wire.Failf(wire.CodeBadRequest, "attempt %d of job %d goes to the host's own directory", f.No, f.JobID)
 		case f.Status != controller.AttemptRunning:
 			return stale(req.Attempt)
 		case f.Cancelling:
@@ -62,15 +63,11 @@ func (c *Catalog) SignPart(ctx context.Context, agentID, session string, req wir
 
 // sideKey is where a side object of the attempt's artifact lies.
 func (t *tx) sideKey(ctx context.Context, f fenced, object string) (string, error) {
-	var codec struct {
-		Compression string
-		Level       int
-		Encryption  string
-	}
-	if err := t.scan(ctx, &codec, "SELECT compression, level, encryption FROM database_backups WHERE id = ?", f.BackupID); err != nil {
+	var b controller.Backup
+	if err := t.scan(ctx, &b, "SELECT compression, level, encryption FROM database_backups WHERE id = ?", f.BackupID); err != nil {
 		return "", err
 	}
-	a := artifact.Codec{Compression: codec.Compression, Level: codec.Level, Encryption: codec.Encryption}
+	a := artifact.Codec(f.OrderBody.codec(b))
 	if object == wire.ObjectGlobals {
 		return artifact.GlobalsKey(f.Key, a), nil
 	}
@@ -89,8 +86,12 @@ func checkPart(f fenced, req wire.PartRequest) error {
 	}
 	switch req.Object {
 	case wire.ObjectArtifact:
-		if req.Number < 1 || req.Number > maxParts {
-			return bad("part %d is not between 1 and %d", req.Number, maxParts)
+		if req.Number < 1 || req.Number > controller.MaxParts {
+			return bad("part %d is not between 1 and %d", req.Number, controller.MaxParts)
+		}
+		if f.OrderBody.MaxParts > 0 && req.Number > f.OrderBody.MaxParts {
+			return wire.Failf(wire.CodeLimit, "part %d: the storage takes at most %d parts of an object", req.Number, f.OrderBody.MaxParts).At(wire.StageUpload).
+				WithHint("the database is far larger than the agent's last discovery said; run discovery again")
 		}
 		if req.Size < 0 || req.Size > f.PartSize || req.Size == 0 && req.Number > 1 {
 			return bad("part %d has %d bytes, parts of this upload have %d", req.Number, req.Size, f.PartSize)
@@ -184,13 +185,17 @@ func (c *Catalog) SignRead(ctx context.Context, agentID, session string, req wir
 		}
 		var b struct {
 			StorageID int64
+			Local     bool
 			Readable  bool
 		}
-		if err := t.scan(ctx, &b, "SELECT storage_id, status = 'completed' AND health <> 'deleting' AND purged_at IS NULL AS readable FROM database_backups WHERE id = ?", f.BackupID); err != nil {
+		if err := t.scan(ctx, &b, "SELECT storage_id, storage_disk = 'local' AS local, status = 'completed' AND health <> 'deleting' AND purged_at IS NULL AS readable FROM database_backups WHERE id = ?", f.BackupID); err != nil {
 			return err
 		}
 		if !b.Readable {
 			return wire.Failf(wire.CodeMissing, "backup %d is being deleted", f.BackupID)
+		}
+		if b.Local {
+			return wire.Failf(wire.CodeBadRequest, "backup %d lies in its host's own directory", f.BackupID)
 		}
 		objects, err := t.objects(ctx, f.BackupID)
 		if err != nil {

@@ -10,12 +10,15 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/secret"
 )
 
 const projectColumns = `p.id, p.slug, p.name, p.external_id, p.age_recipient, to_jsonb(p.escrow_recipients) AS escrow_recipients,
 	p.default_encryption, p.default_storage_id, p.created_at`
 
 func identityPurpose(project int64) string { return fmt.Sprintf("project/%d/age-identity", project) }
+
+func appKeyPurpose(project int64) string { return fmt.Sprintf("project/%d/app-key", project) }
 
 // project finds a live project of the scope by slug, id or external id. A slug or id wins over an external id that equals it.
 func (t *tx) project(ctx context.Context, ref string) (controller.Project, error) {
@@ -29,17 +32,21 @@ func (t *tx) project(ctx context.Context, ref string) (controller.Project, error
 	return p, err
 }
 
-// CreateProject makes a project with its key pair; the identity is sealed before it is stored.
-func (c *Catalog) CreateProject(ctx context.Context, actor controller.Actor, spec controller.ProjectSpec, recipient string, identity []byte) (controller.Project, error) {
+// CreateProject makes a project with its keys; both are sealed before they are stored. Without an app key the spec's is taken, and
+// without that one is made.
+func (c *Catalog) CreateProject(ctx context.Context, actor controller.Actor, spec controller.ProjectSpec, recipient string, identity, appKey []byte) (controller.Project, error) {
 	var p controller.Project
 	if err := wholeInstallation(actor, "projects"); err != nil {
 		return p, err
 	}
-	if err := validProject(spec); err != nil {
+	if len(appKey) > 0 {
+		spec.AppKey = secret.String(appKey)
+	}
+	if err := validProject(spec, recipient); err != nil {
 		return p, err
 	}
-	if err := validRecipients("age_recipient", []string{recipient}); err != nil {
-		return p, err
+	if err := artifact.ValidRecipient(recipient); err != nil {
+		return p, controller.Invalid("age_recipient", "%.80q is not an age recipient: %v", recipient, err)
 	}
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		var id int64
@@ -47,6 +54,10 @@ func (c *Catalog) CreateProject(ctx context.Context, actor controller.Actor, spe
 			return err
 		}
 		sealed, err := c.seal(identityPurpose(id), identity)
+		if err != nil {
+			return err
+		}
+		sealedKey, err := c.sealAppKey(id, spec.AppKey.Reveal())
 		if err != nil {
 			return err
 		}
@@ -61,9 +72,9 @@ func (c *Catalog) CreateProject(ctx context.Context, actor controller.Actor, spe
 		if err := t.freeProjectName(ctx, 0, spec); err != nil {
 			return err
 		}
-		_, err = t.exec(ctx, `INSERT INTO projects (id, slug, name, external_id, age_recipient, age_identity, escrow_recipients, default_encryption, default_storage_id)
-			OVERRIDING SYSTEM VALUE VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			id, spec.Slug, name, spec.ExternalID, recipient, sealed, textArray(spec.EscrowRecipients), orText(spec.DefaultEncryption, controller.EncryptionAge), storage)
+		_, err = t.exec(ctx, `INSERT INTO projects (id, slug, name, external_id, age_recipient, age_identity, app_key, escrow_recipients, default_encryption, default_storage_id)
+			OVERRIDING SYSTEM VALUE VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			id, spec.Slug, name, spec.ExternalID, recipient, sealed, sealedKey, textArray(spec.EscrowRecipients), orText(spec.DefaultEncryption, controller.EncryptionAge), storage)
 		if err != nil {
 			return taken(err, "project", spec.Slug)
 		}
@@ -76,19 +87,12 @@ func (c *Catalog) CreateProject(ctx context.Context, actor controller.Actor, spe
 	return p, err
 }
 
-func validProject(spec controller.ProjectSpec) error {
+func validProject(spec controller.ProjectSpec, recipient string) error {
 	if err := spec.Validate(); err != nil {
 		return err
 	}
-	return validRecipients("escrow_recipients", spec.EscrowRecipients)
-}
-
-func validRecipients(field string, recipients []string) error {
-	for _, r := range recipients {
-		codec := artifact.Codec{Compression: artifact.None, Encryption: controller.EncryptionAge, Recipients: []string{r}}
-		if err := codec.Validate(); err != nil {
-			return controller.Invalid(field, "%.80q is not an age recipient: %v", r, err)
-		}
+	if slices.Contains(spec.EscrowRecipients, recipient) {
+		return controller.Invalid("escrow_recipients", "%q is the project's own recipient, which opens its backups already", recipient)
 	}
 	return nil
 }
@@ -145,9 +149,12 @@ func (c *Catalog) Project(ctx context.Context, actor controller.Actor, ref strin
 	return p, err
 }
 
-// UpdateProject changes what the spec gives: empty and nil fields stay. An empty default storage clears it.
+// UpdateProject changes what the spec gives: empty and nil fields stay. An empty default storage clears it. The app key never changes.
 func (c *Catalog) UpdateProject(ctx context.Context, actor controller.Actor, ref string, spec controller.ProjectSpec) (controller.Project, error) {
 	var p controller.Project
+	if !spec.AppKey.Empty() {
+		return p, controller.Invalid("app_key", "cannot be changed: the project's backups are opened by it").WithHint("give it when a project is made")
+	}
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		old, err := t.project(ctx, ref)
 		if err != nil {
@@ -163,7 +170,7 @@ func (c *Catalog) UpdateProject(ctx context.Context, actor controller.Actor, ref
 		if spec.EscrowRecipients == nil {
 			spec.EscrowRecipients = old.EscrowRecipients
 		}
-		if err := validProject(spec); err != nil {
+		if err := validProject(spec, old.AgeRecipient); err != nil {
 			return err
 		}
 		if err := t.freeProjectName(ctx, old.ID, spec); err != nil {
@@ -233,20 +240,76 @@ func (c *Catalog) DeleteProject(ctx context.Context, actor controller.Actor, ref
 	})
 }
 
-// ProjectIdentity opens a project's age identity for an export that the caller has authorised. The export is audited.
-func (c *Catalog) ProjectIdentity(ctx context.Context, actor controller.Actor, ref string) ([]byte, error) {
-	var identity []byte
+// ProjectSecrets opens a project's keys for an export that the caller has authorised. The export is audited. A project that has no
+// app key yet gets one.
+func (c *Catalog) ProjectSecrets(ctx context.Context, actor controller.Actor, ref string) (controller.ProjectSecrets, error) {
+	var secrets controller.ProjectSecrets
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		p, err := t.project(ctx, ref)
 		if err != nil {
 			return err
 		}
-		if identity, err = t.identity(ctx, p.ID); err != nil {
+		if secrets.Identity, err = t.identity(ctx, p.ID); err != nil {
+			return err
+		}
+		if secrets.AppKey, err = t.appKey(ctx, p.ID); err != nil {
 			return err
 		}
 		return t.audit(ctx, actor, "project.export_key", &p.ID, p.Slug, nil)
 	})
-	return identity, err
+	if err != nil {
+		return controller.ProjectSecrets{}, err
+	}
+	return secrets, nil
+}
+
+// ProjectAppKey opens a project's app key for the controller itself: text, as artifact.AppKeyBytes reads it. A project that has none
+// gets one; of several that ask at once all get the same. Deleted projects have theirs still.
+func (c *Catalog) ProjectAppKey(ctx context.Context, project int64) ([]byte, error) {
+	var key []byte
+	err := c.system(ctx, func(t *tx) (err error) {
+		key, err = t.appKey(ctx, project)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return key, nil
+}
+
+func (t *tx) appKey(ctx context.Context, project int64) ([]byte, error) {
+	var row struct{ Sealed []byte }
+	const read = "SELECT app_key AS sealed FROM projects WHERE id = ? AND ?"
+	found, err := t.find(ctx, &row, read, project, t.sees("id"))
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, controller.Errorf(controller.ENotFound, "project %d does not exist", project)
+	}
+	if row.Sealed == nil {
+		sealed, err := t.cat.sealAppKey(project, "")
+		if err != nil {
+			return nil, err
+		}
+		// Whoever is second waits here for the first, changes nothing and reads the first one's.
+		if _, err := t.exec(ctx, "UPDATE projects SET app_key = ? WHERE id = ? AND app_key IS NULL AND ?", sealed, project, t.sees("id")); err != nil {
+			return nil, err
+		}
+		if err := t.scan(ctx, &row, read, project, t.sees("id")); err != nil {
+			return nil, err
+		}
+	}
+	return t.cat.unseal(appKeyPurpose(project), row.Sealed)
+}
+
+// sealAppKey seals a project's app key; an empty one is made.
+func (c *Catalog) sealAppKey(project int64, key string) ([]byte, error) {
+	key = strings.TrimSpace(key)
+	if key == "" {
+		key = artifact.NewAppKey()
+	}
+	return c.seal(appKeyPurpose(project), []byte(key))
 }
 
 // ProjectIdentitySecret opens a project's age identity for the controller itself, to open a header. Deleted projects have

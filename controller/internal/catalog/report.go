@@ -39,12 +39,12 @@ func (c *Catalog) AttemptOrder(ctx context.Context, agentID, session string, a w
 		}
 		o = &controller.Ordered{
 			Attempt: a, StorageID: row.StorageID, AttemptID: row.AttemptID, Key: row.Key, UploadID: row.UploadID, PartSize: row.PartSize,
-			Checksum: row.OrderBody.Checksum, Recipients: row.OrderBody.Recipients,
+			Checksum: row.OrderBody.Checksum, Recipients: row.OrderBody.Recipients, Local: row.OrderBody.Local,
 		}
 		if o.Backup, err = t.backup(ctx, row.BackupID); err != nil {
 			return err
 		}
-		o.Codec = wire.Codec{Compression: o.Backup.Compression, Level: o.Backup.Level, Encryption: o.Backup.Encryption, Recipients: o.Recipients}
+		o.Codec = row.OrderBody.codec(o.Backup)
 		return t.scan(ctx, &o.Server, "SELECT "+c.serverColumns()+" FROM servers s WHERE s.id = ?", s.ID)
 	})
 	if err != nil {
@@ -84,7 +84,7 @@ func (t *tx) begin(ctx context.Context, agentID, session string, r wire.Report) 
 }
 
 // ReportUploaded commits that the agent's part of a backup is over: the job is finishing. The fleet has checked the statement; here
-// every part that it lists must have been signed and acknowledged. Repeating the report changes nothing.
+// every part that it lists must have been signed and acknowledged; one on the host itself has none. Repeating the report changes nothing.
 func (c *Catalog) ReportUploaded(ctx context.Context, agentID, session string, r wire.Report) error {
 	err := c.system(ctx, func(t *tx) error {
 		j, f, again, err := t.begin(ctx, agentID, session, r)
@@ -134,6 +134,12 @@ func (t *tx) checkParts(ctx context.Context, f fenced, signed json.RawMessage) e
 	}
 	if err := json.Unmarshal(outer.Statement, &st); err != nil {
 		return refuse("%w", err)
+	}
+	if f.OrderBody.Local {
+		if st.Parts != 0 || st.PartSize != 0 {
+			return refuse("it lists %d parts, a backup on the host itself has none", st.Parts)
+		}
+		return nil
 	}
 	var have struct {
 		Parts   int

@@ -79,6 +79,9 @@ func (c *Catalog) CreateRestore(ctx context.Context, actor controller.Actor, req
 			return err
 		}
 		name := orText(req.Database, b.DatabaseName)
+		if err := controller.ValidDatabaseName("to_database", b.DatabaseType, name); err != nil {
+			return err
+		}
 		if err := t.freeTarget(ctx, b, server, instance, name); err != nil {
 			return err
 		}
@@ -115,6 +118,7 @@ func notRestorable(b controller.Backup) error {
 	}
 }
 
+// restoreServer is the server asked for, else the backup's own. What lies on a host's own disk only that host restores.
 func (t *tx) restoreServer(ctx context.Context, b controller.Backup, ref string) (controller.Server, error) {
 	if ref == "" {
 		var s controller.Server
@@ -123,13 +127,21 @@ func (t *tx) restoreServer(ctx context.Context, b controller.Backup, ref string)
 			return s, err
 		}
 		if !found || s.RevokedAt != nil {
-			return s, controller.Errorf(controller.EConflict, "server %q of backup %d is revoked", b.Server, b.ID).WithHint("choose another one with --to-server")
+			refused := controller.Errorf(controller.EConflict, "server %q of backup %d is revoked", b.Server, b.ID).WithHint("choose another one with --to-server")
+			if b.SameHost {
+				refused = refused.WithHint("the backup lies on that host itself: its file is in the backup directory there, if the host is still there")
+			}
+			return s, refused
 		}
 		return t.grantedServer(ctx, b, s)
 	}
 	s, err := t.server(ctx, ref)
 	if err != nil {
 		return s, err
+	}
+	if b.SameHost && s.ID != b.ServerID {
+		return s, controller.Errorf(controller.EConflict, "backup %d lies on server %q itself and can be restored only there, not on %q", b.ID, b.Server, s.Name).
+			WithHint("restore it on %s, or fetch it with `devflowctl backup download %d`", b.Server, b.ID)
 	}
 	if s.RevokedAt != nil {
 		return s, controller.Errorf(controller.EConflict, "server %q is revoked", s.Name)

@@ -32,7 +32,7 @@ func twoProjects(t *testing.T) (f *fix, one, two controller.Project) {
 		f.hello(a)
 		f.found(a, "app-"+slug)
 		must[controller.Database](t)(f.AssignDatabase(t.Context(), f.admin, controller.DatabaseRef{Name: "app-" + slug}, slug))
-		must[controller.Storage](t)(f.CreateStorage(t.Context(), f.admin, controller.StorageSpec{Name: "own", Project: slug, Kind: "s3", Bucket: "b", AccessKey: "a", SecretKey: "s"}, nil, true, ""))
+		must[controller.Storage](t)(f.CreateStorage(t.Context(), f.admin, controller.StorageSpec{Name: "own", Project: slug, Kind: "s3", Bucket: "b", Prefix: slug, AccessKey: "a", SecretKey: "s"}, nil, true, ""))
 		b := f.completed(a, "app-"+slug)
 		must[controller.Restore](t)(f.CreateRestore(t.Context(), f.admin, controller.RestoreRequest{Backup: b.ID, Database: "copy"}))
 		must[[]controller.Job](t)(f.CreateVerify(t.Context(), f.admin, controller.VerifyRequest{Backup: b.ID}))
@@ -46,6 +46,7 @@ func twoProjects(t *testing.T) (f *fix, one, two controller.Project) {
 			}
 			f.ok(f.ReportDone(t.Context(), a.AgentID, a.session, r))
 		}
+		must[controller.Download](t)(f.CreateDownload(t.Context(), f.admin, controller.DownloadRequest{Backup: b.ID}, hash("link "+slug), 0))
 		must[controller.Enrolment](t)(f.CreateEnrolment(t.Context(), f.admin, controller.EnrolmentSpec{ServerName: "new-" + slug, Project: slug, TTL: 60e9}, hash(slug)))
 	}
 	return f, projects[0], projects[1]
@@ -160,7 +161,7 @@ func TestScope_UseCases(t *testing.T) {
 		"project by id":    second(f.Project(ctx, me, fmt.Sprint(two.ID))),
 		"update project":   second(f.UpdateProject(ctx, me, two.Slug, controller.ProjectSpec{Name: "x"})),
 		"delete project":   f.DeleteProject(ctx, me, two.Slug),
-		"identity":         second(f.ProjectIdentity(ctx, me, two.Slug)),
+		"identity":         second(f.ProjectSecrets(ctx, me, two.Slug)),
 		"server":           second(f.Server(ctx, me, "db-two")),
 		"enrolment":        second(f.CreateEnrolment(ctx, me, controller.EnrolmentSpec{ServerName: "x", Project: two.Slug, TTL: 1e9}, hash("x"))),
 		"database":         second(f.AssignDatabase(ctx, me, controller.DatabaseRef{ID: database.ID}, one.Slug)),
@@ -174,6 +175,9 @@ func TestScope_UseCases(t *testing.T) {
 		"objects":          second(f.BackupObjects(ctx, me, theirs.ID)),
 		"create backups":   second(f.CreateBackups(ctx, me, controller.BackupRequest{Project: two.Slug})),
 		"create backup":    second(f.CreateBackups(ctx, me, controller.BackupRequest{Database: "app-two"})),
+		"download":         second(f.CreateDownload(ctx, me, controller.DownloadRequest{Backup: theirs.ID}, hash("mine"), 0)),
+		"update storage":   second(f.UpdateStorage(ctx, me, fmt.Sprint(storage), controller.StorageChange{Name: ptr("x")}, nil, true, "")),
+		"backup to it":     second(f.CreateBackups(ctx, me, controller.BackupRequest{Database: "app-one", Storage: fmt.Sprint(storage)})),
 		"verify":           second(f.CreateVerify(ctx, me, controller.VerifyRequest{Backup: theirs.ID})),
 		"create restore":   second(f.CreateRestore(ctx, me, controller.RestoreRequest{Backup: theirs.ID, Database: "c2"})),
 		"restore":          second(f.Restore(ctx, me, restore.ID)),
@@ -191,13 +195,14 @@ func TestScope_UseCases(t *testing.T) {
 		}
 	}
 	for what, err := range map[string]error{
-		"create project": second(f.CreateProject(ctx, me, controller.ProjectSpec{Slug: "x"}, "", nil)),
+		"create project": second(f.CreateProject(ctx, me, controller.ProjectSpec{Slug: "x"}, "", nil, nil)),
 		"grant":          f.GrantServer(ctx, me, one.Slug, "db-two"),
 		"revoke grant":   f.RevokeServerGrant(ctx, me, one.Slug, "db-one"),
 		"revoke server":  second(f.RevokeServer(ctx, me, "db-one")),
 		"verifier":       second(f.SetVerifier(ctx, me, "db-one", true)),
 		"global storage": second(f.SetDefaultStorage(ctx, me, "s3")),
 		"delete global":  f.DeleteStorage(ctx, me, "s3"),
+		"change global":  second(f.UpdateStorage(ctx, me, "s3", controller.StorageChange{Name: ptr("x")}, nil, true, "")),
 		"security":       second(f.SecurityEvents(ctx, me)),
 		"token for all":  second(f.CreateToken(ctx, me, controller.TokenSpec{Name: "t", Permissions: []string{controller.ViewBackups}}, hash("t"))),
 		"free server":    second(f.CreateEnrolment(ctx, me, controller.EnrolmentSpec{ServerName: "x", TTL: 1e9}, hash("x"))),

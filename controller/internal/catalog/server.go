@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"devflowbackup/controller"
+	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/wire"
 )
 
@@ -59,6 +60,21 @@ func (c *Catalog) Servers(ctx context.Context, actor controller.Actor) ([]contro
 		return t.scan(ctx, &out, `SELECT `+c.serverColumns()+` FROM servers s WHERE `+t.granted()+` ORDER BY s.revoked_at IS NOT NULL, s.name, s.id`)
 	})
 	return out, err
+}
+
+// serversByID reads servers for the controller's own work.
+func (t *tx) serversByID(ctx context.Context, ids []int64) (map[int64]controller.Server, error) {
+	var list []controller.Server
+	if len(ids) > 0 {
+		if err := t.scan(ctx, &list, `SELECT `+t.cat.serverColumns()+` FROM servers s WHERE s.id = ANY (?)`, idArray(ids)); err != nil {
+			return nil, err
+		}
+	}
+	byID := make(map[int64]controller.Server, len(list))
+	for _, s := range list {
+		byID[s.ID] = s
+	}
+	return byID, nil
 }
 
 // Server returns one server by name, id or agent id.
@@ -195,8 +211,8 @@ func (c *Catalog) Enrol(ctx context.Context, tokenHash []byte, agent controller.
 	if agent.NKey == "" {
 		return s, controller.Invalid("nkey", "is empty")
 	}
-	if err := validRecipients("recipient", []string{agent.Recipient}); err != nil {
-		return s, err
+	if err := artifact.ValidRecipient(agent.Recipient); err != nil {
+		return s, controller.Invalid("recipient", "%.80q is not an age recipient: %v", agent.Recipient, err)
 	}
 	err := c.system(ctx, func(t *tx) error {
 		var token struct {

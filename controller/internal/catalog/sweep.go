@@ -117,16 +117,39 @@ func (t *tx) rules(clock float64) []rule {
 	}
 }
 
-// tidy closes failed backups that were deleted and left nothing at the store, and forgets old keys.
+// tidy closes failed backups that were deleted and left nothing at the store, and what lies on hosts that were revoked, and forgets
+// old keys and links.
 func (t *tx) tidy(ctx context.Context) error {
 	_, err := t.exec(ctx, `UPDATE database_backups b SET purged_at = now() WHERE status = 'failed' AND deleted_at IS NOT NULL AND purged_at IS NULL AND NOT `+leftovers)
 	if err != nil {
 		return err
 	}
+	if err := t.abandon(ctx); err != nil {
+		return err
+	}
 	if _, err := t.exec(ctx, "DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'"); err != nil {
 		return err
 	}
+	if _, err := t.exec(ctx, "DELETE FROM download_links WHERE least(expires_at, used_at) < now() - interval '1 day'"); err != nil {
+		return err
+	}
 	_, err = t.exec(ctx, `DELETE FROM upload_parts p USING attempts a WHERE a.job_id = p.job_id AND a.no = p.no AND a.status IN ('failed', 'lost', 'cancelled') AND a.swept_at IS NOT NULL`)
+	return err
+}
+
+// abandon gives up what is to be removed from the directory of a host whose server was revoked: its agent never comes back, and
+// nobody else reaches that disk. The rows say so.
+func (t *tx) abandon(ctx context.Context) error {
+	const said = "the server was revoked: files that may be in its backup directory were not removed"
+	_, err := t.exec(ctx, `UPDATE database_backups b SET purged_at = now(), health = 'deleting', delete_waiting = ? WHERE storage_disk = 'local' AND status = 'completed'
+		AND deleted_at IS NOT NULL AND purged_at IS NULL AND delete_after <= now()
+		AND EXISTS (SELECT FROM servers s WHERE s.id = b.server_id AND s.revoked_at IS NOT NULL)
+		AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = b.id AND j.`+jobOpen+`)`, said)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `UPDATE attempts a SET swept_at = now() WHERE a.upload_id = ? AND a.status IN ('failed', 'lost', 'cancelled') AND a.key <> '' AND a.swept_at IS NULL
+		AND EXISTS (SELECT FROM servers s WHERE s.id = a.server_id AND s.revoked_at IS NOT NULL)`, controller.LocalUpload)
 	return err
 }
 
@@ -167,6 +190,7 @@ func (c *Catalog) DeadUploads(ctx context.Context, limit int) ([]controller.Dead
 			JobID     int64
 			No        int
 			Token     string
+			ServerID  int64
 			StorageID int64
 			Key       string
 			UploadID  string
@@ -176,11 +200,19 @@ func (c *Catalog) DeadUploads(ctx context.Context, limit int) ([]controller.Dead
 		err := t.scan(ctx, &rows, `UPDATE attempts SET sweep_after = now() + interval '1 minute' WHERE (job_id, no) IN (
 			SELECT job_id, no FROM attempts WHERE key <> '' AND swept_at IS NULL AND status IN ('failed', 'lost', 'cancelled') AND sweep_after <= now()
 			ORDER BY sweep_after LIMIT ? FOR UPDATE SKIP LOCKED)
-			RETURNING job_id, no, token, storage_id, key, upload_id, coalesce(last_url_expires + ? > now(), false) AS urls_open, coalesce(failure->>'code', '') AS code`,
+			RETURNING job_id, no, token, server_id, storage_id, key, upload_id, coalesce(last_url_expires + ? > now(), false) AS urls_open, coalesce(failure->>'code', '') AS code`,
 			max(limit, 0), interval(urlMargin))
+		if err != nil {
+			return err
+		}
+		ids := make([]int64, len(rows))
+		for i, r := range rows {
+			ids[i] = r.ServerID
+		}
+		servers, err := t.serversByID(ctx, ids)
 		for _, r := range rows {
 			out = append(out, controller.DeadUpload{
-				Attempt: wire.Attempt{Job: r.JobID, No: r.No, Token: r.Token}, StorageID: r.StorageID, Key: r.Key, UploadID: r.UploadID,
+				Attempt: wire.Attempt{Job: r.JobID, No: r.No, Token: r.Token}, Server: servers[r.ServerID], StorageID: r.StorageID, Key: r.Key, UploadID: r.UploadID,
 				URLsOpen: r.URLsOpen, FailureCode: r.Code,
 			})
 		}

@@ -20,7 +20,7 @@ func TestProjects(t *testing.T) {
 	ctx := t.Context()
 	recipient, identity := ageKey(t)
 	escrow, _ := ageKey(t)
-	p := must[controller.Project](t)(f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "shop", Name: "Shop", ExternalID: ptr("ext-7"), EscrowRecipients: []string{escrow}}, recipient, []byte(identity)))
+	p := must[controller.Project](t)(f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "shop", Name: "Shop", ExternalID: ptr("ext-7"), EscrowRecipients: []string{escrow}}, recipient, []byte(identity), nil))
 	if p.Slug != "shop" || p.Name != "Shop" || *p.ExternalID != "ext-7" || p.AgeRecipient != recipient || !slices.Equal(p.EscrowRecipients, []string{escrow}) || p.DefaultEncryption != "age" || p.CreatedAt.IsZero() {
 		t.Fatalf("project is %+v", p)
 	}
@@ -32,26 +32,26 @@ func TestProjects(t *testing.T) {
 	_, err = f.Project(ctx, f.admin, "a\x00b")
 	f.refused(err, controller.EInvalid)
 
-	_, err = f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "shop"}, recipient, []byte(identity))
+	_, err = f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "shop"}, recipient, []byte(identity), nil)
 	f.refused(err, controller.EConflict, `"shop"`)
-	_, err = f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "shop2", ExternalID: ptr("ext-7")}, recipient, []byte(identity))
+	_, err = f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "shop2", ExternalID: ptr("ext-7")}, recipient, []byte(identity), nil)
 	f.refused(err, controller.EConflict, `"ext-7"`, `"shop"`)
-	_, err = f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "Bad Slug"}, recipient, []byte(identity))
+	_, err = f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "Bad Slug"}, recipient, []byte(identity), nil)
 	f.refused(err, controller.EInvalid, "slug")
-	_, err = f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "x", EscrowRecipients: []string{"age1nonsense"}}, recipient, []byte(identity))
+	_, err = f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "x", EscrowRecipients: []string{"age1nonsense"}}, recipient, []byte(identity), nil)
 	f.refused(err, controller.EInvalid, "escrow_recipients")
-	_, err = f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "x"}, "nonsense", []byte(identity))
+	_, err = f.CreateProject(ctx, f.admin, controller.ProjectSpec{Slug: "x"}, "nonsense", []byte(identity), nil)
 	f.refused(err, controller.EInvalid, "age_recipient")
 
 	// The identity is stored sealed, opens for an export, and the export leaves a trace.
 	if raw := f.sql("SELECT encode(age_identity, 'escape') FROM projects"); strings.Contains(raw, "AGE-SECRET") {
 		t.Fatal("the identity is stored in the open")
 	}
-	equal(t, "identity", string(must[[]byte](t)(f.ProjectIdentity(ctx, f.admin, "shop"))), identity)
+	equal(t, "identity", string(must[controller.ProjectSecrets](t)(f.ProjectSecrets(ctx, f.admin, "shop")).Identity), identity)
 	equal(t, "identity for the controller", string(must[[]byte](t)(f.ProjectIdentitySecret(ctx, p.ID))), identity)
 	equal(t, "newest audit entry", must[[]controller.AuditEntry](t)(f.Audit(ctx, f.admin, "shop", 0, 1))[0].Action, "project.export_key")
 	f.sql("UPDATE projects SET age_identity = (SELECT age_identity || '\\x00' FROM projects LIMIT 1)")
-	if _, err := f.ProjectIdentity(ctx, f.admin, "shop"); err == nil {
+	if _, err := f.ProjectSecrets(ctx, f.admin, "shop"); err == nil {
 		t.Fatal("a damaged identity opened")
 	}
 
@@ -323,7 +323,7 @@ func TestStorages(t *testing.T) {
 	ctx := t.Context()
 	f.project("shop")
 	st := f.storage("s3", true)
-	if st.Name != "s3" || st.Endpoint != "http://127.0.0.1:1" || st.Bucket != "b" || st.Prefix != "pre" || !st.PathStyle || !st.IsDefault || !st.ProbeOK || st.ProbedAt == nil || string(st.Probe) != `{"list": "ok"}` {
+	if st.Name != "s3" || st.Endpoint != "http://127.0.0.1:1" || st.Bucket != "b" || st.Prefix != "pre/s3" || !st.PathStyle || !st.IsDefault || !st.ProbeOK || st.ProbedAt == nil || string(st.Probe) != `{"list": "ok"}` {
 		t.Fatalf("storage is %+v", st)
 	}
 	if raw := f.sql("SELECT encode(credentials_sealed, 'escape') || row_to_json(s)::text FROM storages s"); strings.Contains(raw, "sk-canary") {
@@ -364,7 +364,7 @@ func TestDeleteStorage_InUse(t *testing.T) {
 	ctx := t.Context()
 	_, a := f.world("app", "app2")
 	b := f.completed(a, "app")
-	f.refused(f.DeleteStorage(ctx, f.admin, "s3"), controller.EConflict, "1 backups")
+	f.refused(f.DeleteStorage(ctx, f.admin, "s3"), controller.EConflict, "1 backup is on", "delete them first")
 	b2 := f.order("app2")
 	o := f.started(a)
 	r := fails(wire.CodeToolFailed)
@@ -516,7 +516,7 @@ func TestCreateBackups_Storage(t *testing.T) {
 	equal(t, "storage", back(""), "chosen")
 	equal(t, "storage", back("own"), "own")
 	f.project("other")
-	must[controller.Storage](t)(f.CreateStorage(ctx, f.admin, controller.StorageSpec{Name: "theirs", Project: "other", Kind: "s3", Bucket: "b", AccessKey: "a", SecretKey: "s"}, nil, true, ""))
+	must[controller.Storage](t)(f.CreateStorage(ctx, f.admin, controller.StorageSpec{Name: "theirs", Project: "other", Kind: "s3", Bucket: "b", Prefix: "other", AccessKey: "a", SecretKey: "s"}, nil, true, ""))
 	_, err := f.CreateBackups(ctx, f.admin, controller.BackupRequest{Database: "app", Storage: "theirs"})
 	f.refused(err, controller.ENotFound, `"theirs"`)
 	f.ok(f.UpdateProbe(ctx, chosen.ID, nil, false, ""))

@@ -40,7 +40,8 @@ func (c *Catalog) CreateVerify(ctx context.Context, actor controller.Actor, req 
 	return out, err
 }
 
-// verifyTargets are the backups that a request means, oldest first, locked.
+// verifyTargets are the backups that a request means, oldest first, locked. Asked for many, those on a host that can no longer read
+// its own are left out: they must not keep the others from being verified.
 func (t *tx) verifyTargets(ctx context.Context, req controller.VerifyRequest) ([]int64, error) {
 	if req.Backup != 0 {
 		b, err := t.lockBackup(ctx, req.Backup)
@@ -64,7 +65,9 @@ func (t *tx) verifyTargets(ctx context.Context, req controller.VerifyRequest) ([
 	}
 	var ids []int64
 	err := t.scan(ctx, &ids, `SELECT b.id FROM database_backups b WHERE ? AND (? = 0 OR b.project_id = ?) AND b.status = 'completed' AND b.deleted_at IS NULL
-		AND (NOT ? OR b.verified_at IS NULL) ORDER BY b.id FOR UPDATE`, t.sees("b.project_id"), project, project, req.All)
+		AND (NOT ? OR b.verified_at IS NULL)
+		AND (b.storage_disk <> 'local' OR EXISTS (SELECT FROM servers s JOIN project_servers g ON g.server_id = s.id AND g.project_id = b.project_id
+			WHERE s.id = b.server_id AND s.revoked_at IS NULL)) ORDER BY b.id FOR UPDATE`, t.sees("b.project_id"), project, project, req.All)
 	return ids, err
 }
 
@@ -92,8 +95,19 @@ func (t *tx) createVerify(ctx context.Context, actor controller.Actor, backup in
 }
 
 // verifyingServer chooses who reads a backup. A checksum needs no key: the source server, another one of the project while the source
-// is offline. Content needs one: an online verifier of the project, else the source itself, which is then shown.
+// is offline. Content needs one: an online verifier of the project, else the source itself, which is then shown. What lies on the
+// source's own disk only the source reads.
 func (t *tx) verifyingServer(ctx context.Context, b controller.Backup, level string) (int64, error) {
+	if b.SameHost {
+		var reads bool
+		err := t.scan(ctx, &reads, `SELECT EXISTS (SELECT FROM servers s JOIN project_servers g ON g.server_id = s.id
+			WHERE g.project_id = ? AND s.id = ? AND s.revoked_at IS NULL)`, b.ProjectID, b.ServerID)
+		if err == nil && !reads {
+			err = controller.Errorf(controller.EConflict, "backup %d lies on server %q itself, which is revoked or not granted to project %q", b.ID, b.Server, b.Project).
+				WithHint("nobody else can read it")
+		}
+		return b.ServerID, err
+	}
 	first := "s.id = ?"
 	if level == wire.LevelContent {
 		first = "s.verifier AND s.id <> ?"
