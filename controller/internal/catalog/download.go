@@ -49,9 +49,19 @@ func (c *Catalog) CreateDownload(ctx context.Context, actor controller.Actor, re
 	return d, nil
 }
 
-// UseDownload takes what a link gives. A link is good for one use: of several at once exactly one gets it. One that is not known is
-// ENotFound, one that was used or has expired, or whose backup is gone, EConflict.
+// FindDownload is what a link gives, and leaves it as it is. A link that is not known is ENotFound; one that was used or has expired,
+// or whose backup cannot be fetched any more, EConflict.
+func (c *Catalog) FindDownload(ctx context.Context, tokenHash []byte) (controller.Download, error) {
+	return c.follow(ctx, tokenHash, "SELECT backup_id, object, format, expires_at FROM download_links WHERE token_hash = ? AND used_at IS NULL AND expires_at > now()")
+}
+
+// UseDownload is FindDownload, and uses the link up: of several callers at once exactly one gets it.
 func (c *Catalog) UseDownload(ctx context.Context, tokenHash []byte) (controller.Download, error) {
+	return c.follow(ctx, tokenHash, `UPDATE download_links SET used_at = now() WHERE token_hash = ? AND used_at IS NULL AND expires_at > now()
+		RETURNING backup_id, object, format, expires_at`)
+}
+
+func (c *Catalog) follow(ctx context.Context, tokenHash []byte, query string) (controller.Download, error) {
 	var d controller.Download
 	err := c.system(ctx, func(t *tx) error {
 		var link struct {
@@ -60,8 +70,7 @@ func (c *Catalog) UseDownload(ctx context.Context, tokenHash []byte) (controller
 			Format    string
 			ExpiresAt time.Time
 		}
-		found, err := t.find(ctx, &link, `UPDATE download_links SET used_at = now() WHERE token_hash = ? AND used_at IS NULL AND expires_at > now()
-			RETURNING backup_id, object, format, expires_at`, tokenHash)
+		found, err := t.find(ctx, &link, query, tokenHash)
 		if err != nil {
 			return err
 		}
