@@ -134,6 +134,15 @@ func sumsOf(raw, stored []byte) artifact.Sums {
 	}
 }
 
+// sumsFor are what a writer with this codec makes of it.
+func sumsFor(c artifact.Codec, raw, stored []byte) artifact.Sums {
+	s := sumsOf(raw, stored)
+	if k := keysFor(c); k != nil {
+		s.MAC = k.Tag(s.StoredSHA256)
+	}
+	return s
+}
+
 func isDamage(err error) bool {
 	var d *artifact.DamageError
 	return errors.As(err, &d)

@@ -26,7 +26,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) {
 				t.Parallel()
 				stored, sums := encode(t, c, data[:size])
-				if want := sumsOf(data[:size], stored); sums != want {
+				if want := sumsFor(c, data[:size], stored); sums != want {
 					t.Fatalf("writer's sums are %+v, want %+v", sums, want)
 				}
 				raw, read, err := decode(bytes.NewReader(stored), options(c, k.identity(t), &sums))
@@ -47,18 +47,23 @@ func TestRoundTrip(t *testing.T) {
 func TestRoundTrip_Levels(t *testing.T) {
 	t.Parallel()
 	data := dumpLike(5*mib, 4)
-	sizes := map[int]int64{}
-	for _, level := range []int{0, 1, 3, 6, 19} {
-		c := artifact.Codec{Compression: "zstd", Level: level, Encryption: "none"}
-		stored, sums := encode(t, c, data)
-		sizes[level] = sums.StoredSize
-		raw, _, err := decode(bytes.NewReader(stored), options(c, nil, &sums))
-		if err != nil || !bytes.Equal(raw, data) {
-			t.Fatalf("level %d does not come back: %v", level, err)
+	for compression, tc := range map[string]struct{ fast, standard, best int }{
+		"zstd": {1, 3, 19},
+		"gzip": {1, 6, 9},
+	} {
+		sizes := map[int]int64{}
+		for _, level := range []int{0, tc.fast, 2, tc.standard, tc.best} {
+			c := artifact.Codec{Compression: compression, Level: level, Encryption: "none"}
+			stored, sums := encode(t, c, data)
+			sizes[level] = sums.StoredSize
+			raw, _, err := decode(bytes.NewReader(stored), options(c, nil, &sums))
+			if err != nil || !bytes.Equal(raw, data) {
+				t.Fatalf("%s level %d does not come back: %v", compression, level, err)
+			}
 		}
-	}
-	if sizes[0] != sizes[3] || sizes[19] >= sizes[3] || sizes[3] >= sizes[1] {
-		t.Fatalf("stored sizes by level are %v: want 0 like 3, and smaller with a higher level", sizes)
+		if sizes[0] != sizes[tc.standard] || sizes[tc.best] >= sizes[tc.standard] || sizes[tc.standard] >= sizes[tc.fast] {
+			t.Fatalf("stored sizes by level of %s are %v: want 0 like %d, and smaller with a higher level", compression, sizes, tc.standard)
+		}
 	}
 }
 
@@ -96,20 +101,23 @@ func TestRoundTrip_OddStreams(t *testing.T) {
 	}
 }
 
-// The tools that every distribution ships read what we write.
+// The tools that every distribution ships read what we write, for every pair.
 func TestRoundTrip_PlainTools(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
-	dir := t.TempDir()
-	keyFile := filepath.Join(dir, "key.txt")
+	keyFile := filepath.Join(t.TempDir(), "key.txt")
 	if err := os.WriteFile(keyFile, []byte(k.secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tools := map[string][][]string{
-		"zstd+age":  {{"age", "-d", "-i", keyFile}, {"zstd", "-dc"}},
-		"none+age":  {{"age", "-d", "-i", keyFile}},
-		"zstd+none": {{"zstd", "-dc"}},
-		"none+none": {},
+	decrypt := map[string]func(stored []byte) []byte{
+		"age":         func(stored []byte) []byte { return tool(t, stored, "age", "-d", "-i", keyFile) },
+		"aes-256-cbc": func(stored []byte) []byte { return openssl(t, objectKeys, stored) },
+		"none":        func(stored []byte) []byte { return stored },
+	}
+	decompress := map[string][][]string{
+		"zstd": {{"zstd", "-dc"}},
+		"gzip": {{"gunzip"}, {"zcat"}, {"python3", "-c", onlyMember}},
+		"none": {{"cat"}},
 	}
 	for name, c := range codecs(k.recipient) {
 		for _, size := range []int{0, 1, 9 * mib} {
@@ -118,15 +126,30 @@ func TestRoundTrip_PlainTools(t *testing.T) {
 			if got := tool(t, stored, "sha256sum"); !strings.HasPrefix(string(got), sums.StoredSHA256.String()+" ") {
 				t.Fatalf("%s/%d: sha256sum prints %q, want %s", name, size, got, sums.StoredSHA256)
 			}
-			out := stored
-			for _, argv := range tools[name] {
-				out = tool(t, out, argv...)
-			}
-			if !bytes.Equal(out, data) {
-				t.Fatalf("%s/%d: the tools read %d bytes that are not the dump", name, size, len(out))
+			compressed := decrypt[c.Encryption](stored)
+			for _, argv := range decompress[c.Compression] {
+				if out := tool(t, compressed, argv...); !bytes.Equal(out, data) {
+					t.Fatalf("%s/%d: %s reads %d bytes that are not the dump", name, size, argv[0], len(out))
+				}
 			}
 		}
 	}
+}
+
+// onlyMember reads a gzip file as PHP's gzdecode and others do: the first member, and nothing after it.
+const onlyMember = `import sys, zlib
+d = zlib.decompressobj(31)
+out = d.decompress(sys.stdin.buffer.read()) + d.flush()
+assert d.eof and not d.unused_data, "the first member is not all"
+sys.stdout.buffer.write(out)`
+
+// openssl decrypts as a person would, with the key and the file alone.
+func openssl(t *testing.T, k artifact.AESKeys, stored []byte) []byte {
+	t.Helper()
+	if len(stored) < 16 {
+		t.Fatalf("%d bytes have no IV", len(stored))
+	}
+	return tool(t, stored[16:], "openssl", "enc", "-d", "-aes-256-cbc", "-K", hex.EncodeToString(k.Cipher[:]), "-iv", hex.EncodeToString(stored[:16]))
 }
 
 // One frame for each 4 MiB, each telling its content size and carrying a checksum.
@@ -173,12 +196,14 @@ func TestCodec_Validate(t *testing.T) {
 		codec artifact.Codec
 		says  []string
 	}{
-		"zero value":        {artifact.Codec{}, []string{"compression", `""`, "zstd, none"}},
-		"compression":       {change(func(c *artifact.Codec) { c.Compression = "lz4" }), []string{"compression", `"lz4"`, "zstd, none"}},
-		"encryption":        {change(func(c *artifact.Codec) { c.Encryption = "rot13" }), []string{"encryption", `"rot13"`, "age, none"}},
+		"zero value":        {artifact.Codec{}, []string{"compression", `""`, "zstd, gzip, none"}},
+		"compression":       {change(func(c *artifact.Codec) { c.Compression = "lz4" }), []string{"compression", `"lz4"`, "zstd, gzip, none"}},
+		"encryption":        {change(func(c *artifact.Codec) { c.Encryption = "rot13" }), []string{"encryption", `"rot13"`, "age, aes-256-cbc, none"}},
 		"level too high":    {change(func(c *artifact.Codec) { c.Level = 20 }), []string{"level 20", "1 to 19"}},
 		"level negative":    {change(func(c *artifact.Codec) { c.Level = -1 }), []string{"level -1", "1 to 19"}},
 		"level of none":     {change(func(c *artifact.Codec) { c.Compression, c.Level = "none", 3 }), []string{"level 3", "none"}},
+		"level of gzip":     {change(func(c *artifact.Codec) { c.Compression, c.Level = "gzip", 10 }), []string{"level 10", "gzip", "1 to 9"}},
+		"recipient of aes":  {change(func(c *artifact.Codec) { c.Encryption = "aes-256-cbc" }), []string{k.recipient, "aes-256-cbc"}},
 		"no recipient":      {change(func(c *artifact.Codec) { c.Recipients = nil }), []string{"recipients", "at least one"}},
 		"bad recipient":     {change(func(c *artifact.Codec) { c.Recipients = []string{"age1nonsense"} }), []string{`"age1nonsense"`, "X25519"}},
 		"same twice":        {change(func(c *artifact.Codec) { c.Recipients = []string{k.recipient, k.recipient} }), []string{k.recipient, "twice"}},

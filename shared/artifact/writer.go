@@ -12,14 +12,19 @@ import (
 	"sync"
 )
 
+// proveEvery is how many blocks one is proven of. Decoding all of them makes the pipeline on two busy cores 1.17 times as
+// long with zstd and 1.37 times with gzip, one in eight 1.02 and 1.05 times.
+const proveEvery = 8
+
 // backRoom is what a decoder likes to have behind a block, and shows when it gives out more.
 const backRoom = 16
 
 // Writer turns a dump into stored bytes: compression on all cores, then encryption, then dst, with both sizes and
 // both SHA-256 computed in the same pass.
 //
-// What an encoder returned is decoded again and compared with the dump before it is stored: a compressor that is broken is
-// a *DamageError{What: "encoder output"}, and the artifact gets no clean end.
+// What the encoder made of the first block, the last and every eighth is decoded again and compared with the dump before
+// it is stored, with ProveAll what it made of every block: a compressor that returns wrong bytes is a
+// *DamageError{What: "encoder output"}, and the artifact gets no clean end. What a sample misses, reading the content finds.
 //
 // Memory: at most workers+4 blocks of 4 MiB, each raw and encoded, with one worker for each core up to 4; one more block,
 // decoded again, and the encoders' tables, together below 14 MiB for each worker at the default level.
@@ -30,9 +35,11 @@ type Writer struct {
 	keys    *AESKeys // nil unless the encryption needs them
 	encoder *encoder // nil: blocks pass unchanged
 
-	cur     *block
-	started bool // a block was handed on
-	ended   bool // Close was called
+	cur   *block
+	held  *block // full, and the last one unless more comes
+	sent  int    // blocks that were handed on
+	every int    // which of them are proven
+	ended bool   // Close was called
 
 	free     chan *block
 	toHash   chan *block
@@ -56,6 +63,7 @@ type Writer struct {
 // block travels from Write over hasher and encoder to the store goroutine, and back.
 type block struct {
 	raw, out []byte
+	prove    bool
 	hashed   chan struct{} // one token each
 	encoded  chan struct{}
 }
@@ -91,6 +99,7 @@ func newWriter(dst io.Writer, c Codec, keys *AESKeys, wrap func(*encoder)) (*Wri
 	w := &Writer{
 		codec:    c,
 		keys:     keys,
+		every:    proveEvery,
 		free:     make(chan *block, blocks),
 		toHash:   make(chan *block, blocks),
 		toEncode: make(chan *block, blocks),
@@ -186,16 +195,24 @@ func (w *Writer) room() error {
 	return nil
 }
 
+// ProveAll makes the Writer decode every block that it encoded. It is called before the first byte is written.
+func (w *Writer) ProveAll() { w.every = 1 }
+
+// handOnFull makes a full block the held one.
 func (w *Writer) handOnFull() {
 	if len(w.cur.raw) == blockSize {
-		w.handOn()
+		w.handOn(w.held, false)
+		w.held, w.cur = w.cur, nil
 	}
 }
 
-// handOn sends the current block on its way. The channels hold all blocks there are, so it never blocks.
-func (w *Writer) handOn() {
-	b := w.cur
-	w.cur, w.started = nil, true
+// handOn sends a block, if it is one, on its way. The channels hold all blocks there are, so it never blocks.
+func (w *Writer) handOn(b *block, last bool) {
+	if b == nil {
+		return
+	}
+	b.prove = last || w.sent%w.every == 0
+	w.sent++
 	w.rawN += int64(len(b.raw))
 	w.toHash <- b
 	if w.encoder != nil {
@@ -210,9 +227,11 @@ func (w *Writer) handOn() {
 func (w *Writer) Close() error {
 	if !w.ended {
 		if err := w.room(); err == nil {
-			if len(w.cur.raw) > 0 || !w.started {
-				w.handOn() // an empty dump is one empty block
+			if len(w.cur.raw) > 0 || w.held == nil { // an empty dump is one empty block
+				w.handOn(w.held, false)
+				w.held = w.cur
 			}
+			w.handOn(w.held, true)
 		}
 		w.ended = true
 		close(w.toHash)
@@ -295,8 +314,7 @@ func (w *Writer) hashBlocks() {
 	}
 }
 
-// encodeBlocks encodes blocks and decodes them again: an encoder that returns other bytes than it was given is found out
-// before its output goes anywhere.
+// encodeBlocks encodes blocks, and proves those that are to be proven before their bytes go anywhere.
 func (w *Writer) encodeBlocks() {
 	var back []byte
 	for {
@@ -308,17 +326,19 @@ func (w *Writer) encodeBlocks() {
 			if b.out == nil { // as long as it can get: growing it would cost more in garbage
 				b.out = make([]byte, 0, blockSize+blockSize/64)
 			}
-			if cap(back) < len(b.raw)+backRoom {
-				back = make([]byte, 0, len(b.raw)+backRoom)
-			}
 			out, err := w.encoder.encode(b.out[:0], b.raw)
 			if err != nil {
 				w.fail(fmt.Errorf("compress dump: %w", err))
 				return
 			}
-			if err := w.prove(back, out, b.raw); err != nil {
-				w.fail(err)
-				return
+			if b.prove {
+				if cap(back) < len(b.raw)+backRoom {
+					back = make([]byte, 0, len(b.raw)+backRoom)
+				}
+				if err := w.prove(back, out, b.raw); err != nil {
+					w.fail(err)
+					return
+				}
 			}
 			b.out = out
 			b.encoded <- struct{}{}

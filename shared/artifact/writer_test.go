@@ -82,7 +82,7 @@ func TestWriter_AbortAlone(t *testing.T) {
 	leakCheck(t)
 	k := newKey(t)
 	var stored bytes.Buffer
-	w, err := artifact.NewWriter(&stored, codecs(k.recipient)["zstd+age"], keysFor(codecs(k.recipient)["zstd+age"]))
+	w, err := artifact.NewWriter(&stored, codecs(k.recipient)["zstd+age"], nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestWriter_AbortWhileDestinationHangs(t *testing.T) {
 	leakCheck(t)
 	k := newKey(t)
 	g := newGate(mib)
-	w, err := artifact.NewWriter(g, codecs(k.recipient)["none+age"], keysFor(codecs(k.recipient)["none+age"]))
+	w, err := artifact.NewWriter(g, codecs(k.recipient)["none+age"], nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestWriter_DestinationError(t *testing.T) {
 		}
 	}
 	// A long dump stops soon after the failure.
-	w, err := artifact.NewWriter(&failAfter{mib, full}, codecs()["none+none"], keysFor(codecs()["none+none"]))
+	w, err := artifact.NewWriter(&failAfter{mib, full}, codecs()["none+none"], nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestWriter_ReadFrom(t *testing.T) {
 	leakCheck(t)
 	boom := errors.New("pipe broken")
 	var stored bytes.Buffer
-	w, err := artifact.NewWriter(&stored, codecs()["zstd+none"], keysFor(codecs()["zstd+none"]))
+	w, err := artifact.NewWriter(&stored, codecs()["zstd+none"], nil)
 	if err != nil {
 		t.Fatal(err)
 	}
