@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -270,6 +271,9 @@ func (c Config) Validate(engines []string) error {
 			return fmt.Errorf("%s is %s: allowed are %s to %s", d.key, d.v, d.min, d.max)
 		}
 	}
+	if err := c.Storage.Local.validate(c.StateDir); err != nil {
+		return fmt.Errorf("storage.local.%w", err)
+	}
 	seen := make(map[string]bool)
 	for i, in := range c.Instances {
 		if err := in.validate(engines); err != nil {
@@ -279,6 +283,19 @@ func (c Config) Validate(engines []string) error {
 			return fmt.Errorf("instances[%d].name is %q: another instance has that name", i, in.Name)
 		}
 		seen[in.Name] = true
+	}
+	return nil
+}
+
+func (l Local) validate(stateDir string) error {
+	state := filepath.Clean(stateDir)
+	switch {
+	case l.Dir == "":
+		return nil
+	case !filepath.IsAbs(l.Dir) || filepath.Clean(l.Dir) != l.Dir || l.Dir == "/":
+		return fmt.Errorf("dir is %q: give the absolute path of a directory of its own, without . or .. or a slash at its end", l.Dir)
+	case state == l.Dir || strings.HasPrefix(state, l.Dir+"/"):
+		return fmt.Errorf("dir is %q: state_dir %s lies in it, and backups are to be kept apart from the agent's keys", l.Dir, stateDir)
 	}
 	return nil
 }

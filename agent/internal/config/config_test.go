@@ -26,6 +26,7 @@ instances:
     restore: {allow: false, extensions: [hstore]}
   - {name: second, engine: postgresql, host: db, port: 5433, sslmode: verify-full}
 limits: {stall_timeout: 90s, drain: 5s}
+storage: {local: {dir: /srv/backups, min_free: 500MiB}}
 `
 
 func write(t *testing.T, text string, mode os.FileMode) string {
@@ -56,8 +57,11 @@ func TestLoadFile(t *testing.T) {
 	if c.Limits.StallTimeout.D() != 90*time.Second || c.Limits.UploadTimeout.D() != 10*time.Minute || c.Concurrency != 3 || c.StateDir != "/var/lib/x" {
 		t.Fatalf("%+v", c)
 	}
+	if c.Storage.Local.Dir != "/srv/backups" || c.Storage.Local.MinFree != 500<<20 {
+		t.Fatalf("%+v", c.Storage)
+	}
 	for _, empty := range []string{"", "\n", "# nothing\n", "---\n"} {
-		if c, err := config.LoadFile(write(t, empty, 0o644), engines); err != nil || c.Concurrency != 2 {
+		if c, err := config.LoadFile(write(t, empty, 0o644), engines); err != nil || c.Concurrency != 2 || c.Storage.Local.Dir != "" || c.Storage.Local.MinFree != 1<<30 {
 			t.Fatalf("empty file %q: %v", empty, err)
 		}
 	}
@@ -88,6 +92,14 @@ func TestLoadFile_Errors(t *testing.T) {
 		"missing file":     {"instances: [{name: a, engine: postgresql, password_file: /nowhere/pw}]\n", 0o600, []string{"instances[0].password_file", "/nowhere/pw"}},
 		"exposed file":     {"instances: [{name: a, engine: postgresql, password_file: " + secretFile + "}]\n", 0o600, []string{"chmod 600 " + secretFile}},
 		"exposed password": {"instances: [{name: a, engine: postgresql, password: hunter2}]\n", 0o644, []string{"instances[0].password", "chmod 600"}},
+		"local relative":   {"storage: {local: {dir: backups}}\n", 0o600, []string{`storage.local.dir is "backups"`, "absolute"}},
+		"local root":       {"storage: {local: {dir: /}}\n", 0o600, []string{`storage.local.dir is "/"`}},
+		"local dots":       {"storage: {local: {dir: /srv/../etc}}\n", 0o600, []string{`storage.local.dir is "/srv/../etc"`}},
+		"local slash":      {"storage: {local: {dir: /srv/}}\n", 0o600, []string{`storage.local.dir is "/srv/"`}},
+		"local is state":   {"state_dir: /srv/x/\nstorage: {local: {dir: /srv/x}}\n", 0o600, []string{`storage.local.dir is "/srv/x"`, "state_dir"}},
+		"local over state": {"state_dir: /srv/x\nstorage: {local: {dir: /srv}}\n", 0o600, []string{`storage.local.dir is "/srv"`, "state_dir"}},
+		"local size":       {"storage: {local: {dir: /srv, min_free: 500}}\n", 0o600, []string{`"500" is not a size`, "500MiB"}},
+		"local unknown":    {"storage: {local: {path: /srv}}\n", 0o600, []string{"path", "[1:19]"}},
 		"two documents":    {"concurrency: 2\n---\nconcurrency: 3\n", 0o600, []string{"one"}},
 		"not yaml":         {"instances: [\n", 0o600, nil},
 	} {

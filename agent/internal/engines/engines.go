@@ -11,11 +11,13 @@ import (
 	"devflowbackup/agent/internal/config"
 	"devflowbackup/agent/internal/engine"
 	"devflowbackup/agent/internal/engine/postgres"
+	"devflowbackup/agent/internal/engine/sqlite"
 	"devflowbackup/shared/wire"
 )
 
 var list = map[string]func(config.Instance, hclog.Logger) (engine.Engine, error){
 	wire.EnginePostgreSQL: newPostgres,
+	wire.EngineSQLite:     newSQLite,
 }
 
 // Names lists the engines, sorted.
@@ -37,5 +39,12 @@ func newPostgres(in config.Instance, log hclog.Logger) (engine.Engine, error) {
 		Include: in.Databases.Include, Exclude: in.Databases.Exclude,
 		RestoreUser: in.Restore.User, RestorePassword: in.Restore.Password, AllowedExtensions: in.Restore.Extensions,
 		BinDirs: in.BinDirs,
+	}, log)
+}
+
+func newSQLite(in config.Instance, log hclog.Logger) (engine.Engine, error) {
+	return sqlite.New(sqlite.Config{
+		Name: in.Name, Paths: in.Paths, SnapshotDir: in.SnapshotDir,
+		Include: in.Databases.Include, Exclude: in.Databases.Exclude,
 	}, log)
 }
