@@ -55,7 +55,7 @@ type Instance struct {
 	SSLMode      string        `yaml:"sslmode"`
 	SSLRootCert  string        `yaml:"ssl_root_cert"`
 	Paths        []string      `yaml:"paths"`        // sqlite: files, or directories in which files may be backed up and restored
-	SnapshotDir  string        `yaml:"snapshot_dir"` // sqlite: where the copy of a database in use is made; default: state_dir
+	SnapshotDir  string        `yaml:"snapshot_dir"` // sqlite: where copies of databases in use are made; default: snapshots in state_dir
 	Databases    Databases     `yaml:"databases"`
 	Restore      Restore       `yaml:"restore"`
 	BinDirs      []string      `yaml:"bin_dirs"` // where dump and restore tools are looked for
@@ -160,12 +160,15 @@ func Load(text []byte) (Config, error) {
 		}
 	}
 	for i := range c.Instances {
-		c.Instances[i].fill()
+		c.Instances[i].fill(c.StateDir)
 	}
 	return c, nil
 }
 
-func (i *Instance) fill() {
+func (i *Instance) fill(stateDir string) {
+	if i.Engine == wire.EngineSQLite && i.SnapshotDir == "" {
+		i.SnapshotDir = filepath.Join(stateDir, "snapshots")
+	}
 	if len(i.Databases.Include) == 0 {
 		i.Databases.Include = []string{"*"}
 	}
@@ -320,7 +323,68 @@ func (i Instance) validate(engines []string) error {
 			return fmt.Errorf("bin_dirs has %q: give absolute paths", dir)
 		}
 	}
+	if i.Engine == wire.EngineSQLite {
+		return i.validateFiles()
+	}
+	switch {
+	case len(i.Paths) > 0:
+		return fmt.Errorf("paths is set, but the engine is %s: only %s has paths", i.Engine, wire.EngineSQLite)
+	case i.SnapshotDir != "":
+		return fmt.Errorf("snapshot_dir is set, but the engine is %s: only %s makes snapshots", i.Engine, wire.EngineSQLite)
+	}
 	return nil
+}
+
+// validateFiles checks the paths of databases that have no server, and refuses settings of one.
+func (i Instance) validateFiles() error {
+	for _, of := range []struct {
+		key string
+		set bool
+	}{
+		{"host", i.Host != ""},
+		{"port", i.Port != 0},
+		{"user", i.User != ""},
+		{"password", !i.Password.Empty()},
+		{"password_file", i.PasswordFile != ""},
+		{"sslmode", i.SSLMode != ""},
+		{"ssl_root_cert", i.SSLRootCert != ""},
+		{"bin_dirs", len(i.BinDirs) > 0},
+		{"restore.user", i.Restore.User != ""},
+		{"restore.password", !i.Restore.Password.Empty()},
+		{"restore.password_file", i.Restore.PasswordFile != ""},
+		{"restore.extensions", len(i.Restore.Extensions) > 0},
+		{"restore.definers", i.Restore.Definers != ""},
+	} {
+		if of.set {
+			return fmt.Errorf("%s is set, but the engine is %s, which has no server: remove it", of.key, i.Engine)
+		}
+	}
+	if len(i.Paths) == 0 {
+		return errors.New("paths is empty: list the database files, or the directories that they lie in, such as /srv/*/database/*.sqlite")
+	}
+	for _, path := range i.Paths {
+		if !below(path) {
+			return notBelow("paths", path)
+		}
+		for part := range strings.SplitSeq(path, "/") {
+			if _, err := filepath.Match(part, ""); err != nil {
+				return fmt.Errorf("paths has %q: the pattern %q is not complete", path, part)
+			}
+		}
+	}
+	if !below(i.SnapshotDir) {
+		return notBelow("snapshot_dir", i.SnapshotDir)
+	}
+	return nil
+}
+
+// below tells whether a path is absolute, clean, and not the root.
+func below(path string) bool {
+	return filepath.IsAbs(path) && filepath.Clean(path) == path && path != "/"
+}
+
+func notBelow(key, path string) error {
+	return fmt.Errorf("%s has %q: give absolute paths below the root, without . and .. and doubled slashes", key, path)
 }
 
 func oneOf(key, got string, allowed []string) error {

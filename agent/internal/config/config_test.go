@@ -10,7 +10,7 @@ import (
 	"devflowbackup/agent/internal/config"
 )
 
-var engines = []string{"postgresql"}
+var engines = []string{"postgresql", "sqlite"}
 
 const good = `
 state_dir: /var/lib/x
@@ -67,6 +67,23 @@ func TestLoadFile(t *testing.T) {
 	}
 }
 
+func TestLoadFile_SQLite(t *testing.T) {
+	c, err := config.LoadFile(write(t, `
+state_dir: /var/lib/x
+instances:
+  - {name: files, engine: sqlite, paths: [/srv/*/database/*.sqlite, /var/lib/app/app.db], databases: {exclude: ["*/test/*"]}}
+  - {name: elsewhere, engine: sqlite, paths: [/srv], snapshot_dir: /big/copies}
+`, 0o644), engines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"files": "/var/lib/x/snapshots", "elsewhere": "/big/copies"} {
+		if in, _ := c.Instance(name); in.SnapshotDir != want || len(in.Paths) == 0 || in.Port != 0 {
+			t.Errorf("%+v", in)
+		}
+	}
+}
+
 // Each mistake is named: the file, the key, the value, what is allowed. No error shows the password that stands beside it.
 func TestLoadFile_Errors(t *testing.T) {
 	secretFile := write(t, "hunter2\n", 0o644)
@@ -75,33 +92,47 @@ func TestLoadFile_Errors(t *testing.T) {
 		mode os.FileMode
 		want []string
 	}{
-		"unknown key":      {"concurency: 2\n", 0o600, []string{"concurency", "[1:1]"}},
-		"nested unknown":   {"instances:\n  - name: a\n    password: hunter2\n    pasword_file: x\n", 0o600, []string{"pasword_file", "[4:"}},
-		"bare duration":    {"limits: {drain: 30}\n", 0o600, []string{`"30" is not a duration`, "90s"}},
-		"duration range":   {"limits: {stall_timeout: 1ms}\n", 0o600, []string{"limits.stall_timeout is 1ms", "1s to 24h"}},
-		"wrong type":       {"concurrency: many\n", 0o600, []string{"[1:14]"}},
-		"concurrency":      {"concurrency: 0\n", 0o600, []string{"concurrency is 0", "1 to 64"}},
-		"level":            {"log: {level: loud}\n", 0o600, []string{`log.level is "loud"`, "trace, debug, info"}},
-		"engine":           {"instances: [{name: a, engine: oracle}]\n", 0o600, []string{`instances[0].engine is "oracle"`, "postgresql"}},
-		"sslmode":          {"instances: [{name: a, engine: postgresql, sslmode: yes-please}]\n", 0o600, []string{"instances[0].sslmode", "verify-full"}},
-		"port":             {"instances: [{name: a, engine: postgresql, port: 70000}]\n", 0o600, []string{"instances[0].port is 70000"}},
-		"name":             {"instances: [{name: 'a b', engine: postgresql}]\n", 0o600, []string{`instances[0].name is "a b"`}},
-		"same name":        {"instances: [{name: a, engine: postgresql}, {name: a, engine: postgresql}]\n", 0o600, []string{`instances[1].name is "a"`}},
-		"relative":         {"state_dir: x\n", 0o600, []string{`state_dir is "x"`}},
-		"both passwords":   {"instances: [{name: a, engine: postgresql, password: hunter2, password_file: /x}]\n", 0o600, []string{"password and password_file"}},
-		"missing file":     {"instances: [{name: a, engine: postgresql, password_file: /nowhere/pw}]\n", 0o600, []string{"instances[0].password_file", "/nowhere/pw"}},
-		"exposed file":     {"instances: [{name: a, engine: postgresql, password_file: " + secretFile + "}]\n", 0o600, []string{"chmod 600 " + secretFile}},
-		"exposed password": {"instances: [{name: a, engine: postgresql, password: hunter2}]\n", 0o644, []string{"instances[0].password", "chmod 600"}},
-		"local relative":   {"storage: {local: {dir: backups}}\n", 0o600, []string{`storage.local.dir is "backups"`, "absolute"}},
-		"local root":       {"storage: {local: {dir: /}}\n", 0o600, []string{`storage.local.dir is "/"`}},
-		"local dots":       {"storage: {local: {dir: /srv/../etc}}\n", 0o600, []string{`storage.local.dir is "/srv/../etc"`}},
-		"local slash":      {"storage: {local: {dir: /srv/}}\n", 0o600, []string{`storage.local.dir is "/srv/"`}},
-		"local is state":   {"state_dir: /srv/x/\nstorage: {local: {dir: /srv/x}}\n", 0o600, []string{`storage.local.dir is "/srv/x"`, "state_dir"}},
-		"local over state": {"state_dir: /srv/x\nstorage: {local: {dir: /srv}}\n", 0o600, []string{`storage.local.dir is "/srv"`, "state_dir"}},
-		"local size":       {"storage: {local: {dir: /srv, min_free: 500}}\n", 0o600, []string{`"500" is not a size`, "500MiB"}},
-		"local unknown":    {"storage: {local: {path: /srv}}\n", 0o600, []string{"path", "[1:19]"}},
-		"two documents":    {"concurrency: 2\n---\nconcurrency: 3\n", 0o600, []string{"one"}},
-		"not yaml":         {"instances: [\n", 0o600, nil},
+		"unknown key":           {"concurency: 2\n", 0o600, []string{"concurency", "[1:1]"}},
+		"nested unknown":        {"instances:\n  - name: a\n    password: hunter2\n    pasword_file: x\n", 0o600, []string{"pasword_file", "[4:"}},
+		"bare duration":         {"limits: {drain: 30}\n", 0o600, []string{`"30" is not a duration`, "90s"}},
+		"duration range":        {"limits: {stall_timeout: 1ms}\n", 0o600, []string{"limits.stall_timeout is 1ms", "1s to 24h"}},
+		"wrong type":            {"concurrency: many\n", 0o600, []string{"[1:14]"}},
+		"concurrency":           {"concurrency: 0\n", 0o600, []string{"concurrency is 0", "1 to 64"}},
+		"level":                 {"log: {level: loud}\n", 0o600, []string{`log.level is "loud"`, "trace, debug, info"}},
+		"engine":                {"instances: [{name: a, engine: oracle}]\n", 0o600, []string{`instances[0].engine is "oracle"`, "postgresql"}},
+		"sslmode":               {"instances: [{name: a, engine: postgresql, sslmode: yes-please}]\n", 0o600, []string{"instances[0].sslmode", "verify-full"}},
+		"port":                  {"instances: [{name: a, engine: postgresql, port: 70000}]\n", 0o600, []string{"instances[0].port is 70000"}},
+		"name":                  {"instances: [{name: 'a b', engine: postgresql}]\n", 0o600, []string{`instances[0].name is "a b"`}},
+		"same name":             {"instances: [{name: a, engine: postgresql}, {name: a, engine: postgresql}]\n", 0o600, []string{`instances[1].name is "a"`}},
+		"relative":              {"state_dir: x\n", 0o600, []string{`state_dir is "x"`}},
+		"both passwords":        {"instances: [{name: a, engine: postgresql, password: hunter2, password_file: /x}]\n", 0o600, []string{"password and password_file"}},
+		"missing file":          {"instances: [{name: a, engine: postgresql, password_file: /nowhere/pw}]\n", 0o600, []string{"instances[0].password_file", "/nowhere/pw"}},
+		"exposed file":          {"instances: [{name: a, engine: postgresql, password_file: " + secretFile + "}]\n", 0o600, []string{"chmod 600 " + secretFile}},
+		"exposed password":      {"instances: [{name: a, engine: postgresql, password: hunter2}]\n", 0o644, []string{"instances[0].password", "chmod 600"}},
+		"local relative":        {"storage: {local: {dir: backups}}\n", 0o600, []string{`storage.local.dir is "backups"`, "absolute"}},
+		"local root":            {"storage: {local: {dir: /}}\n", 0o600, []string{`storage.local.dir is "/"`}},
+		"local dots":            {"storage: {local: {dir: /srv/../etc}}\n", 0o600, []string{`storage.local.dir is "/srv/../etc"`}},
+		"local slash":           {"storage: {local: {dir: /srv/}}\n", 0o600, []string{`storage.local.dir is "/srv/"`}},
+		"local is state":        {"state_dir: /srv/x/\nstorage: {local: {dir: /srv/x}}\n", 0o600, []string{`storage.local.dir is "/srv/x"`, "state_dir"}},
+		"local over state":      {"state_dir: /srv/x\nstorage: {local: {dir: /srv}}\n", 0o600, []string{`storage.local.dir is "/srv"`, "state_dir"}},
+		"local size":            {"storage: {local: {dir: /srv, min_free: 500}}\n", 0o600, []string{`"500" is not a size`, "500MiB"}},
+		"local unknown":         {"storage: {local: {path: /srv}}\n", 0o600, []string{"path", "[1:19]"}},
+		"paths of a server":     {"instances: [{name: a, engine: postgresql, paths: [/srv]}]\n", 0o600, []string{"instances[0].paths", "postgresql"}},
+		"snapshots of a server": {"instances: [{name: a, engine: postgresql, snapshot_dir: /srv}]\n", 0o600, []string{"instances[0].snapshot_dir"}},
+		"no paths":              {"instances: [{name: a, engine: sqlite}]\n", 0o600, []string{"instances[0].paths is empty"}},
+		"relative paths":        {"instances: [{name: a, engine: sqlite, paths: [db]}]\n", 0o600, []string{`instances[0].paths has "db"`, "absolute"}},
+		"paths upwards":         {"instances: [{name: a, engine: sqlite, paths: [/srv/../etc]}]\n", 0o600, []string{`"/srv/../etc"`}},
+		"all paths":             {"instances: [{name: a, engine: sqlite, paths: [/]}]\n", 0o600, []string{`instances[0].paths has "/"`}},
+		"broken pattern":        {"instances: [{name: a, engine: sqlite, paths: ['/srv/[a']}]\n", 0o600, []string{`"[a"`}},
+		"snapshots nowhere":     {"instances: [{name: a, engine: sqlite, paths: [/srv], snapshot_dir: x}]\n", 0o600, []string{`instances[0].snapshot_dir has "x"`}},
+		"host of files":         {"instances: [{name: a, engine: sqlite, paths: [/srv], host: db}]\n", 0o600, []string{"instances[0].host is set", "sqlite"}},
+		"port of files":         {"instances: [{name: a, engine: sqlite, paths: [/srv], port: 1}]\n", 0o600, []string{"instances[0].port is set"}},
+		"user of files":         {"instances: [{name: a, engine: sqlite, paths: [/srv], user: x}]\n", 0o600, []string{"instances[0].user is set"}},
+		"password of files":     {"instances: [{name: a, engine: sqlite, paths: [/srv], password: hunter2}]\n", 0o600, []string{"instances[0].password is set"}},
+		"sslmode of files":      {"instances: [{name: a, engine: sqlite, paths: [/srv], sslmode: require}]\n", 0o600, []string{"instances[0].sslmode is set"}},
+		"programs of files":     {"instances: [{name: a, engine: sqlite, paths: [/srv], bin_dirs: [/bin]}]\n", 0o600, []string{"instances[0].bin_dirs is set"}},
+		"two documents":         {"concurrency: 2\n---\nconcurrency: 3\n", 0o600, []string{"one"}},
+		"not yaml":              {"instances: [\n", 0o600, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := write(t, tc.text, tc.mode)
