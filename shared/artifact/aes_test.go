@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -113,9 +114,10 @@ func TestAESKeys_NeverShown(t *testing.T) {
 	slog.New(slog.NewTextHandler(&out, nil)).Info("text", "keys", k, "pointer", &k, "holder", h)
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("json", "keys", k, "pointer", &k, "holder", h)
 	for _, secret := range [][]byte{k.Cipher[:4], k.MAC[:4]} {
+		numbers := strings.Trim(fmt.Sprintf("%d", secret), "[]")
 		for _, form := range []string{
 			string(secret), hex.EncodeToString(secret), strings.ToUpper(hex.EncodeToString(secret)), fmt.Sprintf("% x", secret),
-			strings.Trim(fmt.Sprint(secret), "[]"), strings.ReplaceAll(strings.Trim(fmt.Sprint(secret), "[]"), " ", ","),
+			numbers, strings.ReplaceAll(numbers, " ", ","),
 			strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", secret), "[]byte{"), "}"),
 		} {
 			if strings.Contains(out.String(), form) {
@@ -141,6 +143,65 @@ func TestAESKeys_Tag(t *testing.T) {
 		if _, sums := encode(t, c, []byte("x")); (sums.MAC != artifact.Digest{}) != (c.Encryption == "aes-256-cbc") {
 			t.Errorf("%s: MAC is %s", name, sums.MAC)
 		}
+	}
+}
+
+// What the package's documentation tells a person to type, word for word.
+func TestRecoveryByHand(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("artifact.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, recipe, found := strings.Cut(string(doc), "//\thex() ")
+	if !found {
+		t.Fatal("the documentation has no recipe")
+	}
+	script := "set -eu\n"
+	for line := range strings.Lines("//\thex() " + recipe) {
+		command, ok := strings.CutPrefix(line, "//\t")
+		if !ok {
+			break
+		}
+		script += command
+	}
+	appKey := artifact.NewAppKey()
+	raw, err := artifact.AppKeyBytes(appKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := artifact.DeriveAESKeys(raw, attempt, "artifact")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dump := dumpLike(100_000, 1)
+	var stored bytes.Buffer
+	w, err := artifact.NewWriter(&stored, codecs()["none+aes"], &keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(dump); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file, out := filepath.Join(dir, "shop.dump.enc"), filepath.Join(dir, "shop.dump")
+	if err := os.WriteFile(file, stored.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", script)
+	cmd.Env = append(os.Environ(), "APPKEY="+appKey, "ATTEMPT="+attempt, "FILE="+file, "OUT="+out)
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	if !strings.Contains(string(said), w.Sums().MAC.String()) {
+		t.Errorf("the MAC %s was not printed: %s", w.Sums().MAC, said)
+	}
+	if got, err := os.ReadFile(out); err != nil || !bytes.Equal(got, dump) {
+		t.Errorf("%d bytes came back: %v", len(got), err)
 	}
 }
 

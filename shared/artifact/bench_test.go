@@ -2,6 +2,7 @@ package artifact_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"testing"
 
@@ -19,7 +20,7 @@ func BenchmarkPipeline(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := w.Write(raw); err != nil {
+				if _, err := w.ReadFrom(bytes.NewReader(raw)); err != nil {
 					b.Fatal(err)
 				}
 				if err := w.Close(); err != nil {
@@ -41,6 +42,34 @@ func BenchmarkPipeline(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What it costs to decode every block that was encoded, against every eighth.
+func BenchmarkWriter_ProveAll(b *testing.B) {
+	raw := dumpLike(128<<20, 1)
+	for _, name := range []string{"zstd+age", "gzip+age"} {
+		c := codecs(newKey(b).recipient)[name]
+		for _, all := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/all=%t", name, all), func(b *testing.B) {
+				b.SetBytes(int64(len(raw)))
+				for b.Loop() {
+					w, err := artifact.NewWriter(io.Discard, c, nil)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if all {
+						w.ProveAll()
+					}
+					if _, err := w.ReadFrom(bytes.NewReader(raw)); err != nil {
+						b.Fatal(err)
+					}
+					if err := w.Close(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -150,12 +150,10 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 	if err != io.EOF { //nolint:errorlint // io.EOF is returned bare by contract
 		return n, gzipDamage("gzip stream", err)
 	}
-	switch _, err := g.src.ReadByte(); {
-	case err == nil:
-		return n, &DamageError{What: "end of gzip stream", Got: "more bytes follow"}
-	default: // io.EOF, or the error of what is below
-		return n, err
+	if _, err = g.src.ReadByte(); err == nil {
+		err = &DamageError{What: "end of gzip stream", Got: "more bytes follow"}
 	}
+	return n, err // io.EOF, or the error of what is below
 }
 
 // gzipDamage leaves the damage that a layer below has found as it is. An error of the source is told apart by Reader.

@@ -3,6 +3,9 @@ package artifact_test
 import (
 	"bytes"
 	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -43,6 +46,48 @@ func TestReader_Keys(t *testing.T) {
 		}
 		if len(got) > 0 {
 			t.Errorf("%s key: %d bytes were given out", name, len(got))
+		}
+	}
+}
+
+// Escrow: each of several recipients opens the file alone, with age and without us, and nobody else does.
+func TestWriter_EachRecipientAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var recipients []string
+	keys := map[string]key{}
+	for _, name := range []string{"project", "escrow", "second escrow"} {
+		keys[name] = newKey(t)
+		recipients = append(recipients, keys[name].recipient)
+	}
+	keys["stranger"] = newKey(t)
+	raw := dumpLike(100_000, 1)
+	for name, c := range codecs(recipients...) {
+		if c.Encryption != "age" {
+			continue
+		}
+		stored, sums := encode(t, c, raw)
+		for who, k := range keys {
+			file := filepath.Join(dir, strings.ReplaceAll(who, " ", "-"))
+			if err := os.WriteFile(file, []byte(k.secret+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if who == "stranger" {
+				cmd := exec.Command("age", "-d", "-i", file)
+				cmd.Stdin = bytes.NewReader(stored)
+				if out, err := cmd.Output(); err == nil || len(out) > 0 {
+					t.Errorf("%s: a stranger's key opens it", name)
+				}
+				continue
+			}
+			opened := tool(t, stored, "age", "-d", "-i", file)
+			if got, _, err := decode(bytes.NewReader(opened), artifact.ReadOptions{Compression: c.Compression, Encryption: "none"}); err != nil || !bytes.Equal(got, raw) {
+				t.Errorf("%s: with age and the key of %s: %v", name, who, err)
+			}
+			o := artifact.ReadOptions{Compression: c.Compression, Encryption: "age", Identity: k.identity(t), Recipients: recipients, Expect: &sums}
+			if got, _, err := decode(bytes.NewReader(stored), o); err != nil || !bytes.Equal(got, raw) {
+				t.Errorf("%s: with the key of %s: %v", name, who, err)
+			}
 		}
 	}
 }

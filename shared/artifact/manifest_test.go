@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -121,23 +122,71 @@ func TestManifest_RoundTrip(t *testing.T) {
 	}
 }
 
-// An example of each format version is read for good.
+// aesStatement is of a backup for aes-256-cbc, with both side objects.
+func aesStatement() artifact.Statement {
+	s := statement()
+	s.Key = strings.Replace(goldenKey, ".zst.age", ".gz.enc", 1)
+	s.Codec = artifact.Codec{Compression: "gzip", Level: 6, Encryption: "aes-256-cbc"}
+	tagged := func(object string) artifact.Sums {
+		k, err := artifact.DeriveAESKeys(appKey, attempt, object)
+		if err != nil {
+			panic(err)
+		}
+		sums := s.Sums
+		sums.MAC = k.Tag(sums.StoredSHA256)
+		return sums
+	}
+	fingerprint, globals := tagged("fingerprint"), tagged("globals")
+	s.Sums, s.Fingerprint, s.Globals = tagged("artifact"), &fingerprint, &globals
+	return s
+}
+
+// localStatement is of a backup on the database's own host: nothing is uploaded in parts.
+func localStatement() artifact.Statement {
+	s := statement()
+	s.PartSize, s.Parts, s.CompositeSHA256 = 0, 0, ""
+	return s
+}
+
+func localFacts() artifact.Facts {
+	f := facts()
+	f.Storage = artifact.StorageFacts{ID: 2, Name: "on the host", Disk: "local"}
+	return f
+}
+
+// Examples of each format version are read for good, and are written as they were.
 func TestManifest_Golden(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("testdata/manifest-v1.json")
-	if err != nil {
-		t.Fatal(err)
+	for file, want := range map[string]struct {
+		statement artifact.Statement
+		facts     artifact.Facts
+	}{
+		"manifest-v1.json":       {statement(), facts()},
+		"manifest-v1-aes.json":   {aesStatement(), facts()},
+		"manifest-v1-local.json": {localStatement(), localFacts()},
+	} {
+		text, err := os.ReadFile(filepath.Join("testdata", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := artifact.ParseManifest(text)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		st, f, err := m.Verify(want.statement.Key, artifact.RecordedAgentKey, trustController)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		sameJSON(t, file+": statement", st, want.statement)
+		sameJSON(t, file+": facts", f, want.facts)
+		again, err := manifest(t, sign(t, want.statement, agentKey), want.facts).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(again, text) {
+			t.Errorf("%s is now written as\n%s", file, again)
+		}
 	}
-	m, err := artifact.ParseManifest(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, f, err := m.Verify(goldenKey, artifact.RecordedAgentKey, trustController)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sameJSON(t, "statement", st, statement())
-	sameJSON(t, "facts", f, facts())
 }
 
 // Layout may change on the way, content may not.
@@ -322,6 +371,8 @@ func TestStatement_Validate(t *testing.T) {
 		"-1 parts":       func(s *artifact.Statement) { s.Parts = -1 },
 		"composite":      func(s *artifact.Statement) { s.CompositeSHA256 = artifact.CompositeSHA256(nil) },
 		"without parts":  func(s *artifact.Statement) { s.Parts = 0 },
+		"statement's artifact: a mac belongs to encryption aes-256-cbc": func(s *artifact.Statement) { s.MAC[31] = 1 },
+		"statement's fingerprint: a mac belongs":                        func(s *artifact.Statement) { f := s.Sums; f.MAC[0] = 1; s.Fingerprint = &f },
 	} {
 		s := statement()
 		change(&s)
@@ -330,6 +381,115 @@ func TestStatement_Validate(t *testing.T) {
 		}
 		if _, err := artifact.SignStatement(s, "agent-1", agentKey); err == nil {
 			t.Errorf("signed in spite of %q", says)
+		}
+	}
+}
+
+// A MAC for each object with aes-256-cbc.
+func TestStatement_ValidateMAC(t *testing.T) {
+	t.Parallel()
+	if err := aesStatement().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for object, change := range map[string]func(*artifact.Statement){
+		"artifact":    func(s *artifact.Statement) { s.MAC = artifact.Digest{} },
+		"fingerprint": func(s *artifact.Statement) { s.Fingerprint.MAC = artifact.Digest{} },
+		"globals":     func(s *artifact.Statement) { s.Globals.MAC = artifact.Digest{} },
+	} {
+		s := aesStatement()
+		change(&s)
+		if err := s.Validate(); err == nil || !strings.Contains(err.Error(), object) || !strings.Contains(err.Error(), "mac present: false") {
+			t.Errorf("without the mac of the %s: %v", object, err)
+		}
+	}
+	text, err := json.Marshal(statement())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(text, []byte("mac")) {
+		t.Errorf("a statement without aes-256-cbc has a mac: %s", text)
+	}
+}
+
+// Who knows the keys refuses a MAC that is not by them; a MAC of another object, too.
+func TestStatement_AnswersMAC(t *testing.T) {
+	t.Parallel()
+	keys := func(object string) (artifact.AESKeys, error) { return artifact.DeriveAESKeys(appKey, attempt, object) }
+	order := func(s artifact.Statement) artifact.Order {
+		return artifact.Order{
+			ServerID: s.ServerID, JobID: s.JobID, AttemptNo: s.AttemptNo, AttemptID: s.AttemptID, Key: s.Key,
+			Engine: s.Engine, Database: s.Database, PartSize: s.PartSize, Codec: s.Codec, Keys: keys,
+		}
+	}
+	good := aesStatement()
+	if err := good.Answers(order(good)); err != nil {
+		t.Fatal(err)
+	}
+	for object, change := range map[string]func(*artifact.Statement){
+		"mac of the artifact":    func(s *artifact.Statement) { s.MAC[7] ^= 1 },
+		"mac of the fingerprint": func(s *artifact.Statement) { s.Fingerprint.MAC = s.MAC },
+		"mac of the globals": func(s *artifact.Statement) {
+			s.Globals.MAC, s.Fingerprint.MAC = s.Fingerprint.MAC, s.Globals.MAC
+			*s.Fingerprint = *good.Fingerprint
+		},
+	} {
+		s := aesStatement()
+		change(&s)
+		if err := s.Answers(order(good)); err == nil || !strings.Contains(err.Error(), object) {
+			t.Errorf("another %s: %v", object, err)
+		}
+	}
+	s := aesStatement()
+	s.StoredSHA256[0] ^= 1
+	if err := s.Answers(order(good)); err == nil || !strings.Contains(err.Error(), "mac of the artifact") {
+		t.Errorf("another checksum: %v", err)
+	}
+	o := order(good)
+	o.Keys = func(string) (artifact.AESKeys, error) { return artifact.AESKeys{}, os.ErrPermission }
+	if err := good.Answers(o); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("keys that cannot be had: %v", err)
+	}
+	plain := statement()
+	o = order(plain)
+	o.Keys = func(string) (artifact.AESKeys, error) {
+		t.Error("keys are asked for without aes-256-cbc")
+		return artifact.AESKeys{}, nil
+	}
+	if err := plain.Answers(o); err != nil {
+		t.Error(err)
+	}
+}
+
+// A backup on the host has no parts, and none other than that was ordered.
+func TestStatement_AnswersLocal(t *testing.T) {
+	t.Parallel()
+	s := localStatement()
+	order := artifact.Order{
+		ServerID: s.ServerID, JobID: s.JobID, AttemptNo: s.AttemptNo, AttemptID: s.AttemptID, Key: s.Key,
+		Engine: s.Engine, Database: s.Database, Codec: s.Codec,
+	}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Answers(order); err != nil {
+		t.Fatal(err)
+	}
+	uploaded := statement()
+	if err := uploaded.Answers(order); err == nil || !strings.Contains(err.Error(), "part_size") {
+		t.Errorf("parts where none were ordered: %v", err)
+	}
+	order.PartSize = 8 << 20
+	if err := s.Answers(order); err == nil || !strings.Contains(err.Error(), "part_size") {
+		t.Errorf("no parts where they were ordered: %v", err)
+	}
+	for what, change := range map[string]func(*artifact.Statement){
+		"a part_size":        func(s *artifact.Statement) { s.PartSize = 8 << 20 },
+		"a composite_sha256": func(s *artifact.Statement) { s.CompositeSHA256 = artifact.CompositeSHA256(nil) },
+	} {
+		s := localStatement()
+		change(&s)
+		if err := s.Validate(); err == nil {
+			t.Errorf("%s without parts is valid", what)
 		}
 	}
 }

@@ -51,6 +51,12 @@ func TestFileName(t *testing.T) {
 		".sql":     {Compression: "none", Encryption: "none"},
 		".sql.zst": {Compression: "zstd", Encryption: "none"},
 		".sql.age": {Compression: "none", Encryption: "age"},
+
+		".sql.gz":      {Compression: "gzip", Encryption: "none"},
+		".sql.gz.age":  {Compression: "gzip", Encryption: "age"},
+		".sql.gz.enc":  {Compression: "gzip", Encryption: "aes-256-cbc"},
+		".sql.zst.enc": {Compression: "zstd", Encryption: "aes-256-cbc"},
+		".sql.enc":     {Compression: "none", Encryption: "aes-256-cbc"},
 	} {
 		if got := artifact.FileName("shop", at, attempt, "sql", c); !strings.HasSuffix(got, attempt+want) {
 			t.Errorf("file name is %q, want the end %q", got, want)

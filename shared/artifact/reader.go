@@ -10,12 +10,18 @@ import (
 	"sync"
 )
 
-// Reader gives the dump back: decryption, then decompression ahead of the caller on up to four cores.
+// Reader gives the dump back: decryption, then decompression ahead of the caller, for zstd on up to four cores, for gzip,
+// whose stream cannot be divided, on one.
 //
 // io.EOF means that the whole stored stream decoded cleanly, that nothing followed it, and that with
 // ReadOptions.Expect both sizes and both SHA-256 are equal. Bytes are handed out before that is known, so a caller
 // commits nothing until io.EOF. With age every byte handed out is authentic for the key, with zstd it passed its
 // frame's checksum; with neither, damage shows at the end only.
+//
+// With aes-256-cbc the key proves the manifest's checksum by its MAC, before a stored byte is read, and the checksum proves
+// the stored bytes: at their end, after most was decrypted and handed out. So a caller first reads all stored bytes once
+// and compares their SHA-256 with Expect.StoredSHA256 itself; the Reader proves it again, against a store that tells another
+// tale the second time, before it looks at the padding and before io.EOF.
 //
 // A failing source is reported as its own error, wrapped. A *DamageError is about the bytes alone.
 //

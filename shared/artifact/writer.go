@@ -26,6 +26,9 @@ const backRoom = 16
 // it is stored, with ProveAll what it made of every block: a compressor that returns wrong bytes is a
 // *DamageError{What: "encoder output"}, and the artifact gets no clean end. What a sample misses, reading the content finds.
 //
+// An artifact for aes-256-cbc that was aborted may decrypt as far as it goes, as that format has no end of its own. What it
+// lacks is a MAC, which Sums give after a clean Close only: without one, no Reader reads it.
+//
 // Memory: at most workers+4 blocks of 4 MiB, each raw and encoded, with one worker for each core up to 4; one more block,
 // decoded again, and the encoders' tables, together below 14 MiB for each worker at the default level.
 //
