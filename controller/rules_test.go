@@ -40,6 +40,28 @@ func TestPartSize(t *testing.T) {
 	}
 }
 
+func TestPartSize_FewParts(t *testing.T) {
+	const mib, gib = int64(1) << 20, int64(1) << 30
+	for _, c := range []struct {
+		database int64
+		parts    int
+		want     int64
+	}{
+		{0, 1000, 8 * mib},
+		{8 * mib * 450, 1000, 8 * mib},
+		{8*mib*450 + 1, 1000, 16 * mib},
+		{100 * gib, 1000, 256 * mib},
+		{10 * gib, 20000, 8 * mib}, // more than S3 takes is not believed
+		{10 * gib, -1, 8 * mib},
+		{8*mib*4500 + 1, 10000, 16 * mib},
+		{gib, 1, 2 * gib},
+	} {
+		if got := controller.PartSize(c.database, c.parts); got != c.want {
+			t.Errorf("PartSize(%d, %d) = %d, want %d", c.database, c.parts, got, c.want)
+		}
+	}
+}
+
 func TestUploadLimit(t *testing.T) {
 	const gib = int64(1) << 30
 	for _, c := range []struct{ database, last, atLeast, want int64 }{

@@ -303,7 +303,7 @@ func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req contr
 		return nil, err
 	}
 	if st.Kind == controller.StorageLocal {
-		if err := t.hasDirectory(ctx, d.ServerID); err != nil {
+		if err := t.hasDirectory(ctx, d); err != nil {
 			return nil, err
 		}
 	}

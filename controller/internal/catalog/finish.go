@@ -172,15 +172,17 @@ func (t *tx) addObject(ctx context.Context, backup int64, o controller.StoredObj
 	return err
 }
 
-// RetryFinish leaves an upload for a later try to complete it.
+// RetryFinish leaves an upload for a later try to complete it. A host that is away costs no try: its backup lies there and waits.
 func (c *Catalog) RetryFinish(ctx context.Context, a wire.Attempt, delay time.Duration, why *wire.Failure) error {
 	return c.system(ctx, func(t *tx) error {
 		j, err := t.claimed(ctx, a)
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, "UPDATE attempts SET settle_tries = settle_tries + 1 WHERE job_id = ? AND no = ?", a.Job, a.No); err != nil {
-			return err
+		if why.Code != wire.CodeOffline {
+			if _, err := t.exec(ctx, "UPDATE attempts SET settle_tries = settle_tries + 1 WHERE job_id = ? AND no = ?", a.Job, a.No); err != nil {
+				return err
+			}
 		}
 		_, err = t.exec(ctx, "UPDATE jobs SET claim_owner = '', claim_until = now() + ?, waiting = ? WHERE id = ?", interval(delay), cut(why.Message, 500), j.ID)
 		return err

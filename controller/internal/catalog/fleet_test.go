@@ -769,6 +769,11 @@ func TestFinish_Outcomes(t *testing.T) {
 	f.sql("UPDATE jobs SET claim_until = now() - interval '1 second'")
 	work := must[[]controller.Finishing](t)(f.ClaimFinishing(ctx, 1))
 	equal(t, "tries", work[0].Tries, 1)
+	// A host that is away is waited for, however long.
+	f.ok(f.RetryFinish(ctx, o.Attempt, 0, wire.Failf(wire.CodeOffline, "the agent is not connected")))
+	equal(t, "why it waits", f.backup(b.ID).Waiting, "the agent is not connected")
+	work = must[[]controller.Finishing](t)(f.ClaimFinishing(ctx, 1))
+	equal(t, "tries", work[0].Tries, 1)
 	f.ok(f.FailFinish(ctx, o.Attempt, wire.Failf(wire.CodeUploadLost, "both gone").Retry()))
 	j := f.job(b.JobID)
 	if j.Status != "queued" || j.Attempts[0].Status != "failed" {

@@ -462,14 +462,11 @@ func (t *tx) defaultStorage(ctx context.Context, p controller.Project, disk stri
 }
 
 // hasDirectory refuses a backup on the host itself where the agent, as it last said, has no directory for it.
-func (t *tx) hasDirectory(ctx context.Context, server int64) error {
-	var s struct {
-		Name string
-		Has  bool
-	}
-	err := t.scan(ctx, &s, "SELECT name, coalesce(host->'local'->>'dir', '') <> '' AS has FROM servers WHERE id = ?", server)
-	if err == nil && !s.Has {
-		err = controller.Errorf(controller.EConflict, "server %q has no directory for backups on the host itself", s.Name).
+func (t *tx) hasDirectory(ctx context.Context, d controller.Database) error {
+	var has bool
+	_, err := t.find(ctx, &has, "SELECT coalesce(host->'local'->>'dir', '') <> '' FROM servers WHERE id = ?", d.ServerID)
+	if err == nil && !has {
+		err = controller.Errorf(controller.EConflict, "server %q has no directory for backups on the host itself", d.Server).
 			WithHint("set storage.local.dir in the agent's configuration there, or choose another storage with --storage")
 	}
 	return err
