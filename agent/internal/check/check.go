@@ -39,7 +39,7 @@ type Row struct {
 	engine.Finding
 }
 
-// Run looks at the identity, the way to the controllers, and each database server.
+// Run looks at the identity, the way to the controllers, the backup directory, and each database server.
 func Run(ctx context.Context, cfg config.Config, open func(config.Instance, hclog.Logger) (engine.Engine, error), log hclog.Logger) []Row {
 	var rows []Row
 	add := func(about, level, name, detail, hint string) {
@@ -56,6 +56,9 @@ func Run(ctx context.Context, cfg config.Config, open func(config.Instance, hclo
 		inst := id.Installation()
 		add("identity", OK, "enrolled", fmt.Sprintf("server %s (%s), key set %d", inst.ServerName, inst.ServerID, inst.KeySet.Version), "")
 		rows = append(rows, reach(ctx, inst)...)
+	}
+	for _, f := range local(cfg) {
+		rows = append(rows, Row{"backup directory", f})
 	}
 	if len(cfg.Instances) == 0 {
 		add("configuration", Warning, "instances", "no database server is configured", "add one under instances")

@@ -21,10 +21,10 @@ import (
 
 	"devflowbackup/agent/internal/config"
 	"devflowbackup/agent/internal/engine"
-	"devflowbackup/agent/internal/host"
 	"devflowbackup/agent/internal/identity"
 	"devflowbackup/agent/internal/journal"
 	"devflowbackup/agent/internal/link"
+	"devflowbackup/agent/internal/localstore"
 	"devflowbackup/agent/internal/runner"
 	"devflowbackup/agent/internal/statedir"
 	"devflowbackup/agent/internal/transfer"
@@ -53,6 +53,8 @@ type Options struct {
 	FirstTimeout, RetryWait time.Duration
 	// ReadRange is the runner's; zero for its default.
 	ReadRange int64
+	// WrapFile is the backup directory's, for tests.
+	WrapFile func(key string, f localstore.File) localstore.File
 }
 
 // Daemon is one start of the agent.
@@ -64,9 +66,11 @@ type Daemon struct {
 	id     *identity.Identity
 	link   *link.Link
 	runner *runner.Runner
+	local  *localstore.Store // nil if this host has no backup directory
 
 	instances []runner.Instance
 	inventory inventory
+	localDir  atomic.Pointer[localUsage]
 
 	heartbeat atomic.Int64 // time.Duration, 0 before the first welcome
 	lease     atomic.Int64 // time.Duration
@@ -119,9 +123,11 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer client.CloseIdle()
+	d.openLocal(cfg.Storage.Local)
 	d.runner = runner.New(runner.Config{
 		Concurrency: cfg.Concurrency, StallTimeout: cfg.Limits.StallTimeout.D(), Instances: d.instances,
-		Journal: j, Controller: requester{d}, Identity: d.id, Client: client, Log: d.log.Named("runner"), ReadRange: d.opt.ReadRange,
+		Journal: j, Controller: requester{d}, Identity: d.id, Client: client, Local: d.local,
+		Log: d.log.Named("runner"), ReadRange: d.opt.ReadRange,
 	})
 	inst := d.id.Installation()
 	roots, err := inst.Roots()
@@ -134,8 +140,10 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	d.link, err = link.Open(link.Config{
 		Server: inst.ServerID, Session: d.session, URLs: inst.NATSURLs, JWT: inst.NATSJWT, Sign: d.id.SignNonce,
 		Roots: roots, KeySet: d.id.KeySet, Log: d.log.Named("link"),
-		FirstTimeout: d.opt.FirstTimeout, RetryWait: d.opt.RetryWait,
-	}, map[string]link.Handler{wire.VerbRun: d.onRun, wire.VerbCancel: d.onCancel, wire.VerbPing: d.onPing})
+		FirstTimeout: d.opt.FirstTimeout, RetryWait: d.opt.RetryWait, Beside: []string{wire.VerbLocal},
+	}, map[string]link.Handler{
+		wire.VerbRun: d.onRun, wire.VerbCancel: d.onCancel, wire.VerbPing: d.onPing, wire.VerbLocal: d.onLocal,
+	})
 	if err != nil {
 		d.runner.Stop(err)
 		return err
@@ -148,7 +156,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 func (d *Daemon) serve(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx)) // they go on while running attempts are waited for
 	var wg sync.WaitGroup
-	for _, loop := range []func(context.Context){d.helloLoop, d.beatLoop, d.progressLoop, d.leaseLoop, d.inventoryLoop, d.noticeLoop} {
+	for _, loop := range []func(context.Context){d.helloLoop, d.beatLoop, d.progressLoop, d.leaseLoop, d.inventoryLoop, d.noticeLoop, d.localLoop} {
 		wg.Go(func() { loop(loops) })
 	}
 	defer func() {
@@ -293,7 +301,7 @@ func (d *Daemon) hello(ctx context.Context) error {
 	hash := d.inventory.hash()
 	var w wire.Welcome
 	err := d.link.Request(ctx, wire.VerbHello, wire.Hello{
-		Protocol: wire.Version, AgentVersion: version.Version, Host: host.Facts(d.opt.Config.StateDir),
+		Protocol: wire.Version, AgentVersion: version.Version, Host: d.facts(),
 		Attempts: held, InventoryHash: hash, KeySet: d.id.KeySet().Version, Concurrency: d.opt.Config.Concurrency,
 	}, &w)
 	if err != nil {
@@ -343,7 +351,7 @@ func (d *Daemon) beatLoop(ctx context.Context) {
 	for {
 		every := time.Duration(d.heartbeat.Load())
 		err := d.link.Publish(wire.VerbHeartbeat, wire.Heartbeat{
-			V: wire.Version, Session: d.session, Host: host.Facts(d.opt.Config.StateDir), Running: d.runner.Progress(),
+			V: wire.Version, Session: d.session, Host: d.facts(), Running: d.runner.Progress(),
 		})
 		if err == nil {
 			flush, cancel := context.WithTimeout(ctx, every)

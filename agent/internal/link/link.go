@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,11 +44,20 @@ type Config struct {
 	KeySet  func() wire.KeySet
 	Log     hclog.Logger
 
+	// Beside lists commands whose handlers may take long: they run beside each other and beside all other commands.
+	Beside []string
+
 	// FirstTimeout is how long the first try of a request waits, 5 s if zero; it doubles with each try, up to 12 times.
 	FirstTimeout time.Duration
 	// RetryWait is the least time between two tries, 500 ms if zero.
 	RetryWait time.Duration
 }
+
+const (
+	// besideRun is how many of Config.Beside run at once; besideHeld how many are held at most, with those that wait.
+	besideRun  = 16
+	besideHeld = 256
+)
 
 // Handler acts on a verified command and returns the message to answer with, or nil for none.
 type Handler func(d wire.Directive) any
@@ -59,6 +69,9 @@ type Link struct {
 	nc  *nats.Conn
 
 	handlers map[string]Handler
+	held     chan struct{} // one token for each command of cfg.Beside that is held
+	run      chan struct{} // and for each that runs
+	beside   sync.WaitGroup
 
 	ctx       context.Context // ends with Close, or for good by the broker's or a controller's word
 	cancel    context.CancelCauseFunc
@@ -81,6 +94,7 @@ func Open(cfg Config, handlers map[string]Handler) (*Link, error) {
 	}
 	l := &Link{
 		cfg: cfg, log: cfg.Log, handlers: handlers,
+		held: make(chan struct{}, besideHeld), run: make(chan struct{}, besideRun),
 		connected: make(chan struct{}, 1), noticed: make(chan struct{}, 1),
 		notices: make(map[string]*wire.SecurityNotice), counts: make(map[string]int64),
 	}
@@ -123,10 +137,11 @@ func Open(cfg Config, handlers map[string]Handler) (*Link, error) {
 	return l, nil
 }
 
-// Close ends the connection and all requests.
+// Close ends the connection and all requests, and waits for the commands that run.
 func (l *Link) Close() {
 	l.cancel(ErrClosed)
 	l.nc.Close()
+	l.beside.Wait()
 }
 
 // Done is closed when the link is closed or has ended for good; Err says why.
@@ -286,7 +301,8 @@ func (l *Link) ask(ctx context.Context, verb, id string, data []byte, timeout ti
 	return nil
 }
 
-// onCommand runs for each message on the agent's own subjects, one after the other.
+// onCommand runs for each message on the agent's own subjects, one after the other. What is in cfg.Beside does not hold up
+// what follows it.
 func (l *Link) onCommand(msg *nats.Msg) {
 	verb := strings.TrimPrefix(msg.Subject, wire.AgentSubject(l.cfg.Server, ""))
 	d, err := l.cfg.KeySet().Open(msg.Data, wire.Expect{
@@ -298,12 +314,42 @@ func (l *Link) onCommand(msg *nats.Msg) {
 		return
 	}
 	l.hear()
-	var answer any
-	if h, ok := l.handlers[verb]; ok {
-		answer = h(d)
-	} else {
-		answer = wire.Accepted{V: wire.Version, Session: l.cfg.Session, Failure: wire.Failf(wire.CodeUnknownVerb, "this agent does not know the command %q", verb)}
+	if !slices.Contains(l.cfg.Beside, verb) {
+		l.act(msg, verb, d)
+		return
 	}
+	select {
+	case l.held <- struct{}{}:
+	default:
+		l.respond(msg, verb, wire.Accepted{
+			V: wire.Version, Session: l.cfg.Session,
+			Failure: wire.Failf(wire.CodeBusy, "%d commands of this kind are waiting", besideHeld).Retry(),
+		})
+		return
+	}
+	l.beside.Go(func() {
+		defer func() { <-l.held }()
+		select {
+		case l.run <- struct{}{}:
+			defer func() { <-l.run }()
+			l.act(msg, verb, d)
+		case <-l.ctx.Done():
+		}
+	})
+}
+
+// act runs the handler of a verified command and answers with what it returns.
+func (l *Link) act(msg *nats.Msg, verb string, d wire.Directive) {
+	if h, ok := l.handlers[verb]; ok {
+		l.respond(msg, verb, h(d))
+		return
+	}
+	l.respond(msg, verb, wire.Accepted{
+		V: wire.Version, Session: l.cfg.Session, Failure: wire.Failf(wire.CodeUnknownVerb, "this agent does not know the command %q", verb),
+	})
+}
+
+func (l *Link) respond(msg *nats.Msg, verb string, answer any) {
 	if answer == nil || msg.Reply == "" {
 		return
 	}

@@ -16,9 +16,13 @@ import (
 	"devflowbackup/shared/wire"
 )
 
-// backup dumps one database into the store.
+// backup dumps one database into the store, or into the backup directory of this host.
 func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (report wire.Report, err error) {
 	in, err := r.instance(o.Instance, o.Engine)
+	if err != nil {
+		return report, err
+	}
+	keys, err := r.orderedKeys(a, o)
 	if err != nil {
 		return report, err
 	}
@@ -43,23 +47,25 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 	failpoint.Hit("agent.dump_started")
 	described := r.describe(describing, a, dump)
 
-	up := transfer.NewUpload(ctx, transfer.UploadConfig{
-		Client: r.cfg.Client, Attempt: a.job.Attempt, PartSize: o.PartSize, Checksum: o.Checksum,
-		Grant: func(ctx context.Context, req wire.PartRequest) (g wire.Grant, err error) {
-			return g, r.cfg.Controller.Request(ctx, wire.VerbPart, req, &g)
-		},
-	})
-	sums, err := r.encode(a, dump, artifact.Codec(o.Codec), up)
+	dst, err := r.destination(ctx, a, o)
 	if err != nil {
-		up.Abort(err)
+		return report, err
+	}
+	defer func() {
+		if err != nil {
+			dst.Abort(err)
+		}
+	}()
+	sums, err := r.encode(a, dump, artifact.Codec(o.Codec), keys[wire.ObjectArtifact], dst)
+	if err != nil {
 		return report, err
 	}
 	lap("dump")
 	a.at(wire.StageUpload)
-	if err := up.Close(); err != nil {
+	if err := dst.Close(); err != nil {
 		return report, err
 	}
-	a.stored.Store(up.Stored())
+	a.stored.Store(dst.Stored())
 	lap("upload")
 	failpoint.Hit("agent.all_parts_uploaded")
 
@@ -70,14 +76,14 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 		AttemptID: o.AttemptID, Key: o.Key,
 		Engine: o.Engine, Database: o.Database, ServerVersion: info.Server.Version, ServerIdentity: info.Server.Identity,
 		Tool: info.Tool, ToolVersion: info.ToolVersion, Method: info.Method,
-		Sums: sums, PartSize: o.PartSize, Parts: len(up.Parts()), CompositeSHA256: artifact.CompositeSHA256(up.Parts()),
-		Codec: artifact.Codec(o.Codec), StartedAt: started.UTC(),
-		Metadata: artifact.Metadata{Tables: info.Tables, DatabaseSize: info.DatabaseSize},
+		Sums: sums, Codec: artifact.Codec(o.Codec), StartedAt: started.UTC(),
+		Metadata: artifact.Metadata{Tables: info.Tables, DatabaseSize: info.DatabaseSize, Extra: info.Extra},
 	}
-	if st.Fingerprint, err = r.side(up, o, wire.ObjectFingerprint, <-described); err != nil {
+	dst.Describe(&st)
+	if st.Fingerprint, err = r.side(dst, o, wire.ObjectFingerprint, keys, <-described); err != nil {
 		return report, err
 	}
-	if st.Globals, err = r.side(up, o, wire.ObjectGlobals, dump.Globals()); err != nil {
+	if st.Globals, err = r.side(dst, o, wire.ObjectGlobals, keys, dump.Globals()); err != nil {
 		return report, err
 	}
 	st.FinishedAt = r.cfg.Now().UTC()
@@ -89,29 +95,32 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 		return report, fmt.Errorf("encode statement: %w", err)
 	}
 	lap("finish")
-	report.Outcome = wire.OutcomeUploaded
-	report.Done = up.TakeDone()
+	report.Attempt, report.Outcome, report.Log = a.job.Attempt, wire.OutcomeUploaded, clip(dump.Log(), maxLog)
+	if err := dst.Publish(ctx, &report); err != nil {
+		return report, err
+	}
+	lap("publish")
 	a.log.Debug("artifact uploaded", "key", o.Key, "parts", st.Parts, "checksum", sums.StoredSHA256.String())
 	return report, nil
 }
 
 // encode sends the dump through the codecs into dst. The artifact gets its clean end only after the dump yielded io.EOF,
 // which it does only on success.
-func (r *Runner) encode(a *attempt, dump engine.Dump, codec artifact.Codec, up *transfer.Upload) (artifact.Sums, error) {
-	w, err := artifact.NewWriter(up, codec, nil)
+func (r *Runner) encode(a *attempt, dump engine.Dump, codec artifact.Codec, keys *artifact.AESKeys, dst destination) (artifact.Sums, error) {
+	w, err := artifact.NewWriter(dst, codec, keys)
 	if err != nil {
 		return artifact.Sums{}, wire.Failf(wire.CodeBadRequest, "%w", err)
 	}
 	n, err := w.ReadFrom(&counter{r: dump, count: func(n int) {
 		a.raw.Add(int64(n))
-		a.stored.Store(up.Stored())
+		a.stored.Store(dst.Stored())
 	}})
 	if err == nil && n == 0 {
 		err = wire.Failf(wire.CodeEmptyDump, "the dump tool gave no byte")
 	}
 	if err != nil {
 		w.Abort(err)
-		up.Abort(err) // releases what blocks in it
+		dst.Abort(err) // releases what blocks in it
 		_ = w.Close()
 		return artifact.Sums{}, err
 	}
@@ -139,13 +148,13 @@ func (r *Runner) describe(ctx context.Context, a *attempt, dump engine.Dump) <-c
 	return out
 }
 
-// side encodes and uploads one side object. One that is empty or too large is left out.
-func (r *Runner) side(up *transfer.Upload, o *wire.BackupOrder, object string, raw []byte) (*artifact.Sums, error) {
+// side encodes and stores one side object. One that is empty or too large is left out.
+func (r *Runner) side(dst destination, o *wire.BackupOrder, object string, keys map[string]*artifact.AESKeys, raw []byte) (*artifact.Sums, error) {
 	if len(raw) == 0 {
 		return nil, nil
 	}
 	var b bytes.Buffer
-	w, err := artifact.NewWriter(&b, artifact.Codec(o.Codec), nil)
+	w, err := artifact.NewWriter(&b, artifact.Codec(o.Codec), keys[object])
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +168,7 @@ func (r *Runner) side(up *transfer.Upload, o *wire.BackupOrder, object string, r
 		r.log.Warn("side object is too large and left out", "object", object, "bytes", b.Len(), "at_most", transfer.MaxSide)
 		return nil, nil
 	}
-	if err := up.Side(object, b.Bytes()); err != nil {
+	if err := dst.Side(object, b.Bytes()); err != nil {
 		return nil, err
 	}
 	sums := w.Sums()

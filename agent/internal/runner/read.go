@@ -7,8 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"filippo.io/age"
+	"strconv"
 
 	"devflowbackup/agent/internal/engine"
 	"devflowbackup/agent/internal/transfer"
@@ -28,11 +27,20 @@ type object struct {
 	codec wire.Codec
 	sums  artifact.Sums
 	key   []byte // sealed
+	path  string // where it lies in this host's backup directory; empty: in the object store
 }
 
 func sourceObject(src wire.Source, name string, o wire.SourceObject) (object, error) {
 	out := object{name: name, codec: src.Codec, key: o.SealedKey, sums: artifact.Sums{RawSize: o.RawSize, StoredSize: o.StoredSize}}
+	if src.Local {
+		if out.path = o.Key; out.path == "" {
+			return object{}, wire.Failf(wire.CodeBadRequest, "the order does not say where the %s lies", name)
+		}
+	}
 	var err error
+	if len(o.MAC) > 0 && copy(out.sums.MAC[:], o.MAC) != len(o.MAC) {
+		return object{}, wire.Failf(wire.CodeBadRequest, "MAC of the %s: %d bytes, want %d", name, len(o.MAC), len(out.sums.MAC))
+	}
 	if out.sums.StoredSHA256, err = artifact.ParseDigest(o.StoredSHA256); err != nil {
 		return object{}, wire.Failf(wire.CodeBadRequest, "stored checksum of the %s: %w", name, err)
 	}
@@ -45,49 +53,66 @@ func sourceObject(src wire.Source, name string, o wire.SourceObject) (object, er
 	return out, nil
 }
 
-// open opens the sealed key of an object. It must name this attempt and this object: a key that was sealed for
-// another is refused.
-func (r *Runner) open(a *attempt, o object) (age.Identity, error) {
-	if o.codec.Encryption == artifact.None {
-		return nil, nil
+// stored reads the stored bytes of an object and counts them.
+func (r *Runner) stored(ctx context.Context, a *attempt, o object) (io.Reader, func(), error) {
+	var src io.ReadCloser
+	if o.path != "" {
+		f, err := r.openLocal(ctx, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		src = f
+	} else {
+		src = transfer.NewDownload(ctx, transfer.DownloadConfig{
+			Client: r.cfg.Client, Attempt: a.job.Attempt, Object: o.name, Size: o.sums.StoredSize, Range: r.cfg.ReadRange,
+			Grant: func(ctx context.Context, req wire.ReadRequest) (g wire.Grant, err error) {
+				return g, r.cfg.Controller.Request(ctx, wire.VerbRead, req, &g)
+			},
+		})
 	}
-	if len(o.key) == 0 {
-		return nil, wire.Failf(wire.CodeWrongKey, "the order holds no key for the %s", o.name).
-			WithHint("give the target host the project's key, if the project holds its own")
-	}
-	text, err := r.cfg.Identity.OpenSealed(o.key)
-	if err != nil {
-		return nil, wire.Failf(wire.CodeWrongKey, "the key of the %s was not sealed to this agent: %w", o.name, err)
-	}
-	var k wire.SealedKey
-	if err := json.Unmarshal(text, &k); err != nil {
-		return nil, wire.Failf(wire.CodeWrongKey, "the key of the %s does not decode", o.name) // the cause could quote it
-	}
-	if k.Attempt != a.job.Attempt || k.Object != o.name {
-		return nil, wire.Failf(wire.CodeWrongKey, "the key of the %s was sealed for another attempt or object", o.name)
-	}
-	return artifact.FileKeyIdentity(k.FileKey), nil
-}
-
-// download reads the stored bytes of an object and counts them.
-func (r *Runner) download(ctx context.Context, a *attempt, o object) (io.Reader, func()) {
-	d := transfer.NewDownload(ctx, transfer.DownloadConfig{
-		Client: r.cfg.Client, Attempt: a.job.Attempt, Object: o.name, Size: o.sums.StoredSize, Range: r.cfg.ReadRange,
-		Grant: func(ctx context.Context, req wire.ReadRequest) (g wire.Grant, err error) {
-			return g, r.cfg.Controller.Request(ctx, wire.VerbRead, req, &g)
-		},
-	})
-	counted := &counter{r: d, count: func(int) {
+	counted := &counter{r: src, count: func(n int) {
 		if o.name == wire.ObjectArtifact {
-			a.stored.Store(d.Offset())
+			a.stored.Add(int64(n))
 		}
 	}}
-	return counted, func() { _ = d.Close() }
+	if o.name == wire.ObjectArtifact {
+		a.stored.Store(0)
+	}
+	return counted, func() { _ = src.Close() }, nil
+}
+
+// openLocal opens an object in this host's backup directory. It must have its size.
+func (r *Runner) openLocal(ctx context.Context, o object) (io.ReadCloser, error) {
+	f, err := r.cfg.Local.Open(o.path)
+	if err != nil {
+		return nil, err
+	}
+	if f.Size() != o.sums.StoredSize {
+		_ = f.Close()
+		return nil, &artifact.DamageError{What: "stored size", Want: strconv.FormatInt(o.sums.StoredSize, 10), Got: strconv.FormatInt(f.Size(), 10)}
+	}
+	return &localFile{ctx, f}, nil
+}
+
+// localFile ends with the context.
+type localFile struct {
+	ctx context.Context
+	io.ReadCloser
+}
+
+func (f *localFile) Read(p []byte) (int, error) {
+	if f.ctx.Err() != nil {
+		return 0, context.Cause(f.ctx)
+	}
+	return f.ReadCloser.Read(p)
 }
 
 // hash reads all stored bytes and compares size and checksum.
 func (r *Runner) hash(ctx context.Context, a *attempt, o object) (*wire.ReadResult, error) {
-	src, done := r.download(ctx, a, o)
+	src, done, err := r.stored(ctx, a, o)
+	if err != nil {
+		return nil, err
+	}
 	defer done()
 	h := sha256.New()
 	n, err := io.CopyBuffer(h, src, make([]byte, copyBuffer))
@@ -109,11 +134,31 @@ type sink interface {
 	Abort()
 }
 
-// decode sends an object through its codecs into dst and closes dst after both sizes and both checksums are proven. On
-// any error dst is aborted. An error that dst gave is wrapped in *sinkError.
-func (r *Runner) decode(ctx context.Context, a *attempt, o object, dst sink) (*wire.ReadResult, error) {
-	err := r.decodeInto(ctx, a, o, dst)
+// streams tells whether every byte that an object's codec hands out is authentic at once. Where it is not, the stored
+// bytes are read whole and proven before the first one is used.
+func (o object) streams() bool { return o.codec.Encryption == artifact.Age }
+
+// decode sends an object through its codecs into the sink that open opens, and closes that after both sizes and both
+// checksums are proven. On any error after open the sink is aborted; where nothing authenticates the bytes as they come,
+// open is not called before all of them are proven. An error that the sink gave is wrapped in *sinkError.
+func (r *Runner) decode(ctx context.Context, a *attempt, o object, open func() (sink, error)) (*wire.ReadResult, error) {
+	if o.sums.RawSHA256 == (artifact.Digest{}) {
+		return nil, wire.Failf(wire.CodeBadRequest, "the order does not say what the decoded %s must be", o.name)
+	}
+	keys, err := r.open(a, o)
 	if err != nil {
+		return nil, err
+	}
+	if !o.streams() {
+		if _, err := r.hash(ctx, a, o); err != nil {
+			return nil, err
+		}
+	}
+	dst, err := open()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.decodeInto(ctx, a, o, keys, dst); err != nil {
 		dst.Abort()
 		return nil, err
 	}
@@ -123,19 +168,16 @@ func (r *Runner) decode(ctx context.Context, a *attempt, o object, dst sink) (*w
 	}, nil
 }
 
-func (r *Runner) decodeInto(ctx context.Context, a *attempt, o object, dst sink) error {
-	if o.sums.RawSHA256 == (artifact.Digest{}) {
-		return wire.Failf(wire.CodeBadRequest, "the order does not say what the decoded %s must be", o.name)
-	}
-	id, err := r.open(a, o)
+func (r *Runner) decodeInto(ctx context.Context, a *attempt, o object, keys opened, dst sink) error {
+	stored, done, err := r.stored(ctx, a, o)
 	if err != nil {
 		return err
 	}
-	stored, done := r.download(ctx, a, o)
 	defer done()
 	expect := o.sums
 	rd, err := artifact.NewReader(stored, artifact.ReadOptions{
-		Compression: o.codec.Compression, Encryption: o.codec.Encryption, Identity: id, Recipients: o.codec.Recipients, Expect: &expect,
+		Compression: o.codec.Compression, Encryption: o.codec.Encryption, Identity: keys.age, AES: keys.aes,
+		Recipients: o.codec.Recipients, Expect: &expect,
 	})
 	if err != nil {
 		return err
@@ -194,7 +236,7 @@ func (r *Runner) twice(ctx context.Context, a *attempt, o object, pass func() er
 	a.raw.Store(0)
 	a.stored.Store(0)
 	err = pass()
-	if errors.As(err, &damage) && o.codec.Encryption != artifact.None && damage.What == "age header" {
+	if errors.As(err, &damage) && o.codec.Encryption == artifact.Age && damage.What == "age header" {
 		// A header that does not authenticate is damage or a wrong key. The stored bytes tell which.
 		if _, herr := r.hash(ctx, a, o); herr == nil {
 			return wire.Failf(wire.CodeWrongKey, "the key does not open the %s, which is intact: %w", o.name, err)
@@ -253,11 +295,14 @@ func (r *Runner) verify(ctx context.Context, a *attempt, o *wire.VerifyOrder) (r
 }
 
 func (r *Runner) validate(ctx context.Context, a *attempt, obj object, in Instance) (*wire.ReadResult, string, error) {
-	v, err := in.Engine.Validate(ctx)
-	if err != nil {
+	var v engine.Restore
+	res, err := r.decode(ctx, a, obj, func() (s sink, err error) {
+		v, err = in.Engine.Validate(ctx)
+		return v, err
+	})
+	if v == nil {
 		return nil, "", err
 	}
-	res, err := r.decode(ctx, a, obj, v)
 	var refused *sinkError
 	if errors.As(err, &refused) && (wire.HasCode(err, wire.CodeToolFailed) || wire.HasCode(err, wire.CodeIncompleteDump)) {
 		// Is the dump unreadable as it was made, or because of damage? The stored bytes tell.
@@ -285,7 +330,7 @@ func (r *Runner) description(ctx context.Context, a *attempt, src wire.Source) (
 	var text memory
 	err = r.twice(ctx, a, obj, func() error {
 		text = nil
-		_, err := r.decode(ctx, a, obj, &text)
+		_, err := r.decode(ctx, a, obj, func() (sink, error) { return &text, nil })
 		return err
 	})
 	if err != nil {

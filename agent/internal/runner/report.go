@@ -97,9 +97,10 @@ func (r *Runner) send(report wire.Report) {
 }
 
 // Recover settles what the journal holds from before the start: reports go out again; a restore that was published
-// before the crash is reported; everything else is gone with the process that ran it, and its leftovers are removed.
+// before the crash is reported, and so is a backup in this host's directory whose statement was journaled, after its files
+// have got their names; everything else is gone with the process that ran it, and its leftovers are removed.
 // Call it before the first hello. It returns how many attempts are still to be cleaned up because their database server
-// cannot be reached: call it again later for those.
+// or the backup directory cannot be reached: call it again later for those.
 func (r *Runner) Recover(ctx context.Context) int {
 	r.recovering.Lock()
 	defer r.recovering.Unlock()
@@ -128,12 +129,20 @@ func (r *Runner) Recover(ctx context.Context) int {
 
 // settle ends an attempt whose process is gone.
 func (r *Runner) settle(ctx context.Context, e journal.Entry) error {
-	a := e.Attempt()
-	if e.Job == nil || e.Job.Restore == nil {
-		r.forget(a)
-		return nil
+	switch {
+	case e.Job != nil && e.Job.Restore != nil:
+		return r.settleRestore(ctx, e)
+	case e.Publishing != nil && len(e.Publishing.Statement) > 0:
+		return r.settlePublished(e) // also when the record of the order was lost
+	case e.Job != nil && e.Job.Backup != nil:
+		return r.settleBackup(e)
 	}
-	o := e.Job.Restore
+	r.forget(e.Attempt())
+	return nil
+}
+
+func (r *Runner) settleRestore(ctx context.Context, e journal.Entry) error {
+	a, o := e.Attempt(), e.Job.Restore
 	in, err := r.instance(o.Instance, o.Source.Engine)
 	if err != nil {
 		r.log.Warn("a restore from before the restart belongs to an instance that is configured no more", "instance", o.Instance, "staging", o.Staging)

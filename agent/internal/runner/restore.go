@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"devflowbackup/agent/internal/engine"
-	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/failpoint"
 	"devflowbackup/shared/wire"
 )
@@ -36,21 +35,10 @@ func (r *Runner) restore(ctx context.Context, a *attempt, o *wire.RestoreOrder) 
 	if err != nil {
 		return report, err
 	}
-	if obj.codec.Encryption == artifact.None {
-		// Nothing authenticates the bytes while they stream: they are read whole before the first one is used.
-		if err := r.twice(ctx, a, obj, func() error {
-			_, err := r.hash(ctx, a, obj)
-			return err
-		}); err != nil {
-			return report, err
-		}
-		a.stored.Store(0)
-	}
 	lap("prepare")
 
-	a.at(wire.StageRestore)
 	err = r.twice(ctx, a, obj, func() error {
-		report.Read, report.Log, err = r.fill(ctx, a, obj, in, o.Staging)
+		report.Read, report.Log, err = r.fill(ctx, a, obj, in, o)
 		return err
 	})
 	if err != nil {
@@ -78,15 +66,20 @@ func (r *Runner) restore(ctx context.Context, a *attempt, o *wire.RestoreOrder) 
 }
 
 // fill restores the artifact into the staging database.
-func (r *Runner) fill(ctx context.Context, a *attempt, obj object, in Instance, staging string) (*wire.ReadResult, string, error) {
-	if err := in.Engine.Remove(ctx, staging); err != nil { // of an attempt that was repeated
+func (r *Runner) fill(ctx context.Context, a *attempt, obj object, in Instance, o *wire.RestoreOrder) (*wire.ReadResult, string, error) {
+	a.at(wire.StageDownload) // until the engine gets the first byte
+	var res engine.Restore
+	read, err := r.decode(ctx, a, obj, func() (s sink, err error) {
+		a.at(wire.StageRestore)
+		if err := in.Engine.Remove(ctx, o.Staging); err != nil { // of an attempt that was repeated
+			return nil, err
+		}
+		res, err = in.Engine.Restore(ctx, engine.RestoreRequest{Database: o.Staging, Target: o.Database})
+		return res, err
+	})
+	if res == nil {
 		return nil, "", err
 	}
-	res, err := in.Engine.Restore(ctx, engine.RestoreRequest{Database: staging})
-	if err != nil {
-		return nil, "", err
-	}
-	read, err := r.decode(ctx, a, obj, res)
 	return read, res.Log(), err
 }
 

@@ -3,7 +3,7 @@
 // Invariants: an attempt is in the journal before it is accepted, and runs at most once; its outcome is in the journal
 // before it is sent, and stays there until a controller has committed it or said that nobody wants it. A backup is
 // reported as uploaded only after the dump tool's success, the clean end of the codecs and the acknowledgement of every
-// part. A restore becomes visible only after both checksums and the fingerprint are proven; until then it lies under a
+// part; on the host itself, after all its files are durable under their names. A restore becomes visible only after both checksums and the fingerprint are proven; until then it lies under a
 // staging name, and every failure removes it. What the host's configuration forbids is refused whatever was ordered.
 package runner
 
@@ -21,6 +21,7 @@ import (
 	"devflowbackup/agent/internal/config"
 	"devflowbackup/agent/internal/engine"
 	"devflowbackup/agent/internal/journal"
+	"devflowbackup/agent/internal/localstore"
 	"devflowbackup/agent/internal/transfer"
 	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/failpoint"
@@ -61,6 +62,7 @@ type Config struct {
 	Controller   Controller
 	Identity     Identity
 	Client       *transfer.Client
+	Local        *localstore.Store // nil if this host has no backup directory
 	Log          hclog.Logger
 	Now          func() time.Time // for statements and durations; time.Now if nil
 	ReadRange    int64            // bytes of one read request; 0 for the default
@@ -200,10 +202,16 @@ func (r *Runner) checkBackup(o *wire.BackupOrder) error {
 		return wire.Failf(wire.CodeNotAllowed, "database %q is not among those that the agent may back up", o.Database).
 			WithHint("change databases.include or databases.exclude of instance %s in the agent's configuration", o.Instance)
 	}
-	if o.PartSize < 1 || o.PartSize > 5<<30 {
+	switch {
+	case o.Local && (o.PartSize != 0 || o.Checksum != ""):
+		return wire.Failf(wire.CodeBadRequest, "a backup in this host's directory has no parts, %d bytes each with checksum %q are ordered", o.PartSize, o.Checksum)
+	case o.Local:
+		if err := r.needLocal(o.Key); err != nil {
+			return err
+		}
+	case o.PartSize < 1 || o.PartSize > 5<<30:
 		return wire.Failf(wire.CodeBadRequest, "part size %d is not between 1 byte and 5 GiB", o.PartSize)
-	}
-	if o.Checksum != wire.ChecksumSHA256 && o.Checksum != wire.ChecksumMD5 {
+	case o.Checksum != wire.ChecksumSHA256 && o.Checksum != wire.ChecksumMD5:
 		return wire.Failf(wire.CodeBadRequest, "part checksum %q is unknown", o.Checksum).WithHint("update the agent")
 	}
 	if err := artifact.Codec(o.Codec).Validate(); err != nil {
@@ -212,7 +220,22 @@ func (r *Runner) checkBackup(o *wire.BackupOrder) error {
 	return nil
 }
 
+// checkSource refuses a source that lies on this host and cannot be had.
+func (r *Runner) checkSource(src wire.Source) error {
+	if !src.Local {
+		return nil
+	}
+	keys := []string{src.Artifact.Key}
+	if src.Fingerprint != nil {
+		keys = append(keys, src.Fingerprint.Key)
+	}
+	return r.needLocal(keys...)
+}
+
 func (r *Runner) checkVerify(o *wire.VerifyOrder) error {
+	if err := r.checkSource(o.Source); err != nil {
+		return err
+	}
 	switch o.Level {
 	case wire.LevelChecksum:
 		return nil
@@ -236,7 +259,7 @@ func (r *Runner) checkRestore(o *wire.RestoreOrder) error {
 	case !strings.HasPrefix(o.Staging, engine.StagingPrefix):
 		return wire.Failf(wire.CodeBadRequest, "staging name %q does not start with %s", o.Staging, engine.StagingPrefix)
 	}
-	return nil
+	return r.checkSource(o.Source)
 }
 
 func (r *Runner) instance(name, engineName string) (Instance, error) {

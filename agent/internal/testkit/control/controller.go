@@ -14,6 +14,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -42,12 +44,18 @@ type Controller struct {
 	Proxy  *s3kit.FaultProxy // between agent and S3
 	Key    ed25519.PrivateKey
 
+	// LocalDir is the backup directory of the agent's host, for BackupLocal.
+	LocalDir string
+	// AppKey is what keys for aes-256-cbc are derived from.
+	AppKey []byte
+
 	// Welcome answers hellos.
 	Welcome wire.Welcome
 	// Refuse decides, before anything else, that a request is refused or not answered at all (ErrSilent).
 	Refuse func(verb string, req wire.Request) error
 
-	tb testing.TB
+	tb        testing.TB
+	recipient string // of the agent
 
 	mu       sync.Mutex
 	changed  chan struct{}
@@ -90,7 +98,7 @@ func StartWith(tb testing.TB, s3 *s3kit.Server) *Controller {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	check(tb, err)
 	c := &Controller{
-		Broker: StartBroker(tb), S3: s3, Key: key, tb: tb, changed: make(chan struct{}),
+		Broker: StartBroker(tb), S3: s3, Key: key, AppKey: []byte("canary-app-key-of-the-project-32b"), tb: tb, changed: make(chan struct{}),
 		Welcome:  wire.Welcome{HeartbeatSeconds: 1, LeaseMaxSeconds: 3600, WantInventory: true},
 		requests: make(map[string]int), uploads: make(map[wire.Attempt]*Upload), sources: make(map[wire.Attempt]*Upload),
 	}
@@ -117,6 +125,7 @@ func (c *Controller) Enrol(dir string) *identity.Identity {
 	check(c.tb, err)
 	pub, err := keys.Public()
 	check(c.tb, err)
+	c.recipient = pub.Recipient
 	id, err := identity.Create(dir, keys, identity.Installation{
 		ServerID: ServerID, ServerName: "test", Controller: "https://127.0.0.1:1", NATSURLs: []string{c.Broker.URL},
 		NATSJWT: c.Broker.Agent(ServerID, pub.NKey), CA: c.Broker.CA.PEM, KeySet: c.KeySet(),
@@ -385,21 +394,51 @@ func (c *Controller) read(r wire.ReadRequest) (any, error) {
 // Backup makes the order of a backup: the upload is open.
 func (c *Controller) Backup(job int64, instance, engine, database string, codec wire.Codec, partSize int64) wire.Job {
 	c.tb.Helper()
+	return c.order(job, wire.BackupOrder{
+		Instance: instance, Engine: engine, Database: database, Codec: codec, PartSize: partSize, Checksum: wire.ChecksumSHA256,
+	})
+}
+
+// BackupLocal makes the order of a backup in the host's own directory.
+func (c *Controller) BackupLocal(job int64, instance, engine, database string, codec wire.Codec) wire.Job {
+	c.tb.Helper()
+	return c.order(job, wire.BackupOrder{Instance: instance, Engine: engine, Database: database, Codec: codec, Local: true})
+}
+
+func (c *Controller) order(job int64, o wire.BackupOrder) wire.Job {
+	c.tb.Helper()
 	a := wire.Attempt{Job: job, No: 1, Token: wire.NewID()}
-	o := wire.BackupOrder{
-		AttemptID: artifact.NewAttemptID(), Instance: instance, Engine: engine, Database: database,
-		Codec: codec, PartSize: partSize, Checksum: wire.ChecksumSHA256,
+	o.AttemptID = artifact.NewAttemptID()
+	o.Key = artifact.Key("t", time.Now(), artifact.FileName(o.Database, time.Now(), o.AttemptID, "dump", artifact.Codec(o.Codec)))
+	if o.Codec.Encryption == artifact.AES256CBC {
+		o.SealedKeys = make(map[string][]byte)
+		for _, object := range []string{wire.ObjectArtifact, wire.ObjectFingerprint, wire.ObjectGlobals} {
+			o.SealedKeys[object] = c.SealAES(a, object, o.AttemptID, c.recipient)
+		}
 	}
-	o.Key = artifact.Key("t", time.Now(), artifact.FileName(database, time.Now(), o.AttemptID, "dump", artifact.Codec(codec)))
 	u := &Upload{Order: o, Done: map[int]string{}, Sums: map[int][]byte{}}
-	body := c.s3(http.MethodPost, "/"+c.S3.Bucket+"/"+o.Key, url.Values{"uploads": {""}}, http.Header{"X-Amz-Checksum-Algorithm": {"SHA256"}}, nil)
-	var created struct{ UploadId string } //nolint:revive // as S3 spells it
-	check(c.tb, xml.Unmarshal(body, &created))
-	u.UploadID = created.UploadId
+	if !o.Local {
+		body := c.s3(http.MethodPost, "/"+c.S3.Bucket+"/"+o.Key, url.Values{"uploads": {""}}, http.Header{"X-Amz-Checksum-Algorithm": {"SHA256"}}, nil)
+		var created struct{ UploadId string } //nolint:revive // as S3 spells it
+		check(c.tb, xml.Unmarshal(body, &created))
+		u.UploadID = created.UploadId
+	}
 	unlock := c.Lock()
 	c.uploads[a] = u
 	unlock()
 	return wire.Job{Attempt: a, Kind: wire.JobBackup, MaxDurationSeconds: 600, Backup: &o}
+}
+
+// SealAES seals the keys that an object of a backup has with aes-256-cbc, for an attempt.
+func (c *Controller) SealAES(a wire.Attempt, object, attemptID, recipient string) []byte {
+	c.tb.Helper()
+	keys, err := artifact.DeriveAESKeys(c.AppKey, attemptID, object)
+	check(c.tb, err)
+	text, err := json.Marshal(wire.SealedKey{Attempt: a, Object: object, Cipher: keys.Cipher[:], MAC: keys.MAC[:]})
+	check(c.tb, err)
+	sealed, err := artifact.SealTo(recipient, text)
+	check(c.tb, err)
+	return sealed
 }
 
 // Upload returns the upload of an attempt.
@@ -433,7 +472,16 @@ func (c *Controller) Complete(id *identity.Identity, r wire.Report) artifact.Sta
 	check(c.tb, st.Answers(artifact.Order{
 		ServerID: ServerID, JobID: strconv.FormatInt(r.Attempt.Job, 10), AttemptNo: r.Attempt.No, AttemptID: u.Order.AttemptID,
 		Key: u.Order.Key, Engine: u.Order.Engine, Database: u.Order.Database, PartSize: u.Order.PartSize, Codec: artifact.Codec(u.Order.Codec),
+		Keys: func(object string) (artifact.AESKeys, error) {
+			return artifact.DeriveAESKeys(c.AppKey, u.Order.AttemptID, object)
+		},
 	}))
+	if u.Order.Local {
+		if st.Parts != 0 || st.PartSize != 0 || st.CompositeSHA256 != "" {
+			c.tb.Fatalf("a local backup has %d parts", st.Parts)
+		}
+		return st
+	}
 	if len(u.Done) != st.Parts {
 		c.tb.Fatalf("%d parts are acknowledged, the statement has %d", len(u.Done), st.Parts)
 	}
@@ -456,6 +504,11 @@ func (c *Controller) complete(u *Upload, parts int) {
 // Object reads a stored object behind the proxy's back.
 func (c *Controller) Object(key string) []byte {
 	c.tb.Helper()
+	if c.LocalDir != "" {
+		if text, err := os.ReadFile(filepath.Join(c.LocalDir, key)); err == nil {
+			return text
+		}
+	}
 	return c.s3(http.MethodGet, "/"+c.S3.Bucket+"/"+key, nil, nil, nil)
 }
 
@@ -485,11 +538,17 @@ func (c *Controller) s3(method, path string, q url.Values, h http.Header, body [
 func (c *Controller) Source(a wire.Attempt, st artifact.Statement, from wire.Attempt, secret, recipient string) wire.Source {
 	c.tb.Helper()
 	u := c.Upload(from)
-	src := wire.Source{BackupID: from.Job, Engine: st.Engine, Database: st.Database, ToolVersion: st.ToolVersion, Codec: u.Order.Codec}
+	src := wire.Source{BackupID: from.Job, Engine: st.Engine, Database: st.Database, ToolVersion: st.ToolVersion, Codec: u.Order.Codec, Local: u.Order.Local}
 	object := func(name string, s artifact.Sums) wire.SourceObject {
 		o := wire.SourceObject{StoredSize: s.StoredSize, StoredSHA256: s.StoredSHA256.String(), RawSize: s.RawSize, RawSHA256: s.RawSHA256.String()}
-		if u.Order.Codec.Encryption == "age" {
+		if u.Order.Local {
+			o.Key = c.key(u, name)
+		}
+		switch u.Order.Codec.Encryption {
+		case artifact.Age:
 			o.SealedKey = c.Seal(a, name, c.Object(c.key(u, name)), secret, recipient)
+		case artifact.AES256CBC:
+			o.SealedKey, o.MAC = c.SealAES(a, name, u.Order.AttemptID, recipient), s.MAC[:]
 		}
 		return o
 	}
@@ -539,11 +598,24 @@ func (c *Controller) Signed(verb string, body any) []byte {
 // Send sends a message as a command and returns the answer.
 func (c *Controller) Send(verb string, msg []byte) wire.Accepted {
 	c.tb.Helper()
+	var acc wire.Accepted
+	c.send(verb, msg, &acc)
+	return acc
+}
+
+// Local sends an order about the backup directory and returns the answer.
+func (c *Controller) Local(o wire.LocalOrder) wire.LocalReply {
+	c.tb.Helper()
+	var r wire.LocalReply
+	c.send(wire.VerbLocal, c.Signed(wire.VerbLocal, o), &r)
+	return r
+}
+
+func (c *Controller) send(verb string, msg []byte, answer any) {
+	c.tb.Helper()
 	m, err := c.Conn.Request(wire.AgentSubject(ServerID, verb), msg, Patience)
 	check(c.tb, err)
-	var acc wire.Accepted
-	check(c.tb, wire.Decode(m.Data, &acc))
-	return acc
+	check(c.tb, wire.Decode(m.Data, answer))
 }
 
 // Run orders a job and fails the test if it is not accepted.
