@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"io"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api"
@@ -26,6 +27,22 @@ func (g agents) Probe(ctx context.Context, spec controller.StorageSpec) (api.Pro
 func (g agents) ProbeStored(ctx context.Context, id int64) (api.ProbeResult, error) {
 	res, err := g.a.fleet.ProbeStored(ctx, id)
 	return probeResult(res), err
+}
+
+// ProbeChange tries changed settings of a storage beside those in use.
+func (g agents) ProbeChange(ctx context.Context, storage controller.Storage, change controller.StorageChange) (api.ProbeResult, error) {
+	res, err := g.a.fleet.ProbeChange(ctx, storage, change)
+	return probeResult(res), err
+}
+
+// DownloadURL is a link of the store itself, where there is one.
+func (g agents) DownloadURL(ctx context.Context, d controller.Download) (url string, ok bool, err error) {
+	return g.a.fleet.DownloadURL(ctx, d)
+}
+
+// StreamDownload writes what a link gives, from offset on.
+func (g agents) StreamDownload(ctx context.Context, d controller.Download, offset int64, w io.Writer) error {
+	return g.a.fleet.StreamDownload(ctx, d, offset, w)
 }
 
 func probeResult(r fleet.ProbeResult) api.ProbeResult {

@@ -246,7 +246,11 @@ func (a *App) startFleet(ctx context.Context) error {
 	key := a.install.CommandKey
 	public := publicKey(key)
 	a.keySet = wire.KeySet{Version: 1, Keys: []wire.Key{{ID: wire.KeyID(public), Public: public}}}
-	stores := newStorages(a.log.Named("storage"))
+	roots, err := storageRoots(a.cfg.StorageCAFile)
+	if err != nil {
+		return err
+	}
+	stores := newStorages(a.log.Named("storage"), roots)
 	a.onStop(func(context.Context) error { stores.close(); return nil })
 	a.fleet = fleet.New(fleet.Options{
 		Store: a.catalog, Storage: stores, Conn: conn, Log: a.log.Named("fleet"), SigningKey: key, KeySet: a.keySet,

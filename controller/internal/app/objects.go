@@ -2,9 +2,12 @@ package app
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -13,15 +16,17 @@ import (
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/fleet"
 	"devflowbackup/controller/internal/objectstore"
+	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/wire"
 )
 
 // storages opens object stores for the fleet and keeps their connections. A storage is opened anew when its settings or
 // credentials differ from what it was opened with.
 type storages struct {
-	log  hclog.Logger
-	mu   sync.Mutex
-	open map[int64]opened
+	log   hclog.Logger
+	roots *x509.CertPool // nil: the system's
+	mu    sync.Mutex
+	open  map[int64]opened
 }
 
 type opened struct {
@@ -29,15 +34,34 @@ type opened struct {
 	store *objectstore.Store
 }
 
-func newStorages(log hclog.Logger) *storages {
-	return &storages{log: log, open: map[int64]opened{}}
+func newStorages(log hclog.Logger, roots *x509.CertPool) *storages {
+	return &storages{log: log, roots: roots, open: map[int64]opened{}}
+}
+
+// storageRoots are the system's authorities and those of the file; nil without one.
+func storageRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil //nolint:nilnil // as it says
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("storage_ca_file: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("storage_ca_file: the system's own authorities: %w", err)
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("storage_ca_file: %s holds no PEM certificate", file)
+	}
+	return roots, nil
 }
 
 func (s *storages) config(a controller.StorageAccess) objectstore.Config {
 	return objectstore.Config{
 		Endpoint: a.Endpoint, Region: a.Region, Bucket: a.Bucket, Prefix: a.Prefix, PathStyle: a.PathStyle, VirtualHosted: !a.PathStyle,
 		AccessKey: a.Credentials.AccessKey, SecretKey: a.Credentials.SecretKey.Reveal(),
-		Checksum: objectstore.ChecksumMode(a.ChecksumMode), Log: s.log,
+		Checksum: objectstore.ChecksumMode(a.ChecksumMode), RootCAs: s.roots, Log: s.log,
 	}
 }
 
@@ -74,8 +98,8 @@ func capabilities(a controller.StorageAccess) objectstore.Capabilities {
 	return report.Capabilities
 }
 
-// Probe tries a storage, stored or not.
-func (s *storages) Probe(ctx context.Context, a controller.StorageAccess) (fleet.ProbeResult, error) {
+// Probe tries a storage, stored or not, with connections of its own.
+func (s *storages) Probe(ctx context.Context, a controller.StorageAccess, holds string) (fleet.ProbeResult, error) {
 	cfg := s.config(a)
 	cfg.Checksum = ""
 	if a.ID == 0 {
@@ -88,16 +112,38 @@ func (s *storages) Probe(ctx context.Context, a controller.StorageAccess) (fleet
 	}
 	defer store.Close()
 	report := store.Probe(ctx)
+	failed := report.Err()
+	if holds != "" && failed == nil {
+		step, err := holdsStep(ctx, store, holds)
+		report.Steps, failed = append(report.Steps, step), err
+	}
 	report.Inherit(capabilities(a))
 	b, err := json.Marshal(report)
 	if err != nil {
 		return fleet.ProbeResult{}, fmt.Errorf("encode probe report: %w", err)
 	}
-	res := fleet.ProbeResult{Report: b, OK: report.Err() == nil, ChecksumMode: string(report.Capabilities.Checksum())}
-	if err := report.Err(); err != nil {
-		res.Summary = err.Error()
+	res := fleet.ProbeResult{Report: b, OK: failed == nil, ChecksumMode: string(report.Capabilities.Checksum())}
+	if failed != nil {
+		res.Summary = failed.Error()
 	}
 	return res, nil
+}
+
+// holdsStep looks for an object that must be there.
+func holdsStep(ctx context.Context, store *objectstore.Store, key string) (objectstore.Step, error) {
+	began := time.Now()
+	info, err := store.Head(ctx, key)
+	step := objectstore.Step{Name: "holds the backups", OK: err == nil, Required: true, Millis: time.Since(began).Milliseconds()}
+	switch {
+	case err == nil:
+		step.Detail = fmt.Sprintf("%s is there, with %d bytes", key, info.Size)
+	case errors.Is(err, objectstore.ErrNotFound):
+		err = fmt.Errorf("the newest backup of this storage, %s, is not there", key)
+		step.Detail, step.Hint = err.Error(), "these settings are of another store or bucket: add it as a storage of its own"
+	default:
+		step.Detail = err.Error()
+	}
+	return step, err
 }
 
 func (s *storages) close() {
@@ -192,6 +238,30 @@ func stored(key string, info objectstore.ObjectInfo) controller.StoredObject {
 func (o objects) ReadStart(ctx context.Context, key, etag string, n int64) ([]byte, error) {
 	b, err := o.store.ReadRange(ctx, key, 0, n, etag)
 	return b, storageFailure(err)
+}
+
+// Read converts what shows that the object is another one.
+func (o objects) Read(ctx context.Context, obj controller.StoredObject, offset int64) (io.ReadCloser, error) {
+	return streamed{o.store.Stream(ctx, objectstore.Recorded{Key: obj.Key, VersionID: obj.VersionID, ETag: obj.ETag, Size: obj.StoredSize}, offset)}, nil
+}
+
+// streamed is an object that is read, with its errors in the fleet's terms.
+type streamed struct{ *objectstore.Stream }
+
+func (s streamed) Read(p []byte) (int, error) {
+	n, err := s.Stream.Read(p)
+	switch {
+	case err == nil || err == io.EOF: //nolint:errorlint // io.EOF is returned bare by contract
+		return n, err
+	case errors.Is(err, objectstore.ErrChecksum), errors.Is(err, objectstore.ErrPrecondition):
+		return n, &artifact.DamageError{What: "object", Got: err.Error(), Err: err}
+	}
+	return n, storageFailure(err)
+}
+
+func (o objects) SignLink(ctx context.Context, obj controller.StoredObject, fileName string, expires time.Duration) (string, error) {
+	p, err := o.store.PresignLink(ctx, obj.Key, obj.VersionID, fileName, expires)
+	return p.URL, storageFailure(err)
 }
 
 func (o objects) Get(ctx context.Context, key string, limit int64) ([]byte, error) {

@@ -3,6 +3,7 @@ package config
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,8 @@ type Config struct {
 	Names []string `yaml:"names"`
 	// MasterKeyFile is the same key for every controller of an installation; <data_dir>/master.key if empty.
 	MasterKeyFile string `yaml:"master_key_file"`
+	// StorageCAFile holds PEM certificates of authorities that are trusted for S3 endpoints beside the system's.
+	StorageCAFile string `yaml:"storage_ca_file"`
 
 	Catalog Catalog `yaml:"catalog"`
 	NATS    NATS    `yaml:"nats"`
@@ -157,7 +160,7 @@ func (c *Config) Validate() error {
 		key  string
 		path *string
 	}{
-		{"data_dir", &c.DataDir}, {"master_key_file", &c.MasterKeyFile}, {"catalog.dsn_file", &c.Catalog.DSNFile}, {"nats.ca_file", &c.NATS.CAFile},
+		{"data_dir", &c.DataDir}, {"master_key_file", &c.MasterKeyFile}, {"storage_ca_file", &c.StorageCAFile}, {"catalog.dsn_file", &c.Catalog.DSNFile}, {"nats.ca_file", &c.NATS.CAFile},
 	} {
 		if *p.path == "" {
 			continue
@@ -169,6 +172,9 @@ func (c *Config) Validate() error {
 		*p.path = abs
 	}
 	if err := hostPort("listen", c.Listen); err != nil {
+		return err
+	}
+	if err := certificates("storage_ca_file", c.StorageCAFile); err != nil {
 		return err
 	}
 	if c.PublicURL != "" {
@@ -254,6 +260,24 @@ func (t Timing) validate() error {
 	}
 	if t.MaxAttempts < 1 || t.MaxAttempts > 100 {
 		return fmt.Errorf("timing.max_attempts: %d is not allowed; use 1 to 100", t.MaxAttempts)
+	}
+	return nil
+}
+
+// certificates tells why a file, if one is named, gives no authorities.
+func certificates(key, path string) error {
+	if path == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %s does not exist", key, path)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%s: %s holds no PEM certificate", key, path)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/fleet"
+	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/wire"
 )
 
@@ -27,6 +29,8 @@ type bucket struct {
 
 	opened []controller.StorageAccess
 	probe  fleet.ProbeResult
+	holds  string                                                        // what the last probe was to find
+	reads  map[string]func(io.Reader) io.Reader                          // by key: what lies there reads otherwise
 	settle func(ctx context.Context, key, upload string) (string, error) // nil: as it should be
 }
 
@@ -46,10 +50,10 @@ func (b *bucket) Open(a controller.StorageAccess) (fleet.Objects, error) {
 	return b, b.fail["Open"]
 }
 
-func (b *bucket) Probe(_ context.Context, a controller.StorageAccess) (fleet.ProbeResult, error) {
+func (b *bucket) Probe(_ context.Context, a controller.StorageAccess, holds string) (fleet.ProbeResult, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.opened = append(b.opened, a)
+	b.opened, b.holds = append(b.opened, a), holds
 	return b.probe, b.fail["Probe"]
 }
 
@@ -166,6 +170,32 @@ func (b *bucket) SignRead(_ context.Context, o controller.StoredObject, offset, 
 	g, err := b.sign("SignRead", o.Key)
 	g.URL += fmt.Sprintf("?etag=%s&from=%d&length=%d", o.ETag, offset, length)
 	return g, err
+}
+
+func (b *bucket) SignLink(_ context.Context, o controller.StoredObject, fileName string, expires time.Duration) (string, error) {
+	g, err := b.sign("SignLink", o.Key)
+	return fmt.Sprintf("%s?version=%s&name=%s&expires=%d", g.URL, o.VersionID, fileName, int(expires/time.Second)), err
+}
+
+// Read notes from where on.
+func (b *bucket) Read(_ context.Context, o controller.StoredObject, offset int64) (io.ReadCloser, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.call("Read", fmt.Sprintf("%s from %d", o.Key, offset)); err != nil {
+		return nil, err
+	}
+	if err := b.missing(o.Key); err != nil {
+		return nil, err
+	}
+	body := b.objects[o.Key]
+	if int64(len(body)) != o.StoredSize {
+		return nil, &artifact.DamageError{What: "stored size", Got: fmt.Sprint(len(body))}
+	}
+	var r io.Reader = bytes.NewReader(body[offset:])
+	if change := b.reads[o.Key]; change != nil {
+		r = change(r)
+	}
+	return io.NopCloser(r), nil
 }
 
 func (b *bucket) stored(key string) controller.StoredObject {

@@ -85,7 +85,10 @@ func (f *Fleet) deliver(ctx context.Context, o controller.Offer) {
 
 func (f *Fleet) offer(ctx context.Context, o controller.Offer) error {
 	job := wire.Job{Attempt: o.Attempt, Kind: o.Kind, MaxDurationSeconds: int64(o.MaxDuration / time.Second)}
-	var err error
+	err := readable(o)
+	if err != nil {
+		return err
+	}
 	switch o.Kind {
 	case wire.JobBackup:
 		job.Backup, err = f.backupOrder(ctx, o)
@@ -114,12 +117,40 @@ func (f *Fleet) offer(ctx context.Context, o controller.Offer) error {
 	return f.opt.Store.AttemptAccepted(ctx, o.Attempt, o.Server.Session)
 }
 
+// isLocal tells whether the offer's artifact lies, or will lie, on a host.
+func isLocal(o controller.Offer) bool {
+	return o.Storage != nil && o.Storage.Kind == controller.StorageLocal
+}
+
+// readable refuses to have a backup on one host read by another: it would look into its own directory.
+func readable(o controller.Offer) error {
+	if o.Kind == wire.JobBackup || !isLocal(o) || o.Server.ID == o.Backup.ServerID {
+		return nil
+	}
+	return wire.Failf(wire.CodeNotAllowed, "backup %d lies on server %s, and %s cannot read it there", o.Backup.ID, o.Backup.Server, o.Server.Name).
+		WithHint("restore it on %s, or fetch it by `devflowctl backup download`", o.Backup.Server)
+}
+
 // backupOrder opens the multipart upload, once for each attempt, after its row with the key is committed.
 func (f *Fleet) backupOrder(ctx context.Context, o controller.Offer) (*wire.BackupOrder, error) {
 	codec := backupCodec(o.Backup, o.Recipients)
-	objects, err := f.opt.Storage.Open(*o.Storage)
+	objects, err := f.open(*o.Storage, o.Server)
 	if err != nil {
 		return nil, err
+	}
+	order := &wire.BackupOrder{
+		AttemptID: o.AttemptID, Instance: o.Backup.Instance, Engine: o.Backup.DatabaseType, Database: o.Backup.DatabaseName,
+		Key: o.Key, Codec: wire.Codec(codec),
+	}
+	if isLocal(o) {
+		order.Local = true
+	} else {
+		order.PartSize, order.Checksum = o.PartSize, o.Storage.ChecksumMode
+	}
+	if o.Backup.Encryption == controller.EncryptionAES {
+		if order.SealedKeys, err = f.sealedKeys(ctx, o); err != nil {
+			return nil, err
+		}
 	}
 	if o.UploadID == "" {
 		id, err := objects.CreateUpload(ctx, o.Key)
@@ -131,10 +162,22 @@ func (f *Fleet) backupOrder(ctx context.Context, o controller.Offer) (*wire.Back
 			return nil, err
 		}
 	}
-	return &wire.BackupOrder{
-		AttemptID: o.AttemptID, Instance: o.Backup.Instance, Engine: o.Backup.DatabaseType, Database: o.Backup.DatabaseName,
-		Key: o.Key, Codec: wire.Codec(codec), PartSize: o.PartSize, Checksum: o.Storage.ChecksumMode,
-	}, nil
+	return order, nil
+}
+
+// sealedKeys are the symmetric keys of each object that the backup may make.
+func (f *Fleet) sealedKeys(ctx context.Context, o controller.Offer) (map[string][]byte, error) {
+	keys, err := f.aesKeys(ctx, o.ProjectID, o.AttemptID)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string][]byte, len(keys))
+	for object, k := range keys {
+		if out[object], err = sealedAES(o, object, k); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // setUpload records the upload that was created. Another controller may have been first, or the attempt may have ended: then ours
@@ -176,8 +219,7 @@ func (f *Fleet) restoreOrder(ctx context.Context, o controller.Offer) (*wire.Res
 	}, nil
 }
 
-// source describes the artifact to a reading agent. With keys, each object's file key is opened from the header that the catalog
-// stored at completion, never from what lies in the store now, and sealed to this agent for this attempt.
+// source describes the artifact to a reading agent. With keys, each object's key is sealed to this agent for this attempt.
 func (f *Fleet) source(ctx context.Context, o controller.Offer, keys bool) (*wire.Source, error) {
 	var meta backupMetadata
 	if err := json.Unmarshal(o.Backup.Metadata, &meta); err != nil {
@@ -185,13 +227,13 @@ func (f *Fleet) source(ctx context.Context, o controller.Offer, keys bool) (*wir
 	}
 	src := &wire.Source{
 		BackupID: o.Backup.ID, Engine: o.Backup.DatabaseType, Database: o.Backup.DatabaseName, ToolVersion: meta.ToolVersion,
-		Codec: wire.Codec(backupCodec(o.Backup, o.Recipients)),
+		Codec: wire.Codec(backupCodec(o.Backup, o.Recipients)), Local: isLocal(o),
 	}
-	var identity []byte
-	if keys && o.Backup.Encryption == controller.EncryptionAge {
+	var seal sealer
+	if keys {
 		var err error
-		if identity, err = f.opt.Store.ProjectIdentitySecret(ctx, o.ProjectID); err != nil {
-			return nil, fmt.Errorf("open the project's key: %w", err)
+		if seal, err = f.sealerFor(ctx, o); err != nil {
+			return nil, err
 		}
 	}
 	for _, obj := range o.Objects {
@@ -199,11 +241,14 @@ func (f *Fleet) source(ctx context.Context, o controller.Offer, keys bool) (*wir
 			continue
 		}
 		so := wire.SourceObject{
-			StoredSize: obj.StoredSize, StoredSHA256: obj.StoredSHA256, RawSize: obj.RawSize, RawSHA256: obj.RawSHA256,
+			StoredSize: obj.StoredSize, StoredSHA256: obj.StoredSHA256, RawSize: obj.RawSize, RawSHA256: obj.RawSHA256, MAC: obj.MAC,
 		}
-		if identity != nil {
+		if src.Local {
+			so.Key = obj.Key
+		}
+		if seal != nil {
 			var err error
-			if so.SealedKey, err = sealKey(o, obj, identity); err != nil {
+			if so.SealedKey, err = seal(obj); err != nil {
 				return nil, err
 			}
 		}
@@ -217,22 +262,6 @@ func (f *Fleet) source(ctx context.Context, o controller.Offer, keys bool) (*wir
 		return nil, wire.Failf(wire.CodeMissing, "backup %d has no stored artifact", o.Backup.ID)
 	}
 	return src, nil
-}
-
-func sealKey(o controller.Offer, obj controller.StoredObject, identity []byte) ([]byte, error) {
-	key, err := artifact.OpenHeader(obj.AgeHeader, string(identity), o.Recipients...)
-	if err != nil {
-		return nil, wire.Failf(wire.CodeWrongKey, "open the key of backup %d's %s: %w", o.Backup.ID, obj.Object, err)
-	}
-	plain, err := json.Marshal(wire.SealedKey{Attempt: o.Attempt, Object: obj.Object, FileKey: key})
-	if err != nil {
-		return nil, fmt.Errorf("encode sealed key: %w", err)
-	}
-	sealed, err := artifact.SealTo(o.Server.Recipient, plain)
-	if err != nil {
-		return nil, fmt.Errorf("seal key to server %s: %w", o.Server.Name, err)
-	}
-	return sealed, nil
 }
 
 // command signs and sends one command and returns the agent's answer. An agent that is not connected is CodeOffline.

@@ -50,6 +50,13 @@ func (f *Fleet) uploaded(ctx context.Context, c call, r wire.Report) error {
 			PartSize: ordered.PartSize, Codec: artifact.Codec(ordered.Codec),
 		})
 	}
+	if err == nil && st.Codec.Encryption == controller.EncryptionAES {
+		keys, kerr := f.aesKeys(ctx, ordered.Backup.ProjectID, ordered.AttemptID)
+		if kerr != nil {
+			return kerr
+		}
+		err = checkMACs(keys, st)
+	}
 	if err == nil {
 		err = f.opt.Store.ReportUploaded(ctx, c.agent, c.session, r)
 	} else {
@@ -147,8 +154,12 @@ func (f *Fleet) finish(ctx context.Context, w controller.Finishing) {
 		f.event(ctx, w.Server.AgentID, kind, fail.Message)
 	}
 	var again retryFinish
-	if errors.As(err, &again) && w.Tries+1 < finishTries {
+	offline := fail.Code == wire.CodeOffline // a host that is away is waited for: its backup is on it
+	if errors.As(err, &again) && (offline || w.Tries+1 < finishTries) {
 		delay := min(time.Second<<min(w.Tries, 10), finishPause)
+		if offline {
+			delay = localWait
+		}
 		log.Warn("upload not finished yet", "code", fail.Code, "err", err, "again_in", delay.String())
 		err = f.opt.Store.RetryFinish(ctx, w.Attempt, delay, fail)
 	} else {
@@ -217,9 +228,15 @@ func (f *Fleet) complete(ctx context.Context, w controller.Finishing) (*controll
 	if err != nil {
 		return nil, wire.Failf(wire.CodeStatement, "the agent's statement is refused: %w", err)
 	}
-	objects, err := f.storage(ctx, w.StorageID)
+	objects, err := f.storage(ctx, w.StorageID, w.Server)
 	if err != nil {
 		return nil, retryFinish{err}
+	}
+	var keys map[string]artifact.AESKeys
+	if st.Codec.Encryption == controller.EncryptionAES {
+		if keys, err = f.aesKeys(ctx, w.Project.ID, st.AttemptID); err != nil {
+			return nil, retryFinish{err}
+		}
 	}
 	failpoint.Hit("controller.before_complete")
 	outcome, object, err := objects.Settle(ctx, w.Key, w.UploadID, w.Parts, st.StoredSize, st.CompositeSHA256)
@@ -249,12 +266,16 @@ func (f *Fleet) complete(ctx context.Context, w controller.Finishing) (*controll
 
 	object.Object, object.Key = wire.ObjectArtifact, w.Key
 	fill(&object, st.Sums)
-	if w.Backup.Encryption == controller.EncryptionAge {
-		start, err := objects.ReadStart(ctx, w.Key, object.ETag, artifact.MaxHeaderSize)
+	if n, ok := startOf[st.Codec.Encryption]; ok {
+		start, err := objects.ReadStart(ctx, w.Key, object.ETag, n)
 		if err != nil {
 			return nil, retryOr(err)
 		}
-		if object.AgeHeader, err = f.header(ctx, w, start); err != nil {
+		if keys != nil {
+			if err := checkStart(keys[wire.ObjectArtifact], st.Codec.Compression, start); err != nil {
+				return nil, foreign(w, err)
+			}
+		} else if object.AgeHeader, err = f.header(ctx, w, start); err != nil {
 			return nil, err
 		}
 	}
@@ -270,7 +291,18 @@ func (f *Fleet) complete(ctx context.Context, w controller.Finishing) (*controll
 		if side.sums == nil {
 			continue
 		}
-		obj, err := f.sideObject(ctx, objects, w, side.key, *side.sums)
+		obj, body, err := f.sideObject(ctx, objects, side.key, *side.sums)
+		if err != nil {
+			return nil, err
+		}
+		switch st.Codec.Encryption {
+		case controller.EncryptionAge:
+			obj.AgeHeader, err = f.header(ctx, w, body)
+		case controller.EncryptionAES:
+			if err = checkWhole(keys[side.name], st.Codec.Compression, *side.sums, body); err != nil {
+				err = foreign(w, err)
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -307,6 +339,17 @@ func (f *Fleet) complete(ctx context.Context, w controller.Finishing) (*controll
 func fill(o *controller.StoredObject, s artifact.Sums) {
 	o.StoredSize, o.StoredSHA256 = s.StoredSize, s.StoredSHA256.String()
 	o.RawSize, o.RawSHA256 = s.RawSize, s.RawSHA256.String()
+	if s.MAC != (artifact.Digest{}) {
+		o.MAC = bytes.Clone(s.MAC[:])
+	}
+}
+
+// startOf is how much of an artifact shows whether the project's key opens it.
+var startOf = map[string]int64{controller.EncryptionAge: artifact.MaxHeaderSize, controller.EncryptionAES: aesStart}
+
+// foreign says that an object is not encrypted as the project's backups are: one that nobody can decrypt is none.
+func foreign(w controller.Finishing, err error) error {
+	return wire.Failf(wire.CodeForeignHeader, "the stored object does not open with the key of project %s: %w", w.Project.Slug, err)
 }
 
 // retryOr settles again after an error of the store that may pass.
@@ -319,29 +362,23 @@ func retryOr(err error) error {
 }
 
 // sideObject reads a side object back whole: it is small, and its hash is then proven, not reported.
-func (f *Fleet) sideObject(ctx context.Context, objects Objects, w controller.Finishing, key string, sums artifact.Sums) (controller.StoredObject, error) {
-	b, err := objects.Get(ctx, key, sideLimit)
+func (f *Fleet) sideObject(ctx context.Context, objects Objects, key string, sums artifact.Sums) (obj controller.StoredObject, body []byte, err error) {
+	body, err = objects.Get(ctx, key, sideLimit)
 	if wire.HasCode(err, wire.CodeMissing) {
-		return controller.StoredObject{}, wire.Failf(wire.CodeMissing, "%s is gone from the store: %w", key, err).Retry()
+		return obj, nil, wire.Failf(wire.CodeMissing, "%s is gone from the store: %w", key, err).Retry()
 	}
 	if err != nil {
-		return controller.StoredObject{}, retryOr(err)
+		return obj, nil, retryOr(err)
 	}
-	if int64(len(b)) != sums.StoredSize || artifact.Digest(sha256.Sum256(b)) != sums.StoredSHA256 {
-		return controller.StoredObject{}, wire.Failf(wire.CodeChecksum, "%s is not what the agent stated", key).Retry()
+	if int64(len(body)) != sums.StoredSize || artifact.Digest(sha256.Sum256(body)) != sums.StoredSHA256 {
+		return obj, nil, wire.Failf(wire.CodeChecksum, "%s is not what the agent stated", key).Retry()
 	}
-	obj, err := objects.Head(ctx, key)
-	if err != nil {
-		return controller.StoredObject{}, retryOr(err)
+	if obj, err = objects.Head(ctx, key); err != nil {
+		return obj, nil, retryOr(err)
 	}
 	obj.Key = key
 	fill(&obj, sums)
-	if w.Backup.Encryption == controller.EncryptionAge {
-		if obj.AgeHeader, err = f.header(ctx, w, b); err != nil {
-			return controller.StoredObject{}, err
-		}
-	}
-	return obj, nil
+	return obj, body, nil
 }
 
 // header takes the age header from the beginning of a stored object and proves that the project's key opens it: a backup that
@@ -356,7 +393,7 @@ func (f *Fleet) header(ctx context.Context, w controller.Finishing, start []byte
 		return nil, retryFinish{err}
 	}
 	if _, err := artifact.OpenHeader(hdr, string(identity), w.Project.AgeRecipient); err != nil {
-		return nil, wire.Failf(wire.CodeForeignHeader, "the stored object does not open with the key of project %s: %w", w.Project.Slug, err)
+		return nil, foreign(w, err)
 	}
 	return hdr, nil
 }

@@ -43,14 +43,16 @@ type Options struct {
 
 // Fleet is one controller's part in it. Start it once; Stop waits for what it started.
 type Fleet struct {
-	opt      Options
-	log      hclog.Logger
-	kick     [2]chan struct{} // dispatch, finish
-	progress *progressBoard
-	beats    *beatBatch
-	requests requests
-	delivery inProgress // attempts being delivered by this controller
-	telling  inProgress // attempts whose cancellation is under way
+	opt       Options
+	log       hclog.Logger
+	kick      [2]chan struct{} // dispatch, finish
+	progress  *progressBoard
+	beats     *beatBatch
+	requests  requests
+	delivery  inProgress    // attempts being delivered by this controller
+	telling   inProgress    // attempts whose cancellation is under way
+	downloads chan struct{} // slots
+	proofs    proofs
 
 	mu     sync.Mutex
 	subs   []*nats.Subscription
@@ -72,6 +74,7 @@ func New(opt Options) *Fleet {
 	return &Fleet{
 		opt: opt, log: opt.Log, kick: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}, requests: newRequests(),
 		progress: newProgressBoard(), beats: newBeatBatch(), delivery: inProgress{set: map[string]bool{}}, telling: inProgress{set: map[string]bool{}},
+		downloads: make(chan struct{}, downloadsAtOnce),
 	}
 }
 

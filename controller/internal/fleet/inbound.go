@@ -161,7 +161,7 @@ func (f *Fleet) part(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects, err := f.storage(ctx, target.StorageID)
+	objects, err := f.storage(ctx, target.StorageID, controller.Server{})
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func (f *Fleet) read(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects, err := f.storage(ctx, target.StorageID)
+	objects, err := f.storage(ctx, target.StorageID, controller.Server{})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"time"
 
 	"devflowbackup/controller"
@@ -46,13 +47,21 @@ type Store interface {
 
 	StorageAccess(ctx context.Context, id int64) (controller.StorageAccess, error)
 	UpdateProbe(ctx context.Context, id int64, report json.RawMessage, ok bool, checksumMode string) error
+	// NewestObject is the key of the newest artifact that the catalog has on a storage, empty if there is none.
+	NewestObject(ctx context.Context, storage int64) (key string, err error)
 	ProjectIdentitySecret(ctx context.Context, project int64) ([]byte, error)
+	// ProjectAppKey is the text that aes-256-cbc keys are derived from; it is made if the project has none.
+	ProjectAppKey(ctx context.Context, project int64) ([]byte, error)
+	Servers(ctx context.Context, actor controller.Actor) ([]controller.Server, error)
 }
 
 // Storages opens object stores.
 type Storages interface {
+	// Open returns the store of a storage row. Storages opened before stay usable for what is at work on them.
 	Open(access controller.StorageAccess) (Objects, error)
-	Probe(ctx context.Context, access controller.StorageAccess) (ProbeResult, error)
+	// Probe tries a storage as access describes it, beside whatever is open. A storage that does not pass is a result, not an error.
+	// With holds, it passes only if an object lies at that key.
+	Probe(ctx context.Context, access controller.StorageAccess, holds string) (ProbeResult, error)
 }
 
 // ProbeResult is what a probe of a storage found.
@@ -72,7 +81,8 @@ const (
 	SettleForeign = "foreign" // an object that is not ours is at the key
 )
 
-// Objects is one object store. Every error is a *wire.Failure with a storage code, or the context's.
+// Objects is one object store. Every error is a *wire.Failure with a storage code, or the context's. Of a store that cannot be
+// reached because its host's agent is not connected it is CodeOffline.
 type Objects interface {
 	CreateUpload(ctx context.Context, key string) (string, error)
 	// AbortUpload removes one upload at the key, and no other. One that is not there is no error.
@@ -82,10 +92,15 @@ type Objects interface {
 	SignPart(ctx context.Context, key, uploadID string, req wire.PartRequest, expires time.Duration) (wire.Grant, error)
 	SignPut(ctx context.Context, key string, req wire.PartRequest, expires time.Duration) (wire.Grant, error)
 	SignRead(ctx context.Context, object controller.StoredObject, offset, length int64, expires time.Duration) (wire.Grant, error)
+	// SignLink returns a URL that a browser opens as it is; what it gets is saved under fileName.
+	SignLink(ctx context.Context, object controller.StoredObject, fileName string, expires time.Duration) (string, error)
 	// Settle completes an upload and proves by HEAD that the object has this size and composite checksum.
 	Settle(ctx context.Context, key, uploadID string, parts []controller.UploadedPart, size int64, composite string) (outcome string, object controller.StoredObject, err error)
 	// ReadStart returns the first bytes of the object, at most n, if its ETag is still the same.
 	ReadStart(ctx context.Context, key, etag string, n int64) ([]byte, error)
+	// Read reads an object from offset to its recorded end, going on after a break. io.EOF comes after exactly so many bytes. That they
+	// are the right ones is the caller's to prove; an object of another size is an *artifact.DamageError.
+	Read(ctx context.Context, object controller.StoredObject, offset int64) (io.ReadCloser, error)
 	// Get returns a whole small object of at most limit bytes.
 	Get(ctx context.Context, key string, limit int64) ([]byte, error)
 	Head(ctx context.Context, key string) (controller.StoredObject, error)

@@ -25,6 +25,9 @@ type store struct {
 	ordered   *controller.Ordered
 	access    controller.StorageAccess
 	identity  []byte
+	appKey    []byte
+	newest    string
+	servers   []controller.Server
 	upload    string // what SetUpload says, if not the given one
 	stale     []wire.Attempt
 	offers    []controller.Offer
@@ -264,4 +267,20 @@ func (s *store) UpdateProbe(_ context.Context, id int64, report json.RawMessage,
 func (s *store) ProjectIdentitySecret(_ context.Context, project int64) ([]byte, error) {
 	err := s.write(written{method: "ProjectIdentitySecret", backup: project})
 	return s.identity, err
+}
+
+func (s *store) ProjectAppKey(_ context.Context, project int64) ([]byte, error) {
+	err := s.write(written{method: "ProjectAppKey", backup: project})
+	return s.appKey, err
+}
+
+func (s *store) NewestObject(context.Context, int64) (string, error) {
+	return s.newest, s.broken("NewestObject")
+}
+
+func (s *store) Servers(_ context.Context, actor controller.Actor) ([]controller.Server, error) {
+	if !actor.Scope.All {
+		return nil, nil
+	}
+	return s.servers, s.broken("Servers")
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"devflowbackup/controller"
 	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/failpoint"
@@ -56,6 +58,7 @@ func (f *Fleet) tellCancel(ctx context.Context, wg *sync.WaitGroup, c controller
 const (
 	cleanBatch = 16
 	cleanAgain = 30 * time.Second
+	cleanAway  = time.Minute // until a host is asked again that is not connected
 	cleanLater = 10 * time.Minute
 )
 
@@ -69,8 +72,8 @@ func (f *Fleet) cleanLoop(ctx context.Context) {
 		}
 		for _, d := range dead {
 			if err := f.sweepUpload(ctx, d); err != nil && ctx.Err() == nil {
-				f.log.Warn("remove what a dead attempt left", "job_id", d.Attempt.Job, "attempt", d.Attempt.No, "key", d.Key, "err", err)
-				if err := f.opt.Store.UploadSweepLater(ctx, d.Attempt, cleanLater); err != nil {
+				f.log.Log(level(err), "remove what a dead attempt left", "job_id", d.Attempt.Job, "attempt", d.Attempt.No, "key", d.Key, "err", err)
+				if err := f.opt.Store.UploadSweepLater(ctx, d.Attempt, later(err)); err != nil {
 					return err
 				}
 			}
@@ -81,8 +84,8 @@ func (f *Fleet) cleanLoop(ctx context.Context) {
 		}
 		for _, d := range due {
 			if err := f.deleteBackup(ctx, d); err != nil && ctx.Err() == nil {
-				f.log.Warn("delete backup", "backup_id", d.Backup, "err", err)
-				if err := f.opt.Store.DeletionLater(ctx, d.Backup, cleanLater, err.Error()); err != nil {
+				f.log.Log(level(err), "delete backup", "backup_id", d.Backup, "err", err)
+				if err := f.opt.Store.DeletionLater(ctx, d.Backup, later(err), err.Error()); err != nil {
 					return err
 				}
 			}
@@ -91,9 +94,28 @@ func (f *Fleet) cleanLoop(ctx context.Context) {
 	})
 }
 
+// away tells whether what has to be asked is on a host whose agent is not connected, or at work there: nothing is wrong, it has to wait.
+func away(err error) bool {
+	return wire.HasCode(err, wire.CodeOffline) || wire.HasCode(err, wire.CodeBusy)
+}
+
+func level(err error) hclog.Level {
+	if away(err) {
+		return hclog.Debug
+	}
+	return hclog.Warn
+}
+
+func later(err error) time.Duration {
+	if away(err) {
+		return cleanAway
+	}
+	return cleanLater
+}
+
 // sweepUpload aborts a dead attempt's uploads and removes its objects, now and once more after its last URL has expired.
 func (f *Fleet) sweepUpload(ctx context.Context, d controller.DeadUpload) error {
-	objects, err := f.storage(ctx, d.StorageID)
+	objects, err := f.storage(ctx, d.StorageID, d.Server)
 	if err != nil {
 		return err
 	}
@@ -117,22 +139,12 @@ func (f *Fleet) sweepUpload(ctx context.Context, d controller.DeadUpload) error 
 
 // artifactKeys lists every key that an attempt at this key may have written.
 func artifactKeys(key string) []string {
-	keys := []string{key, artifact.ManifestKey(key)}
-	for _, c := range []artifact.Codec{
-		{Compression: controller.CompressionNone, Encryption: controller.EncryptionNone},
-		{Compression: controller.CompressionNone, Encryption: controller.EncryptionAge},
-		{Compression: controller.CompressionZstd, Encryption: controller.EncryptionNone},
-		{Compression: controller.CompressionZstd, Encryption: controller.EncryptionAge},
-	} {
-		if suffix := c.Suffix(); len(key) > len(suffix) && key[len(key)-len(suffix):] == suffix {
-			keys = append(keys, artifact.FingerprintKey(key, c), artifact.GlobalsKey(key, c))
-		}
-	}
-	return keys
+	c := artifact.CodecOf(key)
+	return []string{key, artifact.ManifestKey(key), artifact.FingerprintKey(key, c), artifact.GlobalsKey(key, c)}
 }
 
 func (f *Fleet) deleteBackup(ctx context.Context, d controller.Deletion) error {
-	objects, err := f.storage(ctx, d.StorageID)
+	objects, err := f.storage(ctx, d.StorageID, d.Server)
 	if err != nil {
 		return err
 	}

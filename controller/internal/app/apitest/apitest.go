@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -127,8 +129,15 @@ func (l *Log) String() string {
 // Fleet is scripted. Its fields are touched through With.
 type Fleet struct {
 	sync.Mutex
-	Result   api.ProbeResult
-	Specs    []controller.StorageSpec // that were probed
+	Result  api.ProbeResult
+	Specs   []controller.StorageSpec // that were probed
+	Changes []controller.StorageChange
+	// Link, if set, gives the store's own link to what is stored on S3; without it everything is streamed.
+	Link func(d controller.Download) string
+	// Stream, if set, takes the place of what StreamDownload does with Content.
+	Stream func(ctx context.Context, d controller.Download, offset int64, w io.Writer) error
+	// Content is what lies at each key, as stored and as dump.
+	Content  map[string]Content
 	Kicks    int
 	Revoked  []string
 	Running  map[int64]controller.Progress
@@ -144,7 +153,7 @@ func newFleet(store *catalog.Catalog) *Fleet {
 		panic(err)
 	}
 	return &Fleet{
-		store: store, signing: pub, Running: map[int64]controller.Progress{},
+		store: store, signing: pub, Running: map[int64]controller.Progress{}, Content: map[string]Content{},
 		Result: api.ProbeResult{Report: json.RawMessage(`{"steps":[{"name":"list","ok":true,"required":true,"millis":3,"detail":"0 objects"}],"warnings":[]}`), OK: true, ChecksumMode: wire.ChecksumSHA256},
 	}
 }
@@ -193,6 +202,47 @@ func (f *Fleet) ProbeStored(ctx context.Context, id int64) (api.ProbeResult, err
 	res := f.Result
 	f.Unlock()
 	return res, f.store.UpdateProbe(ctx, id, res.Report, res.OK, res.ChecksumMode)
+}
+
+// ProbeChange gives Result.
+func (f *Fleet) ProbeChange(_ context.Context, _ controller.Storage, change controller.StorageChange) (api.ProbeResult, error) {
+	f.Lock()
+	defer f.Unlock()
+	f.Changes = append(f.Changes, change)
+	return f.Result, nil
+}
+
+// Content is one object.
+type Content struct{ Stored, Dump []byte }
+
+// Of is what a download gives.
+func (c Content) Of(d controller.Download) []byte {
+	if d.Format == controller.FormatDump {
+		return c.Dump
+	}
+	return c.Stored
+}
+
+// DownloadURL gives Link's.
+func (f *Fleet) DownloadURL(_ context.Context, d controller.Download) (string, bool, error) {
+	f.Lock()
+	defer f.Unlock()
+	if f.Link == nil || d.Format != controller.FormatStored || d.Backup.StorageDisk != controller.StorageS3 {
+		return "", false, nil
+	}
+	return f.Link(d), true, nil
+}
+
+// StreamDownload writes Content, or does what Stream does.
+func (f *Fleet) StreamDownload(ctx context.Context, d controller.Download, offset int64, w io.Writer) error {
+	f.Lock()
+	stream, content := f.Stream, f.Content[d.Object.Key].Of(d)
+	f.Unlock()
+	if stream != nil {
+		return stream(ctx, d, offset, w)
+	}
+	_, err := w.Write(content[offset:])
+	return err
 }
 
 // IssueAgent gives a text that names the agent.
@@ -272,7 +322,7 @@ func (r *Rig) Project(slug string) controller.Project {
 	r.Helper()
 	identity, recipient, err := artifact.NewIdentity()
 	r.must(err)
-	p, err := r.Store.CreateProject(r.Context(), r.Admin, controller.ProjectSpec{Slug: slug}, recipient, []byte(identity))
+	p, err := r.Store.CreateProject(r.Context(), r.Admin, controller.ProjectSpec{Slug: slug}, recipient, []byte(identity), nil)
 	r.must(err)
 	return p
 }
@@ -287,7 +337,7 @@ func (r *Rig) Agent(name, project string, databases ...string) *Agent {
 	s, err := r.Store.Enrol(r.Context(), sum[:], controller.NewServer{AgentID: "a" + wire.NewID()[:20], NKey: nkey, SigningKey: signing, Recipient: recipient, AgentVersion: "v1"})
 	r.must(err)
 	a := &Agent{Server: s, Session: wire.NewID()}
-	_, _, err = r.Store.Hello(r.Context(), s.AgentID, a.Session, wire.Hello{Protocol: 1, AgentVersion: "v1", Host: wire.Host{Hostname: name}, Concurrency: 4, InventoryHash: "none"})
+	_, _, err = r.Store.Hello(r.Context(), s.AgentID, a.Session, wire.Hello{Protocol: 1, AgentVersion: "v1", Host: wire.Host{Hostname: name, Local: &wire.LocalDir{Dir: "/srv/backups", FreeBytes: 70 << 30, TotalBytes: 100 << 30}}, Concurrency: 4, InventoryHash: "none"})
 	r.must(err)
 	inv := wire.Inventory{Hash: wire.NewID(), Last: true, Instances: []wire.Instance{{Name: "main", Engine: wire.EnginePostgreSQL, Version: "15.6", Restore: true}}}
 	for _, d := range databases {
@@ -313,13 +363,21 @@ func (r *Rig) Storage(name string) controller.Storage {
 	return s
 }
 
+// LocalStorage adds the backup directories of the hosts; it is no default.
+func (r *Rig) LocalStorage(name string) controller.Storage {
+	r.Helper()
+	s, err := r.Store.CreateStorage(r.Context(), r.Admin, controller.StorageSpec{Name: name, Kind: controller.StorageLocal}, r.Fleet.Result.Report, true, "")
+	r.must(err)
+	return s
+}
+
 // Start has the agent accept what is offered to it.
 func (r *Rig) Start(a *Agent) []controller.Offer {
 	r.Helper()
 	offers, err := r.Store.ClaimOffers(r.Context(), 50)
 	r.must(err)
 	for i, o := range offers {
-		if o.Kind == wire.JobBackup {
+		if o.Kind == wire.JobBackup && o.UploadID == "" {
 			offers[i].UploadID, err = r.Store.SetUpload(r.Context(), o.Attempt, "u"+o.AttemptID)
 			r.must(err)
 		}
@@ -328,35 +386,75 @@ func (r *Rig) Start(a *Agent) []controller.Offer {
 	return offers
 }
 
-// Complete finishes a backup that was started, as a fleet would.
+// content is the same for the same name, and does not compress.
+func content(name string, size int) []byte {
+	b := make([]byte, size)
+	_, _ = rand.NewChaCha8(sha256.Sum256([]byte(name))).Read(b)
+	return b
+}
+
+// Complete finishes a backup that was started, as a fleet would. Its objects are what Fleet.Content has.
 func (r *Rig) Complete(a *Agent, o controller.Offer) {
 	r.Helper()
-	sum := sha256.Sum256([]byte(o.AttemptID))
-	_, err := r.Store.SignPart(r.Context(), a.AgentID, a.Session, wire.PartRequest{Attempt: o.Attempt, Object: wire.ObjectArtifact, Number: 1, Size: 77, SHA256: sum[:]}, time.Minute)
-	r.must(err)
-	st, err := json.Marshal(artifact.Statement{
-		FormatVersion: 1, PartSize: o.PartSize, Parts: 1, Key: o.Key,
-		Sums: artifact.Sums{RawSize: 4 << 20, RawSHA256: artifact.Digest(sum), StoredSize: 77, StoredSHA256: artifact.Digest(sum)},
+	c := Content{Stored: content("stored "+o.AttemptID, 150_001), Dump: content("dump "+o.AttemptID, 290_007)}
+	manifest := []byte("{\n  \"format_version\": 1\n}\n")
+	r.Fleet.With(func() {
+		r.Fleet.Content[o.Key] = c
+		r.Fleet.Content[artifact.ManifestKey(o.Key)] = Content{Stored: manifest}
 	})
+	sums := artifact.Sums{
+		RawSize: int64(len(c.Dump)), RawSHA256: sha256.Sum256(c.Dump), StoredSize: int64(len(c.Stored)), StoredSHA256: sha256.Sum256(c.Stored),
+	}
+	if o.Backup.Encryption == controller.EncryptionAES {
+		sums.MAC = r.mac(o, sums.StoredSHA256)
+	}
+	stated := artifact.Statement{FormatVersion: 1, Key: o.Key, Sums: sums}
+	var done []wire.PartDone
+	if o.UploadID != controller.LocalUpload {
+		stated.PartSize, stated.Parts = o.PartSize, 1
+		done = []wire.PartDone{{Number: 1, ETag: `"e"`}}
+		_, err := r.Store.SignPart(r.Context(), a.AgentID, a.Session, wire.PartRequest{
+			Attempt: o.Attempt, Object: wire.ObjectArtifact, Number: 1, Size: sums.StoredSize, SHA256: sums.StoredSHA256[:],
+		}, time.Minute)
+		r.must(err)
+	}
+	st, err := json.Marshal(stated)
 	r.must(err)
 	signed, err := json.Marshal(artifact.SignedStatement{Statement: st})
 	r.must(err)
-	r.must(r.Store.ReportUploaded(r.Context(), a.AgentID, a.Session, wire.Report{
-		Attempt: o.Attempt, Outcome: wire.OutcomeUploaded, Statement: signed, Done: []wire.PartDone{{Number: 1, ETag: `"e"`}}, Log: "pg_dump: done",
-	}))
+	r.must(r.Store.ReportUploaded(r.Context(), a.AgentID, a.Session, wire.Report{Attempt: o.Attempt, Outcome: wire.OutcomeUploaded, Statement: signed, Done: done, Log: "pg_dump: done"}))
 	work, err := r.Store.ClaimFinishing(r.Context(), 10)
 	r.must(err)
 	for _, w := range work {
-		object := func(kind, key, header string) controller.StoredObject {
-			return controller.StoredObject{
-				Object: kind, Key: key, StoredSize: 77, StoredSHA256: fmt.Sprintf("%x", sum), RawSize: 4 << 20, RawSHA256: fmt.Sprintf("%x", sum), ETag: `"e-1"`, AgeHeader: []byte(header),
-			}
+		object := controller.StoredObject{
+			Object: wire.ObjectArtifact, Key: w.Key, StoredSize: sums.StoredSize, StoredSHA256: sums.StoredSHA256.String(),
+			RawSize: sums.RawSize, RawSHA256: sums.RawSHA256.String(), ETag: `"e-1"`,
+		}
+		switch o.Backup.Encryption {
+		case controller.EncryptionAge:
+			object.AgeHeader = []byte("header " + w.Key)
+		case controller.EncryptionAES:
+			object.MAC = sums.MAC[:]
+		}
+		sum := fmt.Sprintf("%x", sha256.Sum256(manifest))
+		beside := controller.StoredObject{
+			Object: controller.ObjectManifest, Key: artifact.ManifestKey(w.Key), StoredSize: int64(len(manifest)), StoredSHA256: sum, RawSize: int64(len(manifest)), RawSHA256: sum, ETag: `"e-1"`,
 		}
 		r.must(r.Store.CompleteBackup(r.Context(), w.Attempt, controller.Finished{
-			Objects:  []controller.StoredObject{object("artifact", w.Key, "header "+w.Key), object("manifest", w.Key+".manifest.json", "")},
-			Manifest: []byte("{\n  \"format_version\": 1\n}\n"), Composite: "c-1", Metadata: json.RawMessage(`{"tables_count":3}`), FileName: w.Key[strings.LastIndex(w.Key, "/")+1:],
+			Objects: []controller.StoredObject{object, beside}, Manifest: manifest, Composite: "c-1", Metadata: json.RawMessage(`{"tables_count":3}`), FileName: w.Key[strings.LastIndex(w.Key, "/")+1:],
 		}))
 	}
+}
+
+func (r *Rig) mac(o controller.Offer, stored artifact.Digest) artifact.Digest {
+	r.Helper()
+	text, err := r.Store.ProjectAppKey(r.Context(), o.ProjectID)
+	r.must(err)
+	app, err := artifact.AppKeyBytes(string(text))
+	r.must(err)
+	keys, err := artifact.DeriveAESKeys(app, o.AttemptID, wire.ObjectArtifact)
+	r.must(err)
+	return keys.Tag(stored)
 }
 
 // Break ends a started attempt for good.
