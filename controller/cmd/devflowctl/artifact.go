@@ -20,7 +20,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"devflowbackup/controller"
 	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/secret"
 	"devflowbackup/shared/wire"
@@ -263,20 +262,23 @@ func (d *description) table(t *rows) {
 }
 
 func (c *ctl) artifactDecrypt() *cobra.Command {
-	var manifest, output, identity string
+	var manifest, output, identity, appKey string
 	var force bool
 	cmd := &cobra.Command{
 		Use: "decrypt FILE -o OUT", Short: "Take encryption and compression off a file",
 		Long: `Take encryption and compression off a file. Works offline.
 
 With its manifest at hand (FILE.manifest.json, or --manifest) sizes and checksums are proven as well. OUT appears only when everything has
-proven itself; before that there is nothing at that name.`,
+proven itself; before that there is nothing at that name.
+
+The key is the project's, as ` + "`devflowctl project key PROJECT -o FILE`" + ` writes it: for age the age key or an escrow key, by --identity-file; for
+aes-256-cbc the app key, by --app-key-file or --identity-file. aes-256-cbc needs the manifest: its MAC is checked before a byte is decrypted.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output == "" || output == "-" {
 				return usagef("where to? Give a file by -o; standard output cannot be taken back when the end does not hold")
 			}
-			res, err := decrypt(cmd.Context(), args[0], manifest, output, identity, force)
+			res, err := decrypt(cmd.Context(), args[0], manifest, output, cmp.Or(appKey, identity), identity, force)
 			if err != nil {
 				return err
 			}
@@ -295,7 +297,8 @@ proven itself; before that there is nothing at that name.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&output, "out", "o", "", "file to write")
-	f.StringVar(&identity, "identity-file", "", "file with the project's key, or an escrow key")
+	f.StringVar(&identity, "identity-file", "", "file with the project's keys, or an escrow key")
+	f.StringVar(&appKey, "app-key-file", "", "file with the app key, for aes-256-cbc")
 	f.StringVar(&manifest, "manifest", "", "the manifest's file (default FILE.manifest.json if it is there)")
 	f.BoolVar(&force, "force", false, "replace OUT if it is there")
 	return cmd
@@ -308,7 +311,7 @@ type decrypted struct {
 	Sums     artifact.Sums `json:"sums"`
 }
 
-func decrypt(ctx context.Context, file, manifestFile, out, identityFile string, force bool) (*decrypted, error) {
+func decrypt(ctx context.Context, file, manifestFile, out, appKeyFile, identityFile string, force bool) (*decrypted, error) {
 	if _, err := os.Lstat(out); err == nil && !force {
 		return nil, fmt.Errorf("%s is there already (--force replaces it)", out)
 	}
@@ -323,22 +326,32 @@ func decrypt(ctx context.Context, file, manifestFile, out, identityFile string, 
 	}
 	defer f.Close()
 
-	opt := artifact.ReadOptions{}
+	opt, attempt := artifact.ReadOptions{}, ""
 	opt.Compression, opt.Encryption = codecOfName(file)
 	if m != nil {
-		var facts artifact.Facts
-		if err := json.Unmarshal(m.Facts, &facts); err != nil {
-			return nil, fmt.Errorf("%s: read facts: %w", d.Manifest, err)
-		}
-		st, err := m.Signed.Verify(facts.Server.SigningKey)
+		st, err := stated(*m)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w (move it away to decrypt without it)", d.Manifest, err)
+			return nil, fmt.Errorf("%s: %w", d.Manifest, err)
 		}
 		sums := d.expected(st)
 		opt.Compression, opt.Encryption, opt.Recipients = st.Codec.Compression, st.Codec.Encryption, st.Codec.Recipients
-		opt.Expect = &sums
+		opt.Expect, attempt = &sums, st.AttemptID
 	}
-	if opt.Encryption == controller.EncryptionAge {
+	switch opt.Encryption {
+	case artifact.AES256CBC:
+		if m == nil {
+			return nil, usagef("%s is encrypted with aes-256-cbc: give its manifest by --manifest, which has the MAC (or see `devflowctl key derive`)", file)
+		}
+		if appKeyFile == "" {
+			return nil, usagef("%s is encrypted with aes-256-cbc: give the app key by --app-key-file (`devflowctl project key PROJECT -o FILE` writes it)", file)
+		}
+		if opt.AES, err = aesKeysOf(appKeyFile, attempt, d.Object); err != nil {
+			return nil, err
+		}
+		if err := unchanged(ctx, f, *opt.Expect); err != nil {
+			return nil, err
+		}
+	case artifact.Age:
 		if identityFile == "" {
 			return nil, usagef("%s is encrypted with age: give the project's key by --identity-file (`devflowctl project key PROJECT` prints it)", file)
 		}
@@ -361,17 +374,41 @@ func decrypt(ctx context.Context, file, manifestFile, out, identityFile string, 
 	return &decrypted{Out: out, Manifest: d.Manifest, Sums: r.Sums()}, nil
 }
 
-// codecOfName reads the suffixes of a file name from right to left.
 func codecOfName(file string) (compression, encryption string) {
-	name, aged := strings.CutSuffix(filepath.Base(file), ".age")
-	compression, encryption = controller.CompressionNone, controller.EncryptionNone
-	if aged {
-		encryption = controller.EncryptionAge
+	c := artifact.CodecOf(filepath.Base(file))
+	return c.Compression, c.Encryption
+}
+
+func aesKeysOf(appKeyFile, attempt, object string) (*artifact.AESKeys, error) {
+	text, err := appKeyOf(appKeyFile)
+	if err != nil {
+		return nil, err
 	}
-	if strings.HasSuffix(name, ".zst") {
-		compression = controller.CompressionZstd
+	raw, err := artifact.AppKeyBytes(text.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", appKeyFile, err)
 	}
-	return compression, encryption
+	keys, err := artifact.DeriveAESKeys(raw, attempt, object)
+	if err != nil {
+		return nil, err
+	}
+	return &keys, nil
+}
+
+// unchanged reads the whole file first: of one that was changed no byte is decrypted.
+func unchanged(ctx context.Context, f *os.File, want artifact.Sums) error {
+	h := sha256.New()
+	n, err := io.Copy(h, &cancelReader{ctx, f})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	if artifact.Digest(h.Sum(nil)) != want.StoredSHA256 || n != want.StoredSize {
+		return fmt.Errorf("%s is damaged: its SHA-256 is not the manifest's", f.Name())
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	return nil
 }
 
 // identityFor picks, from a file as age-keygen writes it, the key that opens this file.

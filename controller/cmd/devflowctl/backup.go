@@ -17,13 +17,13 @@ import (
 
 func (c *ctl) backupCommand() *cobra.Command {
 	return c.group("backup", "Backups", c.backupCreate(), c.backupList(), c.backupShow(), c.backupVerify(), c.backupCancel(),
-		c.backupDelete(), c.backupUndelete(), c.backupManifest(), c.backupLog())
+		c.backupDelete(), c.backupUndelete(), c.backupDownload(), c.backupManifest(), c.backupLog())
 }
 
 func (c *ctl) backupCreate() *cobra.Command {
 	var in body.CreateBackups
 	var maxDuration time.Duration
-	var wait bool
+	var wait, encrypt, plain bool
 	cmd := &cobra.Command{
 		Use: "create [PROJECT]", Short: "Back up a project's databases, or those of all projects",
 		Long: `Back up each database that is assigned to the project, once; without a project, those of all projects.
@@ -41,7 +41,14 @@ Prints a line for each database, and totals. Fails if any of them failed; with s
 				}
 			}
 			if cmd.Flags().Changed("level") && in.Level == 0 {
-				return usagef("--level 0 is not allowed; use 1 to 19")
+				return usagef("--level 0 is not allowed; use 1 to 19 with zstd, 1 to 9 with gzip")
+			}
+			said := cmd.Flags().Changed("encrypt")
+			if said && plain || (said || plain) && in.Encryption != "" {
+				return usagef("--encrypt, --no-encrypt and --encryption exclude each other")
+			}
+			if said || plain {
+				in.Encrypt = &encrypt
 			}
 			if in.MaxDurationSeconds, err = seconds("max-duration", maxDuration); err != nil {
 				return err
@@ -59,9 +66,12 @@ Prints a line for each database, and totals. Fails if any of them failed; with s
 	f.StringVar(&in.Instance, "instance", "", "instance of the database, likewise")
 	f.StringVar(&in.Type, "type", "", "manual, scheduled or pre_deploy (default manual)")
 	f.StringVar(&in.Storage, "storage", "", "storage; the project's, else the installation's default if absent")
-	f.StringVar(&in.Encryption, "encryption", "", "age or none; the project's default if absent")
-	f.StringVar(&in.Compression, "compression", "", "zstd or none (default zstd)")
-	f.IntVar(&in.Level, "level", 0, "1 to 19 for zstd (default 3)")
+	f.StringVar(&in.StorageDisk, "storage-disk", "", "s3 or local: the default storage of that kind; local is the database's own host")
+	f.StringVar(&in.Encryption, "encryption", "", "age, aes-256-cbc or none; the project's default if absent")
+	f.BoolVar(&encrypt, "encrypt", false, "encrypt as the project does by default, or by aes-256-cbc if that is not at all")
+	f.BoolVar(&plain, "no-encrypt", false, "the same as --encryption none")
+	f.StringVar(&in.Compression, "compression", "", "zstd, gzip or none (default zstd)")
+	f.IntVar(&in.Level, "level", 0, "1 to 19 for zstd (default 3), 1 to 9 for gzip (default 6)")
 	f.DurationVar(&maxDuration, "max-duration", 0, "fail a backup that takes longer (default 1h)")
 	f.BoolVar(&wait, "wait", false, "wait for the end, with progress")
 	return cmd
@@ -260,7 +270,7 @@ func (c *ctl) backupList() *cobra.Command {
 			return c.show(all, func(t *rows) {
 				t.head("ID", "PROJECT", "DATABASE", "SERVER", "TYPE", "STATUS", "STORED", "VERIFIED", "STORAGE", "CREATED")
 				for _, b := range all {
-					t.row(number(b.ID), b.Project, b.DatabaseName, b.Server, b.Type, backupState(b), sizeOf(b.FileSize), verifiedWord(b), b.Storage, ago(&b.CreatedAt))
+					t.row(number(b.ID), b.Project, b.DatabaseName, b.Server, b.Type, backupState(b), sizeOf(b.FileSize), verifiedWord(b), storageWord(b), ago(&b.CreatedAt))
 				}
 				more(t, next)
 			})
@@ -291,6 +301,17 @@ func verifiedWord(b controller.Backup) string {
 	return word + ", " + ago(b.VerifiedAt)
 }
 
+// storageWord names the storage, and says so where it is no other host than the database's.
+func storageWord(b controller.Backup) string {
+	if b.StorageDisk == controller.StorageLocal && b.Storage != "" {
+		return b.Storage + sameHost
+	}
+	return b.Storage
+}
+
+// sameHost follows the name of a storage that is lost with the database's host.
+const sameHost = " (local, same host)"
+
 func backupFacts(b controller.Backup) func(*rows) {
 	return func(t *rows) {
 		t.fact("id", number(b.ID))
@@ -311,10 +332,13 @@ func backupFacts(b controller.Backup) func(*rows) {
 		}
 		t.fact("verified", verifiedWord(b))
 		t.fact("codecs", strings.TrimSpace(fmt.Sprintf("%s (level %d), %s", b.Compression, b.Level, b.Encryption)))
+		if b.StorageDisk == controller.StorageLocal {
+			t.note("warning: this backup lies on the same host as the database, and is lost with it")
+		}
 		if b.Encryption == controller.EncryptionNone {
 			t.note("warning: this backup is not encrypted")
 		}
-		t.fact("storage", b.Storage)
+		t.fact("storage", storageWord(b))
 		t.fact("file", b.FilePath)
 		t.fact("size", sizeOf(b.FileSize)+" stored, "+sizeOf(b.RawSize)+" raw")
 		t.fact("sha-256", text(b.Checksum))

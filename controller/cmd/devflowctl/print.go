@@ -26,17 +26,31 @@ func (c *ctl) show(v any, fill func(*rows)) error {
 // rows are the lines of a table.
 type rows struct {
 	rows  [][]string
+	cut   int // where a second table begins, with columns of its own; 0: nowhere
 	notes []string
 }
 
-func (t *rows) head(cells ...string)       { t.rows = append(t.rows, cells) }
-func (t *rows) row(cells ...string)        { t.rows = append(t.rows, cells) }
-func (t *rows) fact(name, value string)    { t.rows = append(t.rows, []string{name, value}) }
+func (t *rows) head(cells ...string)    { t.rows = append(t.rows, cells) }
+func (t *rows) row(cells ...string)     { t.rows = append(t.rows, cells) }
+func (t *rows) fact(name, value string) { t.rows = append(t.rows, []string{name, value}) }
+
+// section begins a second table.
+func (t *rows) section(cells ...string) {
+	t.cut = len(t.rows)
+	t.rows = append(t.rows, cells)
+}
+
 func (t *rows) note(f string, args ...any) { t.notes = append(t.notes, fmt.Sprintf(f, args...)) }
 
 func (t *rows) write(c *ctl) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	for _, row := range t.rows {
+	for n, row := range t.rows {
+		if n == t.cut && n > 0 {
+			if err := w.Flush(); err != nil {
+				return fmt.Errorf("print: %w", err)
+			}
+			fmt.Fprintln(c.out)
+		}
 		for i, cell := range row {
 			cell = clean(cell)
 			if cell == "" {

@@ -19,9 +19,14 @@ func (c *ctl) projectCommand() *cobra.Command {
 
 func (c *ctl) projectCreate() *cobra.Command {
 	var in body.CreateProject
-	var external, storage string
+	var external, storage, appKeyFile string
 	cmd := &cobra.Command{
-		Use: "create SLUG", Short: "Make a project and its key", Args: cobra.ExactArgs(1),
+		Use: "create SLUG", Short: "Make a project and its keys",
+		Long: `Make a project and its keys: an age key, and an app key from which the keys of aes-256-cbc are derived. The app key may be given in a file
+of mode 0600, such as the panel's (base64: and 32 bytes), or any text of at least 16 bytes. It never changes afterwards.
+
+--escrow names age recipients that can open every age backup as well: keep their keys offline, for the day on which nothing else is left.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
 			if err != nil {
@@ -34,6 +39,11 @@ func (c *ctl) projectCreate() *cobra.Command {
 			if storage != "" {
 				in.DefaultStorage = &storage
 			}
+			if appKeyFile != "" {
+				if in.AppKey, err = appKeyOf(appKeyFile); err != nil {
+					return usageError{err}
+				}
+			}
 			p, err := cl.CreateProject(cmd.Context(), in)
 			if err != nil {
 				return err
@@ -44,9 +54,10 @@ func (c *ctl) projectCreate() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&in.Name, "name", "", "name for people")
 	f.StringVar(&external, "external-id", "", "the panel's id of the project")
-	f.StringVar(&in.DefaultEncryption, "encryption", "", "for backups that do not say: age or none (default age)")
+	f.StringVar(&in.DefaultEncryption, "encryption", "", "for backups that do not say: age, aes-256-cbc or none (default age)")
 	f.StringSliceVar(&in.EscrowRecipients, "escrow", nil, "age recipient that can open every backup as well (repeatable)")
 	f.StringVar(&storage, "storage", "", "storage for backups that name none")
+	f.StringVar(&appKeyFile, "app-key-file", "", "file with the app key; one is made if absent")
 	return cmd
 }
 
@@ -109,7 +120,7 @@ func (c *ctl) projectUpdate() *cobra.Command {
 	var in body.UpdateProject
 	var external, storage string
 	cmd := &cobra.Command{
-		Use: "update PROJECT", Short: "Change a project; what is not given stays", Args: cobra.ExactArgs(1),
+		Use: "update PROJECT", Aliases: []string{"edit"}, Short: "Change a project; what is not given stays", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
 			if err != nil {
@@ -120,6 +131,9 @@ func (c *ctl) projectUpdate() *cobra.Command {
 			}
 			if cmd.Flags().Changed("storage") {
 				in.DefaultStorage = &storage
+			}
+			if cmd.Flags().Changed("escrow") && len(in.EscrowRecipients) == 1 && in.EscrowRecipients[0] == "" {
+				in.EscrowRecipients = []string{}
 			}
 			p, err := cl.UpdateProject(cmd.Context(), args[0], in)
 			if err != nil {
@@ -132,8 +146,8 @@ func (c *ctl) projectUpdate() *cobra.Command {
 	f.StringVar(&in.Slug, "slug", "", "new slug")
 	f.StringVar(&in.Name, "name", "", "name for people")
 	f.StringVar(&external, "external-id", "", "the panel's id of the project")
-	f.StringVar(&in.DefaultEncryption, "encryption", "", "for backups that do not say: age or none")
-	f.StringSliceVar(&in.EscrowRecipients, "escrow", nil, "replaces the escrow recipients (repeatable)")
+	f.StringVar(&in.DefaultEncryption, "encryption", "", "for backups that do not say: age, aes-256-cbc or none")
+	f.StringSliceVar(&in.EscrowRecipients, "escrow", nil, "replaces the escrow recipients, for backups from now on (repeatable); empty removes them")
 	f.StringVar(&storage, "storage", "", "storage for backups that name none; empty for the installation's default")
 	return cmd
 }
@@ -182,9 +196,9 @@ func (c *ctl) projectGrant() *cobra.Command {
 func (c *ctl) projectKey() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "key PROJECT", Short: "Print the key that opens every backup of the project",
-		Long: `Print the key that opens every backup of the project, as age and ` + "`devflowctl artifact decrypt`" + ` read it.
-Keep it offline and apart from the bucket. The export is written to the audit log.`,
+		Use: "key PROJECT", Short: "Print the keys that open every backup of the project",
+		Long: `Print the keys that open every backup of the project: the age key, and the app key that the keys of aes-256-cbc are derived from. age, ` + "`devflowctl\nartifact decrypt` and `devflowctl key derive`" + ` read the file as it is.
+Keep it offline and apart from the storage. The export is written to the audit log.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
@@ -195,12 +209,12 @@ Keep it offline and apart from the bucket. The export is written to the audit lo
 			if err != nil {
 				return err
 			}
-			key := fmt.Sprintf("# project: %s\n# public key: %s\n%s\n", clean(k.Project), clean(k.Recipient), k.Identity)
+			key := keyFile(k)
 			if file != "" {
 				if err := writeSecret(file, key); err != nil {
 					return err
 				}
-				return c.done("the key of project %s is in %s", k.Project, file)
+				return c.done("the keys of project %s are in %s", k.Project, file)
 			}
 			if c.output == outputJSON {
 				return c.show(k, nil)
@@ -209,7 +223,7 @@ Keep it offline and apart from the bucket. The export is written to the audit lo
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&file, "out", "", "write it to a new file of mode 0600 instead")
+	cmd.Flags().StringVarP(&file, "out", "o", "", "write it to a new file of mode 0600 instead")
 	return cmd
 }
 

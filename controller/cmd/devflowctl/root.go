@@ -39,6 +39,7 @@ The controller and its token come from flags, the environment or ~/.config/devfl
   --token-file  DEVFLOW_TOKEN_FILE  token_file    a file of mode 0600 with the API token
                 DEVFLOW_TOKEN                     the token itself
   --ca          DEVFLOW_CA          ca_file       the installation's CA certificate; the system's are used if absent
+                DEVFLOW_STORAGE_CA  storage_ca_file  the store's CA certificate, for downloads
   --output                          output        table or json
 
 Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3 there was nothing to back up.`,
@@ -67,7 +68,7 @@ Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3
 	root.AddCommand(
 		c.projectCommand(), c.serverCommand(), c.databaseCommand(), c.storageCommand(),
 		c.backupCommand(), c.restoreCommand(), c.jobCommand(), c.tokenCommand(), c.auditCommand(),
-		c.artifactCommand(), c.versionCommand(),
+		c.artifactCommand(), c.keyCommand(), c.versionCommand(),
 	)
 	wrapArgs(root)
 	return root
@@ -123,6 +124,11 @@ func (c *ctl) client() (*client.Client, error) {
 	if s.CAFile != "" {
 		if opt.CAPEM, err = os.ReadFile(s.CAFile); err != nil {
 			return nil, usagef("read the CA certificate: %w", err)
+		}
+	}
+	if s.StorageCAFile != "" {
+		if opt.StorageCAPEM, err = os.ReadFile(s.StorageCAFile); err != nil {
+			return nil, usagef("read the storage's CA certificate: %w", err)
 		}
 	}
 	cl, err := client.New(opt)

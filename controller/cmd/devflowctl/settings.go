@@ -19,6 +19,8 @@ type settings struct {
 	TokenFile string `yaml:"token_file"`
 	CAFile    string `yaml:"ca_file"`
 	Output    string `yaml:"output"`
+
+	StorageCAFile string `yaml:"storage_ca_file"` // for downloads
 }
 
 // settings merges flags, environment and file; a nearer one wins.
@@ -32,6 +34,8 @@ func (c *ctl) settings() (settings, error) {
 		TokenFile: cmp.Or(c.flags.TokenFile, c.env("DEVFLOW_TOKEN_FILE"), file.TokenFile),
 		CAFile:    cmp.Or(c.flags.CAFile, c.env("DEVFLOW_CA"), file.CAFile),
 		Output:    cmp.Or(c.flags.Output, file.Output, outputTable),
+
+		StorageCAFile: cmp.Or(c.flags.StorageCAFile, c.env("DEVFLOW_STORAGE_CA"), file.StorageCAFile),
 	}, nil
 }
 
@@ -59,7 +63,7 @@ func (c *ctl) settingsFile() (settings, error) {
 	if err := yaml.UnmarshalWithOptions(text, &s, yaml.Strict()); err != nil {
 		return s, usagef("%s: %s", path, strings.TrimSpace(yaml.FormatError(err, false, false)))
 	}
-	for _, p := range []*string{&s.TokenFile, &s.CAFile} {
+	for _, p := range []*string{&s.TokenFile, &s.CAFile, &s.StorageCAFile} {
 		if rest, ok := strings.CutPrefix(*p, "~/"); ok {
 			*p = filepath.Join(c.env("HOME"), rest)
 		} else if *p != "" && !filepath.IsAbs(*p) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,7 @@ import (
 )
 
 func (c *ctl) storageCommand() *cobra.Command {
-	return c.group("storage", "Places for artifacts", c.storageAdd(), c.storageList(), c.storageShow(), c.storageProbe(), c.storageDefault(), c.storageRemove())
+	return c.group("storage", "Places for artifacts", c.storageAdd(), c.storageList(), c.storageShow(), c.storageEdit(), c.storageProbe(), c.storageDefault(), c.storageRemove())
 }
 
 func (c *ctl) storageAdd() *cobra.Command {
@@ -21,9 +22,12 @@ func (c *ctl) storageAdd() *cobra.Command {
 	var secretFile string
 	var pathStyle bool
 	cmd := &cobra.Command{
-		Use: "add NAME --bucket BUCKET", Aliases: []string{"create"}, Short: "Add a storage that passes its probe",
+		Use: "add NAME --bucket BUCKET | --kind local", Aliases: []string{"create"}, Short: "Add a storage that passes its probe",
 		Long: `Add a storage that passes its probe: list, write, read, checksums, multipart, delete are tried on the real bucket.
-The secret key comes from a file of mode 0600, or from DEVFLOW_SECRET_KEY; never from the command line, which others can see.`,
+The secret key comes from a file of mode 0600, or from DEVFLOW_SECRET_KEY; never from the command line, which others can see.
+
+--kind local is the backup directory that the agent of each database's host has in its configuration. Such a backup lies on the same
+host as the database: it is lost with it, and only that host can verify and restore it.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
@@ -31,11 +35,17 @@ The secret key comes from a file of mode 0600, or from DEVFLOW_SECRET_KEY; never
 				return err
 			}
 			in.Name = args[0]
-			if in.SecretKey, err = c.storageSecret(secretFile); err != nil {
-				return err
-			}
-			if in.AccessKey == "" {
-				in.AccessKey = c.env("DEVFLOW_ACCESS_KEY")
+			if in.Kind == controller.StorageLocal {
+				if secretFile != "" {
+					return usagef("--secret-key-file is not allowed with --kind local, which has a name and a prefix only")
+				}
+			} else {
+				if in.SecretKey, err = c.storageSecret(secretFile); err != nil {
+					return err
+				}
+				if in.AccessKey == "" {
+					in.AccessKey = c.env("DEVFLOW_ACCESS_KEY")
+				}
 			}
 			if cmd.Flags().Changed("path-style") {
 				in.PathStyle = &pathStyle
@@ -49,6 +59,7 @@ The secret key comes from a file of mode 0600, or from DEVFLOW_SECRET_KEY; never
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&in.Kind, "kind", "", "s3, or local: the database's own host (default s3)")
 	f.StringVar(&in.Endpoint, "endpoint", "", "URL of the store; AWS by region if absent")
 	f.StringVar(&in.Region, "region", "", "region (default us-east-1)")
 	f.StringVar(&in.Bucket, "bucket", "", "bucket")
@@ -89,13 +100,28 @@ func (c *ctl) storageList() *cobra.Command {
 				return err
 			}
 			return c.show(all, func(t *rows) {
-				t.head("ID", "NAME", "KIND", "ENDPOINT", "BUCKET", "PREFIX", "DEFAULT", "PROBE", "PROBED")
+				t.head("ID", "NAME", "KIND", "ENDPOINT", "BUCKET", "PREFIX", "PROJECT", "DEFAULT", "BACKUPS", "USED", "PROBE", "PROBED")
 				for _, s := range all {
-					t.row(number(s.ID), s.Name, s.Kind, s.Endpoint, s.Bucket, s.Prefix, yes(s.IsDefault), probeWord(s), ago(s.ProbedAt))
+					t.row(number(s.ID), storageName(s), s.Kind, s.Endpoint, s.Bucket, s.Prefix, storageProject(s), yes(s.IsDefault),
+						number(s.Backups), size(s.UsedBytes), probeWord(s), ago(s.ProbedAt))
 				}
 			})
 		},
 	}
+}
+
+func storageName(s controller.Storage) string {
+	if s.Kind == controller.StorageLocal {
+		return s.Name + sameHost
+	}
+	return s.Name
+}
+
+func storageProject(s controller.Storage) string {
+	if s.ProjectID == nil {
+		return "all"
+	}
+	return number(*s.ProjectID)
 }
 
 func probeWord(s controller.Storage) string {
@@ -108,18 +134,23 @@ func probeWord(s controller.Storage) string {
 func storageFacts(s controller.Storage) func(*rows) {
 	return func(t *rows) {
 		t.fact("id", number(s.ID))
-		t.fact("name", s.Name)
-		if s.ProjectID != nil {
-			t.fact("project", number(*s.ProjectID))
-		}
+		t.fact("name", storageName(s))
+		t.fact("project", storageProject(s))
 		t.fact("kind", s.Kind)
-		t.fact("endpoint", s.Endpoint)
-		t.fact("region", s.Region)
-		t.fact("bucket", s.Bucket)
+		if s.Kind == controller.StorageLocal {
+			t.note("A backup here lies on the same host as the database: it is lost with it, and only that host can verify and restore it.")
+		} else {
+			t.fact("endpoint", s.Endpoint)
+			t.fact("region", s.Region)
+			t.fact("bucket", s.Bucket)
+		}
 		t.fact("prefix", s.Prefix)
 		t.fact("default", yes(s.IsDefault))
-		t.fact("checksums", s.ChecksumMode)
-		t.fact("probe", probeWord(s)+", "+ago(s.ProbedAt))
+		t.fact("backups", number(s.Backups)+", "+size(s.UsedBytes))
+		if s.Kind == controller.StorageS3 {
+			t.fact("checksums", s.ChecksumMode)
+		}
+		t.fact("probe", strings.TrimSuffix(probeWord(s)+", "+ago(s.ProbedAt), ", "))
 		probeSteps(t, s.Probe)
 	}
 }
@@ -140,6 +171,9 @@ func probeSteps(t *rows, report json.RawMessage) {
 	if json.Unmarshal(report, &r) != nil {
 		return
 	}
+	if len(r.Steps) > 0 {
+		t.section("STEP", "RESULT", "MS", "DETAIL")
+	}
 	for _, s := range r.Steps {
 		word := "ok"
 		switch {
@@ -148,11 +182,7 @@ func probeSteps(t *rows, report json.RawMessage) {
 		case !s.OK:
 			word = "no"
 		}
-		line := word + ", " + strconv.FormatInt(s.Millis, 10) + " ms"
-		if s.Detail != "" {
-			line += ": " + s.Detail
-		}
-		t.fact("  "+s.Name, line)
+		t.row(s.Name, word, strconv.FormatInt(s.Millis, 10), withHint(s.Detail, s.Hint))
 	}
 	for _, w := range r.Warnings {
 		t.note("warning: %s", w)
@@ -185,6 +215,58 @@ func (c *ctl) storageShow() *cobra.Command {
 			return c.show(s, storageFacts(s))
 		},
 	}
+}
+
+func (c *ctl) storageEdit() *cobra.Command {
+	var in body.UpdateStorage
+	var name, endpoint, region, secretFile string
+	var pathStyle bool
+	cmd := &cobra.Command{
+		Use: "edit STORAGE", Aliases: []string{"update"}, Short: "Rename a storage, or reach it otherwise; what is not given stays",
+		Long: `Rename a storage, or reach it otherwise; what is not given stays. Kind, bucket and prefix never change: its backups are found by them.
+
+A new endpoint or new credentials have to pass a probe, beside those in use; where backups lie on the storage, the newest has to be found.
+Only then are they used, at once: nothing that is under way is disturbed. The secret key comes from a file of mode 0600, or from
+DEVFLOW_SECRET_KEY.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			given := cmd.Flags().Changed
+			for flag, set := range map[string]func(){
+				"name": func() { in.Name = &name }, "endpoint": func() { in.Endpoint = &endpoint }, "region": func() { in.Region = &region },
+				"path-style": func() { in.PathStyle = &pathStyle },
+			} {
+				if given(flag) {
+					set()
+				}
+			}
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			if in.AccessKey != "" || secretFile != "" {
+				if in.SecretKey, err = c.storageSecret(secretFile); err != nil {
+					return err
+				}
+			} else if in.Name == nil && in.Endpoint == nil && in.Region == nil && in.PathStyle == nil {
+				return usagef("change what? Give --name, --endpoint, --region, --path-style, --access-key or --secret-key-file")
+			}
+			s, err := cl.UpdateStorage(cmd.Context(), args[0], in)
+			if err != nil {
+				c.showFailedProbe(err)
+				return err
+			}
+			return c.show(s, storageFacts(s))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&name, "name", "", "new name")
+	f.StringVar(&endpoint, "endpoint", "", "URL of the store; empty is AWS by region")
+	f.StringVar(&region, "region", "", "region")
+	f.BoolVar(&pathStyle, "path-style", true, "bucket in the path, not in the host name")
+	f.StringVar(&in.AccessKey, "access-key", "", "new access key id, with its secret key")
+	f.StringVar(&secretFile, "secret-key-file", "", "file with the new secret key (or the key in DEVFLOW_SECRET_KEY)")
+	f.BoolVar(&in.Force, "force", false, "keep the change although the probe failed; the storage is not used before a probe passes")
+	return cmd
 }
 
 func (c *ctl) storageProbe() *cobra.Command {

@@ -109,8 +109,8 @@ const nothingToBackUp = "nothing to back up"
 func (a *API) createBackups(ctx context.Context, in *bodyIn[body.CreateBackups]) (*backupsOut, error) {
 	b := in.Body
 	r := controller.BackupRequest{
-		Project: b.Project, Database: b.Database, Server: b.Server, Instance: b.Instance, Type: b.Type, Storage: b.Storage, Encryption: b.Encryption,
-		Compression: b.Compression, Level: b.Level, MaxDuration: time.Duration(b.MaxDurationSeconds) * time.Second,
+		Project: b.Project, Database: b.Database, Server: b.Server, Instance: b.Instance, Type: b.Type, Storage: b.Storage, StorageDisk: b.StorageDisk,
+		Encryption: b.Encryption, Encrypt: b.Encrypt, Compression: b.Compression, Level: b.Level, MaxDuration: time.Duration(b.MaxDurationSeconds) * time.Second,
 	}
 	if err := r.Validate(); err != nil {
 		return nil, err

@@ -34,6 +34,7 @@ type operation struct {
 	access                    []string // accessPublic, accessToken, or permissions that are all needed
 	status                    int      // of success; 200, or 201 where it creates
 	also                      int      // another status of success
+	errors                    []int    // statuses of refusal beside those that its method and path imply
 	creates                   bool     // takes an Idempotency-Key
 	secret                    bool     // its answer holds a secret, which is never stored
 	patient                   bool     // may take minutes: a store or a host is waited for
@@ -72,12 +73,14 @@ func register[I, O any](a *API, o operation, handler func(context.Context, *I) (
 	} else if o.method == http.MethodPost {
 		op.Errors = append(op.Errors, http.StatusUnauthorized)
 	}
-	if o.method != http.MethodGet {
+	reads := o.method == http.MethodGet || o.method == http.MethodHead
+	if !reads {
 		op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	}
-	if o.method != http.MethodGet || strings.Contains(o.path, "{") || o.tag == tagBackups || o.tag == tagRestores {
+	if !reads || strings.Contains(o.path, "{") || o.tag == tagBackups || o.tag == tagRestores {
 		op.Errors = append(op.Errors, http.StatusNotFound)
 	}
+	op.Errors = append(op.Errors, o.errors...)
 	if o.creates {
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: body.IdempotencyKey, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
@@ -164,7 +167,9 @@ func (a *API) admit(o operation) func(huma.Context, func(huma.Context)) {
 		c.Request.Body = io.NopCloser(bytes.NewReader(b))
 		if o.patient {
 			// The server's own limits are for requests that the catalog answers. Without such a limit there is none to lift.
-			_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(patience + time.Minute))
+			ctl := http.NewResponseController(c.Writer)
+			_ = ctl.SetWriteDeadline(time.Now().Add(patience + time.Minute))
+			_ = ctl.SetReadDeadline(time.Time{}) // the body is read, and one that passes ends the request's context
 			limited, cancel := context.WithTimeout(c.Request.Context(), patience)
 			defer cancel()
 			c.Request = c.Request.WithContext(limited)

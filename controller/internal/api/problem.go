@@ -33,6 +33,7 @@ var statuses = map[string]int{
 	body.CodeProbeFailed:     http.StatusUnprocessableEntity,
 	body.CodeNothingToDo:     http.StatusConflict,
 	body.CodeSecretShown:     http.StatusConflict,
+	body.CodeRange:           http.StatusRequestedRangeNotSatisfiable,
 }
 
 // problem makes the answer for one error. What is not meant for the caller is not in it.

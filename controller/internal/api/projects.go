@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
 	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/secret"
 )
 
 func (a *API) registerProjects() {
@@ -16,7 +18,7 @@ func (a *API) registerProjects() {
 		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Project]], error) {
 			return list(store.Projects(ctx, actorOf(ctx)))
 		})
-	register(a, operation{id: "create-project", method: http.MethodPost, path: "/projects", summary: "Make a project and its key", tag: tagProjects, access: manage, creates: true}, a.createProject)
+	register(a, operation{id: "create-project", method: http.MethodPost, path: "/projects", summary: "Make a project and its keys", tag: tagProjects, access: manage, creates: true}, a.createProject)
 	register(a, operation{id: "get-project", method: http.MethodGet, path: "/projects/{ref}", summary: "One project", tag: tagProjects, access: view},
 		func(ctx context.Context, in *refIn) (*bodyOut[controller.Project], error) {
 			return out(store.Project(ctx, actorOf(ctx), in.Ref))
@@ -34,7 +36,7 @@ func (a *API) registerProjects() {
 			return nil, store.DeleteProject(ctx, actorOf(ctx), in.Ref)
 		})
 	register(a, operation{
-		id: "get-project-key", method: http.MethodGet, path: "/projects/{ref}/key", summary: "The key that opens every backup of the project; written to the audit log",
+		id: "get-project-key", method: http.MethodGet, path: "/projects/{ref}/key", summary: "The keys that open every backup of the project; written to the audit log",
 		tag: tagProjects, access: []string{controller.DownloadBackups, controller.ManageProjects}, secret: true,
 	}, a.projectKey)
 	type grantIn struct {
@@ -55,7 +57,10 @@ func (a *API) createProject(ctx context.Context, in *bodyIn[body.CreateProject])
 	b := in.Body
 	spec := controller.ProjectSpec{
 		Slug: b.Slug, Name: b.Name, ExternalID: b.ExternalID, DefaultEncryption: b.DefaultEncryption,
-		EscrowRecipients: b.EscrowRecipients, DefaultStorage: b.DefaultStorage,
+		EscrowRecipients: b.EscrowRecipients, DefaultStorage: b.DefaultStorage, AppKey: secret.String(strings.TrimSpace(b.AppKey.Reveal())),
+	}
+	if !b.AppKey.Empty() && spec.AppKey.Empty() {
+		return nil, controller.Invalid("app_key", "is white space only; leave it out to have one made")
 	}
 	if err := spec.Validate(); err != nil {
 		return nil, err
@@ -64,7 +69,11 @@ func (a *API) createProject(ctx context.Context, in *bodyIn[body.CreateProject])
 	if err != nil {
 		return nil, err
 	}
-	return out(a.opt.Store.CreateProject(ctx, actorOf(ctx), spec, recipient, []byte(identity)))
+	appKey := spec.AppKey.Reveal()
+	if appKey == "" {
+		appKey = artifact.NewAppKey()
+	}
+	return out(a.opt.Store.CreateProject(ctx, actorOf(ctx), spec, recipient, []byte(identity), []byte(appKey)))
 }
 
 func (a *API) projectKey(ctx context.Context, in *refIn) (*bodyOut[body.ProjectKey], error) {
@@ -72,6 +81,6 @@ func (a *API) projectKey(ctx context.Context, in *refIn) (*bodyOut[body.ProjectK
 	if err != nil {
 		return nil, err
 	}
-	identity, err := a.opt.Store.ProjectIdentity(ctx, actorOf(ctx), in.Ref)
-	return out(body.ProjectKey{Project: p.Slug, Recipient: p.AgeRecipient, Identity: string(identity)}, err)
+	keys, err := a.opt.Store.ProjectSecrets(ctx, actorOf(ctx), in.Ref)
+	return out(body.ProjectKey{Project: p.Slug, Recipient: p.AgeRecipient, Identity: string(keys.Identity), AppKey: string(keys.AppKey)}, err)
 }

@@ -28,6 +28,7 @@ func (a *API) registerAll() {
 	a.registerDatabases()
 	a.registerStorages()
 	a.registerBackups()
+	a.registerDownloads()
 	a.registerVerify()
 	a.registerRestores()
 	a.registerJobs()

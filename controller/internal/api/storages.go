@@ -23,6 +23,7 @@ func (a *API) registerStorages() {
 		func(ctx context.Context, in *refIn) (*bodyOut[controller.Storage], error) {
 			return out(store.Storage(ctx, actorOf(ctx), in.Ref))
 		})
+	register(a, operation{id: "update-storage", method: http.MethodPatch, path: "/storages/{ref}", summary: "Rename a storage, or reach it otherwise: what changed has to pass a probe", tag: tagStorages, access: manage, patient: true}, a.updateStorage)
 	register(a, operation{id: "probe-storage", method: http.MethodPost, path: "/storages/{ref}/probe", summary: "Try a storage again and record what was found", tag: tagStorages, access: manage, patient: true}, a.probeStorage)
 	register(a, operation{id: "set-default-storage", method: http.MethodPost, path: "/storages/{ref}/default", summary: "Use a storage for backups that name none", tag: tagStorages, access: manage},
 		func(ctx context.Context, in *refIn) (*bodyOut[controller.Storage], error) {
@@ -37,8 +38,11 @@ func (a *API) registerStorages() {
 func (a *API) createStorage(ctx context.Context, in *bodyIn[body.CreateStorage]) (*bodyOut[controller.Storage], error) {
 	b := in.Body
 	spec := controller.StorageSpec{
-		Name: b.Name, Project: b.Project, Kind: cmp.Or(b.Kind, controller.StorageS3), Endpoint: b.Endpoint, Region: cmp.Or(b.Region, "us-east-1"),
+		Name: b.Name, Project: b.Project, Kind: cmp.Or(b.Kind, controller.StorageS3), Endpoint: b.Endpoint, Region: b.Region,
 		Bucket: b.Bucket, Prefix: b.Prefix, PathStyle: b.Endpoint != "", Default: b.Default, AccessKey: b.AccessKey, SecretKey: b.SecretKey,
+	}
+	if spec.Kind == controller.StorageS3 && spec.Region == "" {
+		spec.Region = "us-east-1"
 	}
 	if b.PathStyle != nil {
 		spec.PathStyle = *b.PathStyle
@@ -56,9 +60,39 @@ func (a *API) createStorage(ctx context.Context, in *bodyIn[body.CreateStorage])
 		return nil, err
 	}
 	if !res.OK && !b.Force {
-		return nil, probeProblem(res)
+		return nil, probeProblem(res, "correct it and add the storage again, or add it with force and probe it later")
 	}
 	return out(a.opt.Store.CreateStorage(ctx, actorOf(ctx), spec, res.Report, res.OK, res.ChecksumMode))
+}
+
+// updateStorage probes what changed beside what is in use, and keeps it only if that passed.
+func (a *API) updateStorage(ctx context.Context, in *refBodyIn[body.UpdateStorage]) (*bodyOut[controller.Storage], error) {
+	b, actor := in.Body, actorOf(ctx)
+	change := controller.StorageChange{
+		Name: b.Name, Endpoint: b.Endpoint, Region: b.Region, PathStyle: b.PathStyle, AccessKey: b.AccessKey, SecretKey: b.SecretKey, Force: b.Force,
+	}
+	s, err := a.opt.Store.Storage(ctx, actor, in.Ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := change.Validate(s.Kind); err != nil {
+		return nil, err
+	}
+	ref := strconv.FormatInt(s.ID, 10)
+	if !change.Reaches() {
+		return out(a.opt.Store.UpdateStorage(ctx, actor, ref, change, s.Probe, s.ProbeOK, s.ChecksumMode))
+	}
+	if s.ProjectID == nil && !actor.Scope.All { // the catalog refuses it; the credentials in use are not tried for that
+		return nil, controller.Errorf(controller.EForbidden, "storages of all projects belong to the whole installation, the token is limited to projects")
+	}
+	res, err := a.opt.Fleet.ProbeChange(ctx, s, change)
+	if err != nil {
+		return nil, err
+	}
+	if !res.OK && !b.Force {
+		return nil, probeProblem(res, "the storage is as it was: correct the change, or make it with force and probe it later")
+	}
+	return out(a.opt.Store.UpdateStorage(ctx, actor, ref, change, res.Report, res.OK, res.ChecksumMode))
 }
 
 // probeStorage answers with the storage as the probe left it: a probe that fails is a result.
@@ -73,8 +107,8 @@ func (a *API) probeStorage(ctx context.Context, in *refIn) (*bodyOut[controller.
 	return out(a.opt.Store.Storage(ctx, actorOf(ctx), strconv.FormatInt(s.ID, 10)))
 }
 
-// probeProblem names the step that failed first, what was found and what to do.
-func probeProblem(res ProbeResult) *body.Problem {
+// probeProblem names the step that failed first, what was found and what to do, which is otherwise if the step does not say.
+func probeProblem(res ProbeResult, otherwise string) *body.Problem {
 	var report struct {
 		Steps []struct {
 			Name     string `json:"name"`
@@ -95,7 +129,7 @@ func probeProblem(res ProbeResult) *body.Problem {
 		}
 	}
 	if e.Hint == "" {
-		e.Hint = "correct it and add the storage again, or add it with force and probe it later"
+		e.Hint = otherwise
 	}
 	p := newProblem("", e)
 	p.Probe = res.Report

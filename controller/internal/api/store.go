@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"io"
+	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/shared/wire"
@@ -11,12 +13,12 @@ import (
 // Store is the catalog as the API uses it: one transaction and one audit row per method. The actor's scope bounds what it sees; what
 // lies outside is ENotFound. A *controller.Error is for the caller, every other error is internal.
 type Store interface {
-	CreateProject(ctx context.Context, actor controller.Actor, spec controller.ProjectSpec, recipient string, identity []byte) (controller.Project, error)
+	CreateProject(ctx context.Context, actor controller.Actor, spec controller.ProjectSpec, recipient string, identity, appKey []byte) (controller.Project, error)
 	Projects(ctx context.Context, actor controller.Actor) ([]controller.Project, error)
 	Project(ctx context.Context, actor controller.Actor, ref string) (controller.Project, error)
 	UpdateProject(ctx context.Context, actor controller.Actor, ref string, spec controller.ProjectSpec) (controller.Project, error)
 	DeleteProject(ctx context.Context, actor controller.Actor, ref string) error
-	ProjectIdentity(ctx context.Context, actor controller.Actor, ref string) ([]byte, error)
+	ProjectSecrets(ctx context.Context, actor controller.Actor, ref string) (controller.ProjectSecrets, error)
 	GrantServer(ctx context.Context, actor controller.Actor, project, server string) error
 	RevokeServerGrant(ctx context.Context, actor controller.Actor, project, server string) error
 
@@ -35,6 +37,8 @@ type Store interface {
 	CreateStorage(ctx context.Context, actor controller.Actor, spec controller.StorageSpec, probe json.RawMessage, ok bool, checksumMode string) (controller.Storage, error)
 	Storages(ctx context.Context, actor controller.Actor) ([]controller.Storage, error)
 	Storage(ctx context.Context, actor controller.Actor, ref string) (controller.Storage, error)
+	// UpdateStorage keeps a change with what the probe of it found. Of a change that does not reach the store nothing is recorded.
+	UpdateStorage(ctx context.Context, actor controller.Actor, ref string, change controller.StorageChange, probe json.RawMessage, ok bool, checksumMode string) (controller.Storage, error)
 	SetDefaultStorage(ctx context.Context, actor controller.Actor, ref string) (controller.Storage, error)
 	DeleteStorage(ctx context.Context, actor controller.Actor, ref string) error
 
@@ -42,6 +46,13 @@ type Store interface {
 	Backups(ctx context.Context, actor controller.Actor, f controller.BackupFilter) ([]controller.Backup, error)
 	Backup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error)
 	BackupManifest(ctx context.Context, actor controller.Actor, id int64) ([]byte, error)
+	// CreateDownload makes a link to an object of a completed backup, and its audit row. Without a hash it makes the audit row alone:
+	// the link is the store's.
+	CreateDownload(ctx context.Context, actor controller.Actor, r controller.DownloadRequest, tokenHash []byte, ttl time.Duration) (controller.Download, error)
+	// FindDownload is what a link gives: ENotFound if there is none, EConflict if it was used or has expired.
+	FindDownload(ctx context.Context, tokenHash []byte) (controller.Download, error)
+	// UseDownload is FindDownload, and uses the link up: of several callers one gets it.
+	UseDownload(ctx context.Context, tokenHash []byte) (controller.Download, error)
 	DeleteBackup(ctx context.Context, actor controller.Actor, r controller.DeleteRequest) (controller.Backup, error)
 	UndeleteBackup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error)
 	CreateVerify(ctx context.Context, actor controller.Actor, r controller.VerifyRequest) ([]controller.Job, error)
@@ -76,6 +87,13 @@ type Fleet interface {
 	Probe(ctx context.Context, spec controller.StorageSpec) (ProbeResult, error)
 	// ProbeStored tries a storage of the catalog and records what it found.
 	ProbeStored(ctx context.Context, id int64) (ProbeResult, error)
+	// ProbeChange tries a stored storage with a change that is not kept yet. Where backups lie on it, the newest has to be found.
+	ProbeChange(ctx context.Context, s controller.Storage, change controller.StorageChange) (ProbeResult, error)
+	// DownloadURL is the store's own link to what the download gives; not ok where it has to be streamed.
+	DownloadURL(ctx context.Context, d controller.Download) (url string, ok bool, err error)
+	// StreamDownload writes what the download gives, from offset on. It returns nil only after the last byte, and only if the whole has
+	// the checksums of the catalog; the last bytes are not written before that is known.
+	StreamDownload(ctx context.Context, d controller.Download, offset int64, w io.Writer) error
 	// IssueAgent makes the broker credential of an agent with that public key. It changes nothing by itself.
 	IssueAgent(ctx context.Context, agentID, nkey string) (jwt string, err error)
 	// Enrolment is what an agent is told when it enrols.

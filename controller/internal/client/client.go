@@ -40,6 +40,8 @@ type Options struct {
 	Token     secret.String
 	CAPEM     []byte // trusted instead of the system's roots; empty: the system's
 	UserAgent string
+
+	StorageCAPEM []byte // trusted beside the system's roots for links that lead to a store
 }
 
 // Client calls one controller. It is safe for concurrent use.
@@ -48,6 +50,8 @@ type Client struct {
 	token secret.String
 	agent string
 	http  *http.Client
+
+	streams, stores *http.Client // of downloads: through the controller, and from stores
 }
 
 // New checks the options; it connects to nothing.
@@ -66,7 +70,12 @@ func New(opt Options) (*Client, error) {
 			return nil, errors.New("the CA file holds no PEM certificate")
 		}
 	}
+	store, err := storeTLS(opt.StorageCAPEM)
+	if err != nil {
+		return nil, err
+	}
 	return &Client{
+		streams: streaming(conf.Clone()), stores: streaming(store),
 		base: u.Scheme + "://" + u.Host + prefix, token: opt.Token, agent: opt.UserAgent,
 		http: &http.Client{
 			Transport: &http.Transport{
@@ -147,10 +156,12 @@ func (c *Client) send(ctx context.Context, r call) ([]byte, error) {
 	}
 }
 
-// connectionError is a request that got no answer.
+// connectionError is a request that got no answer, or, once begun, not a whole one.
 type connectionError struct {
-	base string
-	err  error
+	base  string
+	err   error
+	begun bool
+	store bool // a store was asked, not the controller
 }
 
 func (e *connectionError) Error() string {
@@ -162,7 +173,13 @@ func (e *connectionError) Error() string {
 	}
 	var unknown x509.UnknownAuthorityError
 	if errors.As(e.err, &unknown) {
+		if e.store {
+			return fmt.Sprintf("%s presents a certificate of an unknown authority (give the storage's CA by --storage-ca or DEVFLOW_STORAGE_CA)", e.base)
+		}
 		return fmt.Sprintf("%s presents a certificate of an unknown authority (give the installation's CA by --ca or DEVFLOW_CA)", strings.TrimSuffix(e.base, prefix))
+	}
+	if e.begun {
+		return fmt.Sprintf("the connection to %s broke: %v", strings.TrimSuffix(e.base, prefix), reason)
 	}
 	return fmt.Sprintf("no answer from %s: %v", strings.TrimSuffix(e.base, prefix), reason)
 }

@@ -33,9 +33,15 @@ func (c *Client) Project(ctx context.Context, ref string) (controller.Project, e
 	return get[controller.Project](ctx, c, nil, "projects", ref)
 }
 
+// createProject shows the secret, which secret.String hides from every encoder.
+type createProject struct {
+	body.CreateProject
+	AppKey string `json:"app_key,omitempty"`
+}
+
 // CreateProject makes one.
 func (c *Client) CreateProject(ctx context.Context, in body.CreateProject) (controller.Project, error) {
-	return create[controller.Project](ctx, c, in, "projects")
+	return create[controller.Project](ctx, c, createProject{CreateProject: in, AppKey: in.AppKey.Reveal()}, "projects")
 }
 
 // UpdateProject changes one.
@@ -49,7 +55,7 @@ func (c *Client) DeleteProject(ctx context.Context, ref string) error {
 	return err
 }
 
-// ProjectKey is the key that opens the project's backups.
+// ProjectKey holds the keys that open the project's backups.
 func (c *Client) ProjectKey(ctx context.Context, ref string) (body.ProjectKey, error) {
 	return get[body.ProjectKey](ctx, c, nil, "projects", ref, "key")
 }
@@ -129,15 +135,26 @@ func (c *Client) Storage(ctx context.Context, ref string) (controller.Storage, e
 	return get[controller.Storage](ctx, c, nil, "storages", ref)
 }
 
-// createStorage shows the secret, which secret.String hides from every encoder.
-type createStorage struct {
-	body.CreateStorage
-	SecretKey string `json:"secret_key"`
-}
+// createStorage and updateStorage show the secret, as createProject does.
+type (
+	createStorage struct {
+		body.CreateStorage
+		SecretKey string `json:"secret_key,omitempty"`
+	}
+	updateStorage struct {
+		body.UpdateStorage
+		SecretKey string `json:"secret_key,omitempty"`
+	}
+)
 
 // CreateStorage adds a storage that passes its probe.
 func (c *Client) CreateStorage(ctx context.Context, in body.CreateStorage) (controller.Storage, error) {
 	return create[controller.Storage](ctx, c, createStorage{CreateStorage: in, SecretKey: in.SecretKey.Reveal()}, "storages")
+}
+
+// UpdateStorage changes one; what reaches the store is probed first.
+func (c *Client) UpdateStorage(ctx context.Context, ref string, in body.UpdateStorage) (controller.Storage, error) {
+	return do[controller.Storage](ctx, c, call{method: http.MethodPatch, path: path("storages", ref), body: updateStorage{UpdateStorage: in, SecretKey: in.SecretKey.Reveal()}})
 }
 
 // ProbeStorage tries one again.

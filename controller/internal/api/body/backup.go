@@ -10,9 +10,11 @@ type CreateBackups struct {
 	Instance           string `json:"instance,omitempty"`
 	Type               string `json:"type,omitempty" enum:"manual,scheduled,pre_deploy" doc:"manual if absent"`
 	Storage            string `json:"storage,omitempty" doc:"Name or id; the project's, else the installation's default if absent"`
-	Encryption         string `json:"encryption,omitempty" enum:"age,none" doc:"The project's default if absent"`
-	Compression        string `json:"compression,omitempty" enum:"zstd,none" doc:"zstd if absent"`
-	Level              int    `json:"level,omitempty" minimum:"0" maximum:"19" doc:"1–19 for zstd; 3 if absent"`
+	StorageDisk        string `json:"storage_disk,omitempty" enum:"s3,local" doc:"The default storage of that kind; local is the database's own host"`
+	Encryption         string `json:"encryption,omitempty" enum:"age,aes-256-cbc,none" doc:"The project's default if absent"`
+	Encrypt            *bool  `json:"encrypt,omitempty" doc:"Instead of encryption. true: the project's default, or aes-256-cbc if that is none; false: none"`
+	Compression        string `json:"compression,omitempty" enum:"zstd,gzip,none" doc:"zstd if absent"`
+	Level              int    `json:"level,omitempty" minimum:"0" maximum:"19" doc:"1–19 for zstd, 3 if absent; 1–9 for gzip, 6 if absent"`
 	MaxDurationSeconds int64  `json:"max_duration_seconds,omitempty" minimum:"0" maximum:"604800" doc:"3600 if absent"`
 }
 

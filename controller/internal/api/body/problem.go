@@ -4,14 +4,15 @@ import "encoding/json"
 
 // Problem codes beside the codes of controller.Error. They are stable.
 const (
-	CodeMalformed   = "malformed"            // the body is not JSON, or not the JSON of an object
-	CodeTooLarge    = "too_large"            // the body is larger than the API takes
-	CodeMediaType   = "unsupported_media"    // the body is no JSON by its Content-Type
-	CodeMethod      = "method_not_allowed"   // the path exists, with other methods
-	CodeTooMany     = "too_many_requests"    // too many refused tokens from this address
-	CodeProbeFailed = "probe_failed"         // the storage did not pass its probe
-	CodeNothingToDo = "nothing_to_back_up"   // no database is assigned to what was asked for
-	CodeSecretShown = "secret_already_shown" // the repeated request had been carried out, and its secret is shown once only
+	CodeMalformed   = "malformed"             // the body is not JSON, or not the JSON of an object
+	CodeTooLarge    = "too_large"             // the body is larger than the API takes
+	CodeMediaType   = "unsupported_media"     // the body is no JSON by its Content-Type
+	CodeMethod      = "method_not_allowed"    // the path exists, with other methods
+	CodeTooMany     = "too_many_requests"     // too many refused tokens from this address
+	CodeProbeFailed = "probe_failed"          // the storage did not pass its probe
+	CodeNothingToDo = "nothing_to_back_up"    // no database is assigned to what was asked for
+	CodeSecretShown = "secret_already_shown"  // the repeated request had been carried out, and its secret is shown once only
+	CodeRange       = "range_not_satisfiable" // a download was to begin behind its end
 )
 
 // ContentType of a Problem.
