@@ -220,6 +220,7 @@ func newAgent(t testing.TB) controller.NewServer {
 type agent struct {
 	controller.Server
 	session string
+	dir     string // for backups on the host itself
 }
 
 // enrol makes a server of some projects.
@@ -247,7 +248,11 @@ func (f *fix) hello(a *agent, held ...wire.Attempt) controller.HelloResult {
 
 func (f *fix) helloAgain(a *agent, held ...wire.Attempt) controller.HelloResult {
 	f.Helper()
-	res, s, err := f.Hello(f.Context(), a.AgentID, a.session, wire.Hello{Protocol: 1, AgentVersion: "1.2.3", Host: wire.Host{Hostname: "db-7", CPUs: 8}, Concurrency: 2, Attempts: held, InventoryHash: "none"})
+	host := wire.Host{Hostname: "db-7", CPUs: 8}
+	if a.dir != "" {
+		host.Local = &wire.LocalDir{Dir: a.dir, FreeBytes: 1 << 30}
+	}
+	res, s, err := f.Hello(f.Context(), a.AgentID, a.session, wire.Hello{Protocol: 1, AgentVersion: "1.2.3", Host: host, Concurrency: 2, Attempts: held, InventoryHash: "none"})
 	f.ok(err)
 	a.Server = s
 	return res
@@ -327,7 +332,7 @@ func eventually(t testing.TB, what string, cond func() bool) {
 func (f *fix) started(a *agent) controller.Offer {
 	f.Helper()
 	o := f.offer()
-	if o.Kind == wire.JobBackup {
+	if o.Kind == wire.JobBackup && o.UploadID == "" {
 		o.UploadID = must[string](f)(f.SetUpload(f.Context(), o.Attempt, "upload-"+o.AttemptID))
 	}
 	f.ok(f.AttemptAccepted(f.Context(), o.Attempt, a.session))
@@ -361,9 +366,13 @@ func statement(t testing.TB, o controller.Offer, parts int, stored int64) json.R
 	return signed
 }
 
-// uploaded uploads two parts and reports so.
+// uploaded uploads two parts, or writes the file on the host itself, and reports so.
 func (f *fix) uploaded(a *agent, o controller.Offer) {
 	f.Helper()
+	if o.Backup.SameHost {
+		f.ok(f.ReportUploaded(f.Context(), a.AgentID, a.session, f.localReport(o)))
+		return
+	}
 	for n, size := range []int64{o.PartSize, 77} {
 		_, err := f.SignPart(f.Context(), a.AgentID, a.session, partRequest(o, n+1, size), time.Minute)
 		f.ok(err)
@@ -378,18 +387,31 @@ func (f *fix) uploadReport(o controller.Offer) wire.Report {
 	}
 }
 
+func (f *fix) localReport(o controller.Offer) wire.Report {
+	return wire.Report{Attempt: o.Attempt, Outcome: wire.OutcomeUploaded, Statement: statement(f, o, 0, 77)}
+}
+
 // finished is what completing an offer's upload finds.
 func finished(o controller.Offer) controller.Finished {
 	s := sums(o.PartSize+77, 100, o.AttemptID)
-	obj := func(object, key, header string) controller.StoredObject {
-		return controller.StoredObject{
+	obj := func(object, key string) controller.StoredObject {
+		out := controller.StoredObject{
 			Object: object, Key: key, StoredSize: s.StoredSize, StoredSHA256: s.StoredSHA256.String(), RawSize: s.RawSize, RawSHA256: s.RawSHA256.String(),
-			ETag: `"x-2"`, VersionID: "v1", AgeHeader: []byte(header),
+			ETag: `"x-2"`, VersionID: "v1",
 		}
+		switch {
+		case object == controller.ObjectManifest:
+		case o.Backup.Encryption == controller.EncryptionAge:
+			out.AgeHeader = []byte("age header of " + object + " " + o.AttemptID)
+		case o.Backup.Encryption == controller.EncryptionAES:
+			mac := sha256.Sum256([]byte("MAC of " + object + " " + o.AttemptID))
+			out.MAC = mac[:]
+		}
+		return out
 	}
 	return controller.Finished{
 		Objects: []controller.StoredObject{
-			obj("artifact", o.Key, "age header of "+o.AttemptID), obj("fingerprint", o.Key+".fp", "age header of fp "+o.AttemptID), obj("manifest", o.Key+".manifest.json", ""),
+			obj("artifact", o.Key), obj("fingerprint", o.Key+".fp"), obj("manifest", o.Key+".manifest.json"),
 		},
 		Manifest: []byte(`{"format_version":1}`), Composite: "c-2", Metadata: json.RawMessage(`{"tables_count":3}`), FileName: o.Key[strings.LastIndex(o.Key, "/")+1:],
 	}
@@ -398,7 +420,16 @@ func finished(o controller.Offer) controller.Finished {
 // completed makes one completed backup of a database.
 func (f *fix) completed(a *agent, database string) controller.Backup {
 	f.Helper()
-	b := f.order(database)
+	return f.completedAs(a, controller.BackupRequest{Database: database})
+}
+
+// completedAs makes the one completed backup that is asked for.
+func (f *fix) completedAs(a *agent, req controller.BackupRequest) controller.Backup {
+	f.Helper()
+	out := must[[]controller.BackupOutcome](f)(f.CreateBackups(f.Context(), f.admin, req))
+	if len(out) != 1 || out[0].Backup == nil {
+		f.Fatalf("outcomes are %+v", out)
+	}
 	o := f.started(a)
 	f.uploaded(a, o)
 	work := must[[]controller.Finishing](f)(f.ClaimFinishing(f.Context(), 5))
@@ -406,7 +437,14 @@ func (f *fix) completed(a *agent, database string) controller.Backup {
 		f.Fatalf("%d to finish, want 1", len(work))
 	}
 	f.ok(f.CompleteBackup(f.Context(), o.Attempt, finished(o)))
-	return f.backup(b.ID)
+	return f.backup(out[0].Backup.ID)
+}
+
+// localStorage adds a storage on the hosts themselves.
+func (f *fix) localStorage(name string, def bool) controller.Storage {
+	f.Helper()
+	spec := controller.StorageSpec{Name: name, Kind: controller.StorageLocal, Prefix: name, Default: def}
+	return must[controller.Storage](f)(f.CreateStorage(f.Context(), f.admin, spec, nil, true, ""))
 }
 
 func (f *fix) backup(id int64) controller.Backup {
