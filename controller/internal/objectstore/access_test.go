@@ -30,7 +30,8 @@ func TestStore_OwnAuthority(t *testing.T) {
 	}{
 		{"pool", pool(s.CA), nil, true},
 		{"PEM", nil, s.CA, true},
-		{"both", pool(other.CA), s.CA, true},
+		{"both, the PEM is right", pool(other.CA), s.CA, true},
+		{"both, the pool is right", pool(s.CA), other.CA, true},
 		{"another authority", pool(other.CA), nil, false},
 		{"the system's", nil, nil, false},
 	} {
@@ -44,7 +45,7 @@ func TestStore_OwnAuthority(t *testing.T) {
 				}
 				return
 			}
-			wantErr(t, report.Err(), objectstore.ErrUnavailable, "certificate", s.Endpoint, "authority")
+			wantErr(t, report.Err(), objectstore.ErrUnavailable, "certificate", s.Endpoint, "add its authority")
 		})
 	}
 	// The pool is the caller's: it is not added to.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,6 +75,10 @@ func TestStores_ProbeToDelete(t *testing.T) {
 			kind.differs(&want)
 			if report.Capabilities != want {
 				t.Fatalf("found %+v, want %+v", report.Capabilities, want)
+			}
+			conditions := map[string]string{"ignores conditions": "If-Match is ignored", "refuses conditions": "If-Match is refused", "plain": "a changed object refused"}
+			if st := stepOf(t, report, "conditional reads"); !strings.Contains(st.Detail, conditions[kind.name]) {
+				t.Errorf("step %+v", st)
 			}
 			wantEmpty(t, w.Server)
 
@@ -374,18 +379,30 @@ func TestProbe_Unprovable(t *testing.T) {
 		step     string
 		names    []string
 	}{
-		{"checks nothing", func(s *s3kit.Server) []*s3kit.Profile {
-			return []*s3kit.Profile{s3kit.IgnoresSHA256(s), s3kit.IgnoresMD5(s)}
+		{
+			"checks nothing", func(s *s3kit.Server) []*s3kit.Profile {
+				return []*s3kit.Profile{s3kit.IgnoresSHA256(s), s3kit.IgnoresMD5(s)}
+			},
+			"checksum headers",
+			[]string{"neither x-amz-checksum-sha256 nor Content-MD5", "use a store that checks"},
 		},
-			"checksum headers", []string{"neither x-amz-checksum-sha256 nor Content-MD5", "use a store that checks"}},
-		{"refuses one and ignores the other", func(s *s3kit.Server) []*s3kit.Profile { return []*s3kit.Profile{s3kit.NoSHA256(), s3kit.IgnoresMD5(s)} },
-			"checksum headers", []string{"neither x-amz-checksum-sha256 nor Content-MD5", "use a store that checks"}},
-		{"shows nothing", func(s *s3kit.Server) []*s3kit.Profile {
-			return []*s3kit.Profile{s3kit.NoSHA256(), s3kit.OpaqueETags(s)}
+		{
+			"refuses one and ignores the other", func(s *s3kit.Server) []*s3kit.Profile { return []*s3kit.Profile{s3kit.NoSHA256(), s3kit.IgnoresMD5(s)} },
+			"checksum headers",
+			[]string{"neither x-amz-checksum-sha256 nor Content-MD5", "use a store that checks"},
 		},
-			"multipart", []string{"no composite SHA-256", "parts' MD5", "use a store that shows either"}},
-		{"few parts", func(*s3kit.Server) []*s3kit.Profile { return []*s3kit.Profile{s3kit.MaxParts(100)} },
-			"part limits", []string{"part 1000", "use a store that takes 1,000 parts"}},
+		{
+			"shows nothing", func(s *s3kit.Server) []*s3kit.Profile {
+				return []*s3kit.Profile{s3kit.NoSHA256(), s3kit.OpaqueETags(s)}
+			},
+			"multipart",
+			[]string{"no composite SHA-256", "parts' MD5", "use a store that shows either"},
+		},
+		{
+			"few parts", func(*s3kit.Server) []*s3kit.Profile { return []*s3kit.Profile{s3kit.MaxParts(100)} },
+			"part limits",
+			[]string{"part 1000", "use a store that takes 1,000 parts"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
