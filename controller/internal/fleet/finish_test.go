@@ -22,10 +22,15 @@ import (
 	"devflowbackup/shared/wire"
 )
 
-func encodeArtifact(t *testing.T, c artifact.Codec, raw []byte) ([]byte, artifact.Sums) {
+// encodeArtifact encodes raw; with keys those are used where the codec asks for some.
+func encodeArtifact(t *testing.T, c artifact.Codec, raw []byte, keys ...artifact.AESKeys) ([]byte, artifact.Sums) {
 	t.Helper()
 	var buf bytes.Buffer
-	w, err := artifact.NewWriter(&buf, c, nil)
+	var key *artifact.AESKeys
+	if c.Encryption == controller.EncryptionAES {
+		key = &keys[0]
+	}
+	w, err := artifact.NewWriter(&buf, c, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +63,25 @@ func ageHeader(t *testing.T, stored []byte) []byte {
 
 var agentKey = signer(7)
 
+const (
+	attemptID = "abcdefghijklmnop"
+	appKey    = "base64:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+)
+
+// aesKeys are those of one object of the attempt.
+func aesKeys(t *testing.T, object string) artifact.AESKeys {
+	t.Helper()
+	app, err := artifact.AppKeyBytes(appKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := artifact.DeriveAESKeys(app, attemptID, object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // upload is a backup whose agent's part is over: its objects lie in the bucket, its statement is signed.
 type upload struct {
 	keys      ageKeys
@@ -70,7 +94,7 @@ type upload struct {
 func newUpload(t *testing.T, k *kit, compression, encryption string, change func(*artifact.Statement)) upload {
 	t.Helper()
 	u := upload{keys: newAgeKeys(t)}
-	k.store.identity = []byte(u.keys.identity)
+	k.store.identity, k.store.appKey = []byte(u.keys.identity), []byte(appKey)
 	codec := artifact.Codec{Compression: compression, Encryption: encryption}
 	if compression == "zstd" {
 		codec.Level = 3
@@ -78,10 +102,10 @@ func newUpload(t *testing.T, k *kit, compression, encryption string, change func
 	if encryption == "age" {
 		codec.Recipients = []string{u.keys.recipient}
 	}
-	key := "p/backups/2025/01/02/" + artifact.FileName("shop", time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC), "abcdefghijklmnop", "dump", codec)
-	stored, sums := encodeArtifact(t, codec, bytes.Repeat([]byte("row\n"), 1000))
-	fingerprint, fingerprintSums := encodeArtifact(t, codec, []byte(`{"tables":[]}`))
-	globals, globalsSums := encodeArtifact(t, codec, []byte("CREATE ROLE x;"))
+	key := "p/backups/2025/01/02/" + artifact.FileName("shop", time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC), attemptID, "dump", codec)
+	stored, sums := encodeArtifact(t, codec, bytes.Repeat([]byte("row\n"), 1000), aesKeys(t, wire.ObjectArtifact))
+	fingerprint, fingerprintSums := encodeArtifact(t, codec, []byte(`{"tables":[]}`), aesKeys(t, wire.ObjectFingerprint))
+	globals, globalsSums := encodeArtifact(t, codec, []byte("CREATE ROLE x;"), aesKeys(t, wire.ObjectGlobals))
 	k.bucket.put(key, stored)
 	k.bucket.put(artifact.FingerprintKey(key, codec), fingerprint)
 	k.bucket.put(artifact.GlobalsKey(key, codec), globals)
@@ -89,7 +113,7 @@ func newUpload(t *testing.T, k *kit, compression, encryption string, change func
 	part := sha256.Sum256(stored)
 	external := "ext-9"
 	u.statement = artifact.Statement{
-		FormatVersion: artifact.StatementVersion, ServerID: agentID, JobID: strconv.FormatInt(attempt.Job, 10), AttemptNo: attempt.No, AttemptID: "abcdefghijklmnop", Key: key,
+		FormatVersion: artifact.StatementVersion, ServerID: agentID, JobID: strconv.FormatInt(attempt.Job, 10), AttemptNo: attempt.No, AttemptID: attemptID, Key: key,
 		Engine: wire.EnginePostgreSQL, Database: "shop", ServerVersion: "15.8", Tool: "pg_dump", ToolVersion: "15.9", Method: "pg_dump custom",
 		Sums: sums, PartSize: 8 << 20, Parts: 1, CompositeSHA256: artifact.CompositeSHA256([][32]byte{part}), Codec: codec,
 		StartedAt: time.Unix(1700000000, 0).UTC(), FinishedAt: time.Unix(1700000100, 0).UTC(),
@@ -102,7 +126,7 @@ func newUpload(t *testing.T, k *kit, compression, encryption string, change func
 	server := agentServer()
 	server.SigningKey, server.NKey = public(agentKey), "UABC"
 	backup := controller.Backup{
-		ID: 12, Type: "manual", DatabaseType: wire.EnginePostgreSQL, DatabaseName: "shop", Compression: compression, Level: codec.Level, Encryption: encryption,
+		ID: 12, ProjectID: 3, Type: "manual", DatabaseType: wire.EnginePostgreSQL, DatabaseName: "shop", Compression: compression, Level: codec.Level, Encryption: encryption,
 		Storage: "main", StorageDisk: "s3",
 	}
 	u.finishing = controller.Finishing{
@@ -111,7 +135,7 @@ func newUpload(t *testing.T, k *kit, compression, encryption string, change func
 		Parts: []controller.UploadedPart{{Number: 1, Size: int64(len(stored)), SHA256: part[:], ETag: "e1"}}, ReceivedAt: time.Unix(1700000200, 0),
 	}
 	u.ordered = controller.Ordered{
-		Attempt: attempt, Server: server, Backup: backup, StorageID: 6, AttemptID: "abcdefghijklmnop", Key: key, UploadID: "upload-1", PartSize: 8 << 20,
+		Attempt: attempt, Server: server, Backup: backup, StorageID: 6, AttemptID: attemptID, Key: key, UploadID: "upload-1", PartSize: 8 << 20,
 		Checksum: wire.ChecksumSHA256, Codec: wire.Codec(codec), Recipients: codec.Recipients,
 	}
 	return u
@@ -147,10 +171,10 @@ func (k *kit) events() (kinds []string) {
 }
 
 func TestFinish(t *testing.T) {
-	for _, c := range []struct{ compression, encryption string }{{"zstd", "age"}, {"none", "age"}, {"zstd", "none"}, {"none", "none"}} {
-		t.Run(c.compression+" "+c.encryption, func(t *testing.T) {
+	for _, c := range artifact.Codecs() {
+		t.Run(c.Compression+" "+c.Encryption, func(t *testing.T) {
 			k := start(t, nil)
-			u := newUpload(t, k, c.compression, c.encryption, nil)
+			u := newUpload(t, k, c.Compression, c.Encryption, nil)
 			key, codec := u.finishing.Key, u.statement.Codec
 			k.bucket.open(key, "left by a controller that died")
 			objects := map[string][]byte{
@@ -197,7 +221,7 @@ func TestFinish(t *testing.T) {
 				t.Fatal(err)
 			}
 			same(t, "metadata", meta, map[string]any{
-				"tables_count": 12.0, "database_size": float64(7 << 20), "backup_method": "pg_dump custom", "compression": c.compression,
+				"tables_count": 12.0, "database_size": float64(7 << 20), "backup_method": "pg_dump custom", "compression": c.Compression,
 				"tool": "pg_dump", "tool_version": "15.9", "server_version": "15.8", "extra": map[string]any{"extensions": []any{"hstore"}},
 			})
 
@@ -212,13 +236,24 @@ func TestFinish(t *testing.T) {
 					o.ETag == "" || o.VersionID != "v1" || !bytes.Equal(k.bucket.get(o.Key), objects[o.Object]) {
 					t.Errorf("object %d: %+v", i, o)
 				}
-				encrypted := c.encryption == "age" && o.Object != "manifest"
+				encrypted := c.Encryption == "age" && o.Object != "manifest"
 				if encrypted && !bytes.Equal(o.AgeHeader, ageHeader(t, objects[o.Object])) || !encrypted && o.AgeHeader != nil {
 					t.Errorf("%s: header %q", o.Object, o.AgeHeader)
 				}
+				var mac []byte
+				if c.Encryption == "aes-256-cbc" && o.Object != "manifest" {
+					tag := aesKeys(t, o.Object).Tag(sum)
+					mac = tag[:]
+				}
+				if !bytes.Equal(o.MAC, mac) {
+					t.Errorf("%s: MAC %x, want %x", o.Object, o.MAC, mac)
+				}
 			}
-			if opened := k.store.count("ProjectIdentitySecret"); (opened > 0) != (c.encryption == "age") {
+			if opened := k.store.count("ProjectIdentitySecret"); (opened > 0) != (c.Encryption == "age") {
 				t.Errorf("the project's key was opened %d times", opened)
+			}
+			if opened := k.store.count("ProjectAppKey"); (opened > 0) != (c.Encryption == "aes-256-cbc") {
+				t.Errorf("the project's app key was opened %d times", opened)
 			}
 			if k.bucket.called("Put "+artifact.ManifestKey(key)+" application/json") != 1 {
 				t.Error("the manifest was not put once, as JSON")

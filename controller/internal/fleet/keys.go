@@ -26,7 +26,7 @@ func (f *Fleet) aesKeys(ctx context.Context, project int64, attemptID string) (m
 	}
 	app, err := artifact.AppKeyBytes(string(text))
 	if err != nil {
-		return nil, fmt.Errorf("project %d: %w", project, err)
+		return nil, wire.Failf(wire.CodeWrongKey, "the app key of project %d: %w", project, err)
 	}
 	keys := make(map[string]artifact.AESKeys, len(keyedObjects))
 	for _, object := range keyedObjects {

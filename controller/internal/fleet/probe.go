@@ -86,6 +86,7 @@ func (f *Fleet) probeHost(ctx context.Context, s controller.Server) hostStep {
 			step.OK, step.Detail = false, fmt.Sprintf("%s: %s: %s", dir.Dir, part.Name, part.Detail)
 			break
 		}
+		step.Detail += fmt.Sprintf(", %s %d ms", part.Name, part.Millis)
 	}
 	if step.OK && dir.FreeBytes < dir.MinFree {
 		step.OK, step.Detail = false, fmt.Sprintf("%s: %s free, and a backup leaves at least %s", dir.Dir, size(dir.FreeBytes), size(dir.MinFree))

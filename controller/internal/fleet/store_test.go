@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -282,5 +283,5 @@ func (s *store) Servers(_ context.Context, actor controller.Actor) ([]controller
 	if !actor.Scope.All {
 		return nil, nil
 	}
-	return s.servers, s.broken("Servers")
+	return slices.Clone(s.servers), s.broken("Servers")
 }

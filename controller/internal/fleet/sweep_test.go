@@ -82,15 +82,11 @@ func (k *kit) artifactAt(key string) []string {
 
 // What a dead attempt left is removed now, and once more after its last URL has expired; only then is it closed.
 func TestClean_deadUpload(t *testing.T) {
-	for name, key := range map[string]string{
-		"zstd and age": key,
-		"zstd":         strings.TrimSuffix(key, ".age"),
-		"age":          strings.TrimSuffix(key, ".zst.age") + ".age",
-		"neither":      strings.TrimSuffix(key, ".zst.age"),
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range artifact.Codecs() {
+		t.Run(c.Compression+" "+c.Encryption, func(t *testing.T) {
 			k := start(t, nil)
-			suffix := key[strings.Index(key, ".dump")+len(".dump"):]
+			suffix := c.Suffix()
+			key := strings.TrimSuffix(key, ".zst.age") + suffix
 			keys := []string{key, key + ".manifest.json", key + ".fingerprint.json" + suffix, key + ".globals.sql" + suffix}
 			fill := func() {
 				for _, o := range keys {
