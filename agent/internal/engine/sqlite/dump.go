@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"devflowbackup/agent/internal/engine"
 	"devflowbackup/shared/wire"
 )
@@ -82,11 +84,15 @@ func (d *dump) examine() {
 		})
 	}, func(integrity) {})
 	d.note(found.notes)
+	what := fmt.Sprintf("integrity check of the copy of database %q", d.path)
+	if primary, _ := resultCode(err); primary == sqlite3.SQLITE_CORRUPT {
+		err = wire.Failf(wire.CodeToolFailed, "%s: %w", what, err)
+	}
 	if err == nil {
-		err = found.failure(wire.CodeToolFailed, fmt.Sprintf("integrity check of the copy of database %q", d.path))
+		err = found.failure(wire.CodeToolFailed, what)
 	}
 	if err != nil {
-		d.unsound = failure(d.ctx, err, fmt.Sprintf("check the copy of database %q", d.path))
+		d.unsound = failure(d.ctx, err, what)
 		d.undescribed = d.unsound
 		close(d.verdict)
 		return

@@ -61,6 +61,12 @@ func (e *Engine) Publish(ctx context.Context, from, to string) error {
 		return failure(ctx, err, what)
 	}
 	e.forget(from)
+	// Who looked at the staging file in WAL mode has left them. They hold nothing of the dump.
+	for _, suffix := range sideSuffixes {
+		if err := s.dir.remove(from + suffix); err != nil {
+			e.log.Warn("clean up after a restore", "err", err)
+		}
+	}
 	if err := s.dir.sync(); err != nil {
 		e.log.Warn("make a rename durable", "database", to, "err", err)
 	}

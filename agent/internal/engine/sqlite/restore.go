@@ -80,6 +80,10 @@ func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine
 		}
 		return nil, err
 	}
+	if _, err := dir.stat(filepath.Base(req.Target)); err == nil {
+		dir.close()
+		return nil, wire.Failf(wire.CodeTargetExists, "there is a file %q already", req.Target).WithHint("choose another name, or move it away")
+	}
 	file, err := dir.create(req.Database)
 	if err != nil {
 		dir.close()

@@ -62,12 +62,14 @@ func (e *Engine) take(ctx context.Context, p *pulse, path, what string) (*snapsh
 	if err := src.checkReadable(); err != nil {
 		return nil, err
 	}
+	e.reached("held")
 	// Read-only: a transaction that was not finished is not rolled back, for its journal may name files to be deleted.
 	conn, err := connect(ctx, pathURI(path)+"?mode=ro&"+commonSettings)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.close()
+	e.reached("connected")
 	if err := e.begin(ctx, conn, p, path); err != nil {
 		return nil, err
 	}
