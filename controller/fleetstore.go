@@ -85,6 +85,7 @@ type Finishing struct {
 	Key        string
 	UploadID   string
 	PartSize   int64
+	Checksum   string // that the parts were ordered with: wire.ChecksumSHA256 or ChecksumMD5; empty where local
 	Statement  []byte // signed, checked when it was received
 	Parts      []UploadedPart
 	Tries      int

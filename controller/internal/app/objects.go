@@ -26,7 +26,13 @@ type storages struct {
 	log   hclog.Logger
 	roots *x509.CertPool // nil: the system's
 	mu    sync.Mutex
-	open  map[int64]opened
+	open  map[place]opened
+}
+
+// place is a storage as uploads of one checksum mode see it.
+type place struct {
+	id   int64
+	mode objectstore.ChecksumMode
 }
 
 type opened struct {
@@ -35,7 +41,7 @@ type opened struct {
 }
 
 func newStorages(log hclog.Logger, roots *x509.CertPool) *storages {
-	return &storages{log: log, roots: roots, open: map[int64]opened{}}
+	return &storages{log: log, roots: roots, open: map[place]opened{}}
 }
 
 // storageRoots are the system's authorities and those of the file; nil without one.
@@ -75,7 +81,8 @@ func (s *storages) Open(a controller.StorageAccess) (fleet.Objects, error) {
 	id := fmt.Sprintf("%+v", cfg)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o, ok := s.open[a.ID]; ok {
+	at := place{a.ID, cfg.Checksum}
+	if o, ok := s.open[at]; ok {
 		if o.cfg == id {
 			return objects{o.store}, nil
 		}
@@ -85,7 +92,7 @@ func (s *storages) Open(a controller.StorageAccess) (fleet.Objects, error) {
 	if err != nil {
 		return nil, storageFailure(err)
 	}
-	s.open[a.ID] = opened{cfg: id, store: store}
+	s.open[at] = opened{cfg: id, store: store}
 	return objects{store}, nil
 }
 
@@ -114,7 +121,7 @@ func (s *storages) Probe(ctx context.Context, a controller.StorageAccess, holds 
 	report := store.Probe(ctx)
 	failed := report.Err()
 	if holds != "" && failed == nil {
-		step, err := holdsStep(ctx, store, holds)
+		step, err := s.holds(ctx, report.Capabilities.Configure(cfg), holds)
 		report.Steps, failed = append(report.Steps, step), err
 	}
 	report.Inherit(capabilities(a))
@@ -129,10 +136,15 @@ func (s *storages) Probe(ctx context.Context, a controller.StorageAccess, holds 
 	return res, nil
 }
 
-// holdsStep looks for an object that must be there.
-func holdsStep(ctx context.Context, store *objectstore.Store, key string) (objectstore.Step, error) {
+// holds looks for an object that must be there, in the way that the probe has found to work.
+func (s *storages) holds(ctx context.Context, cfg objectstore.Config, key string) (objectstore.Step, error) {
 	began := time.Now()
-	info, err := store.Head(ctx, key)
+	var info objectstore.ObjectInfo
+	store, err := objectstore.New(cfg)
+	if err == nil {
+		info, err = store.Head(ctx, key)
+		store.Close()
+	}
 	step := objectstore.Step{Name: "holds the backups", OK: err == nil, Required: true, Millis: time.Since(began).Milliseconds()}
 	switch {
 	case err == nil:

@@ -47,18 +47,20 @@ func (t *tx) finishing(ctx context.Context, job int64) (controller.Finishing, er
 		Key         string
 		UploadID    string
 		PartSize    int64
+		Checksum    string
 		Statement   []byte
 		SettleTries int
 		ReceivedAt  time.Time
 	}
 	err := t.scan(ctx, &row, `SELECT a.no, a.token, j.backup_id, j.project_id, j.server_id, a.storage_id, a.attempt_id, a.key, a.upload_id, a.part_size, a.statement, a.settle_tries,
+		coalesce(a.order_body->>'checksum', '') AS checksum,
 		coalesce(a.reported_at, now()) AS received_at FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.no = j.attempt_no AND a.status = 'uploaded' WHERE j.id = ?`, job)
 	if err != nil {
 		return controller.Finishing{}, err
 	}
 	f := controller.Finishing{
 		Attempt: wire.Attempt{Job: job, No: row.No, Token: row.Token}, StorageID: row.StorageID, AttemptID: row.AttemptID, Key: row.Key, UploadID: row.UploadID,
-		PartSize: row.PartSize, Statement: row.Statement, Tries: row.SettleTries, ReceivedAt: row.ReceivedAt.UTC(),
+		PartSize: row.PartSize, Checksum: row.Checksum, Statement: row.Statement, Tries: row.SettleTries, ReceivedAt: row.ReceivedAt.UTC(),
 	}
 	if f.Backup, err = t.backup(ctx, row.BackupID); err != nil {
 		return f, err

@@ -114,13 +114,14 @@ func (t *tx) signOnce(ctx context.Context, f fenced, req wire.PartRequest) (int6
 	var known struct {
 		Size   int64
 		SHA256 []byte `bun:"sha256"`
+		MD5    []byte `bun:"md5"`
 	}
-	found, err := t.find(ctx, &known, "SELECT size, sha256 FROM upload_parts WHERE job_id = ? AND no = ? AND object = ? AND number = ?", f.JobID, f.No, req.Object, req.Number)
+	found, err := t.find(ctx, &known, "SELECT size, sha256, md5 FROM upload_parts WHERE job_id = ? AND no = ? AND object = ? AND number = ?", f.JobID, f.No, req.Object, req.Number)
 	if err != nil {
 		return 0, err
 	}
 	if found {
-		if known.Size != req.Size || !bytes.Equal(known.SHA256, req.SHA256) {
+		if known.Size != req.Size || !bytes.Equal(known.SHA256, req.SHA256) || f.OrderBody.Checksum == wire.ChecksumMD5 && !bytes.Equal(known.MD5, req.MD5) {
 			return 0, wire.Failf(wire.CodeBadRequest, "part %d of %q was signed with other bytes", req.Number, req.Object).At(wire.StageUpload)
 		}
 		return 0, nil

@@ -228,7 +228,7 @@ func (f *Fleet) complete(ctx context.Context, w controller.Finishing) (*controll
 	if err != nil {
 		return nil, wire.Failf(wire.CodeStatement, "the agent's statement is refused: %w", err)
 	}
-	objects, err := f.storage(ctx, w.StorageID, w.Server)
+	objects, err := f.storageFor(ctx, w.StorageID, w.Server, w.Checksum)
 	if err != nil {
 		return nil, retryFinish{err}
 	}

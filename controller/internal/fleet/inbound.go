@@ -161,7 +161,7 @@ func (f *Fleet) part(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects, err := f.storage(ctx, target.StorageID, controller.Server{})
+	objects, err := f.storageFor(ctx, target.StorageID, controller.Server{}, target.Checksum)
 	if err != nil {
 		return nil, err
 	}

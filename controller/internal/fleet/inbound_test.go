@@ -185,7 +185,7 @@ func TestRequest_storeErrors(t *testing.T) {
 
 func TestPart(t *testing.T) {
 	k := start(t, func(o *fleet.Options) { o.URLExpires = 10 * time.Minute })
-	k.store.part = controller.PartTarget{StorageID: 6, Key: "a/b", UploadID: "u1"}
+	k.store.part = controller.PartTarget{StorageID: 6, Key: "a/b", UploadID: "u1", Checksum: wire.ChecksumMD5}
 	for object, url := range map[string]string{
 		wire.ObjectArtifact: "SignPart https://store/a/b?upload=u1&part=3&size=99", wire.ObjectFingerprint: "SignPut https://store/a/b?size=99",
 		wire.ObjectGlobals: "SignPut https://store/a/b?size=99",
@@ -199,8 +199,8 @@ func TestPart(t *testing.T) {
 			t.Errorf("%s: %+v, %v", object, g, err)
 		}
 	}
-	if k.bucket.opened[0].ID != 6 {
-		t.Errorf("opened storage %d", k.bucket.opened[0].ID)
+	if o := k.bucket.opened[0]; o.ID != 6 || o.ChecksumMode != wire.ChecksumMD5 { // as it was ordered, whatever a probe found since
+		t.Errorf("opened storage %d for %s", o.ID, o.ChecksumMode)
 	}
 	for _, w := range k.store.all("SignPart") {
 		if w.delay != 10*time.Minute || w.session != sessionID || w.agent != agentID {

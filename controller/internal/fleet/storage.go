@@ -12,9 +12,17 @@ import (
 // storage opens the storage of a catalog row; of a local one, the directory of the server that holds the object in question.
 // Storages caches connections; credentials come from the catalog each time, so that a rotated key is used at once.
 func (f *Fleet) storage(ctx context.Context, id int64, holder controller.Server) (Objects, error) {
+	return f.storageFor(ctx, id, holder, "")
+}
+
+// storageFor is storage for an upload that was ordered with a checksum: a probe since then may have found that another one is used.
+func (f *Fleet) storageFor(ctx context.Context, id int64, holder controller.Server, checksum string) (Objects, error) {
 	access, err := f.opt.Store.StorageAccess(ctx, id)
 	if err != nil {
 		return nil, err
+	}
+	if checksum != "" {
+		access.ChecksumMode = checksum
 	}
 	return f.open(access, holder)
 }

@@ -1,0 +1,4 @@
+package app
+
+// NewStorages is newStorages, for tests of what the fleet is given.
+var NewStorages = newStorages
