@@ -73,7 +73,7 @@ func (f *Fleet) StreamDownload(ctx context.Context, d controller.Download, offse
 	if err != nil {
 		return downloadError(d, err)
 	}
-	out := &counted{w: w}
+	out := &counted{ctx: ctx, w: w}
 	if d.Format == controller.FormatDump {
 		err = f.streamDump(ctx, objects, d, offset, out)
 	} else {
@@ -100,7 +100,8 @@ func (f *Fleet) streamStored(ctx context.Context, objects Objects, o controller.
 	defer func() { err = errors.Join(err, src.Close()) }()
 	end := &tail{w: w, skip: offset - at}
 	proof := f.proofs.prover(o, at, sum)
-	if _, err := io.CopyBuffer(io.MultiWriter(proof, end), src, make([]byte, copyBuffer)); err != nil {
+	// In pieces, whatever src could do at once: marks lie between them.
+	if _, err := io.CopyBuffer(io.MultiWriter(proof, end), struct{ io.Reader }{src}, make([]byte, copyBuffer)); err != nil {
 		return err
 	}
 	if proof.at != o.StoredSize {
@@ -253,13 +254,17 @@ func (s *shared) Close() error {
 	return s.src.Close()
 }
 
-// counted counts what w took.
+// counted counts what w took, and gives it no more when ctx has ended: a decoder may be ahead of it.
 type counted struct {
-	w io.Writer
-	n int64
+	ctx context.Context //nolint:containedctx // of the one download
+	w   io.Writer
+	n   int64
 }
 
 func (c *counted) Write(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	return n, err

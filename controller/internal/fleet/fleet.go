@@ -39,6 +39,7 @@ type Options struct {
 	Finishers  int           // uploads completed at once, default 4
 	ClaimEvery time.Duration // how often the claim on an upload at work is extended, default 15 s
 	Accept     time.Duration // how long an agent has to answer a command, default 10 s
+	ReadAgain  time.Duration // the pause before an agent that did not answer is asked again for a piece of a file, default 1 s, then twice that
 }
 
 // Fleet is one controller's part in it. Start it once; Stop waits for what it started.
@@ -68,6 +69,7 @@ func New(opt Options) *Fleet {
 	setDefault(&opt.Tick, time.Second)
 	setDefault(&opt.ClaimEvery, 15*time.Second)
 	setDefault(&opt.Accept, 10*time.Second)
+	setDefault(&opt.ReadAgain, time.Second)
 	if opt.Finishers == 0 {
 		opt.Finishers = 4
 	}

@@ -17,7 +17,6 @@ import (
 const (
 	localAhead = 8                // reads of one file on the way at once
 	localTries = 3                // of one read whose answer does not come
-	localPause = time.Second      // before the second of them, then twice that
 	localWait  = 10 * time.Second // before an agent that is not connected is asked again about a finished backup
 )
 
@@ -216,7 +215,7 @@ func (l local) piece(ctx context.Context, key string, at, n int64) ([]byte, erro
 			return nil, fmt.Errorf("read %s: %w", key, err)
 		}
 		select {
-		case <-time.After(localPause << (try - 1)):
+		case <-time.After(l.fleet.opt.ReadAgain << (try - 1)):
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
