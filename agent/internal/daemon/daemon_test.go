@@ -25,6 +25,7 @@ import (
 	"devflowbackup/agent/internal/identity"
 	"devflowbackup/agent/internal/journal"
 	"devflowbackup/agent/internal/link"
+	"devflowbackup/agent/internal/localstore"
 	"devflowbackup/agent/internal/testkit/control"
 	"devflowbackup/agent/internal/testkit/fakeengine"
 	"devflowbackup/shared/artifact"
@@ -44,6 +45,7 @@ type agent struct {
 	log    *logged
 	secret string // the project's key
 	codec  wire.Codec
+	wrap   func(key string, f localstore.File) localstore.File
 
 	stop context.CancelFunc
 	done chan error
@@ -70,10 +72,15 @@ func (l *logged) String() string {
 
 func prepare(t *testing.T) *agent {
 	t.Helper()
+	return prepareWith(t, control.Start(t))
+}
+
+func prepareWith(t *testing.T, c *control.Controller) *agent {
+	t.Helper()
 	secret, recipient, err := artifact.NewIdentity()
 	must(t, err)
 	a := &agent{
-		t: t, c: control.Start(t), e: &fakeengine.Engine{}, cfg: config.Default(), log: &logged{}, secret: secret,
+		t: t, c: c, e: &fakeengine.Engine{}, cfg: config.Default(), log: &logged{}, secret: secret,
 		codec: wire.Codec{Compression: "zstd", Encryption: "age", Recipients: []string{recipient}},
 	}
 	a.cfg.StateDir = filepath.Join(t.TempDir(), "state")
@@ -123,7 +130,7 @@ func (a *agent) launch() {
 	a.d = daemon.New(daemon.Options{
 		Config: a.cfg, Engine: func(config.Instance, hclog.Logger) (engine.Engine, error) { return a.e, nil },
 		Log:          hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: a.log}),
-		FirstTimeout: 500 * time.Millisecond, RetryWait: 10 * time.Millisecond, ReadRange: 2 << 20,
+		FirstTimeout: 500 * time.Millisecond, RetryWait: 10 * time.Millisecond, ReadRange: 2 << 20, WrapFile: a.wrap,
 	})
 	done := a.done
 	go func() { done <- a.d.Run(ctx) }()
@@ -232,12 +239,12 @@ func wantCode(t *testing.T, r wire.Report, code string) {
 func TestDaemon_WholeWay(t *testing.T) {
 	a := start(t)
 	content, _ := a.e.Get("shop")
-	for _, codec := range []wire.Codec{a.codec, {Compression: "zstd", Level: 1, Encryption: "none"}, {Compression: "none", Encryption: "none"}} {
+	for _, codec := range []wire.Codec{a.codec, {Compression: "zstd", Level: 1, Encryption: "none"}, {Compression: "none", Encryption: "none"}, {Compression: "gzip", Encryption: "aes-256-cbc"}} {
 		t.Run(codec.Compression+" "+codec.Encryption, func(t *testing.T) {
 			a.codec = codec
 			n := rand.Int64N(1 << 40)
 			from, st := a.backup(n)
-			if st.RawSize != int64(len(content)) || st.Parts != 4 || st.Fingerprint == nil || st.Globals == nil || st.Tool != "memdump" || st.Metadata.Tables != 1 {
+			if st.RawSize != int64(len(content)) || st.Parts != 4 || st.Fingerprint == nil || st.Globals == nil || st.Tool != "memdump" || st.Metadata.Tables != 1 || st.Metadata.Extra["place"] != "memory" {
 				t.Fatalf("%+v", st)
 			}
 			if stored := a.c.Object(st.Key); int64(len(stored)) != st.StoredSize {
@@ -263,6 +270,9 @@ func TestDaemon_WholeWay(t *testing.T) {
 			}
 			if got, _ := a.e.Get(target); !bytes.Equal(got, content) {
 				t.Fatal("restored something else")
+			}
+			if a.e.Target.Load() != target {
+				t.Fatalf("the engine was told that it becomes %q", a.e.Target.Load())
 			}
 			a.noStaging()
 		})

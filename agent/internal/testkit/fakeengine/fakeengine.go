@@ -31,7 +31,9 @@ type Engine struct {
 	// BeforePublish, if set, runs when Publish begins.
 	BeforePublish func()
 
-	Dumps, Closed, Aborted atomic.Int64
+	Dumps, Closed, Aborted, Restores atomic.Int64
+	// Target is the one of the last restore.
+	Target atomic.Value
 
 	mu  sync.Mutex
 	dbs map[string][]byte
@@ -156,7 +158,7 @@ func (d *dump) Close() error {
 func (d *dump) Info() engine.DumpInfo {
 	return engine.DumpInfo{
 		Server: engine.ServerInfo{Engine: Name, Version: "1.0", Identity: "memory-1"}, Tool: "memdump", ToolVersion: "1.0", Method: "memdump",
-		DatabaseSize: d.size, Tables: 1, Extension: "dump",
+		DatabaseSize: d.size, Tables: 1, Extension: "dump", Extra: map[string]any{"place": "memory"},
 	}
 }
 
@@ -191,6 +193,8 @@ func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine
 	if err := e.down(); err != nil {
 		return nil, err
 	}
+	e.Restores.Add(1)
+	e.Target.Store(req.Target)
 	e.Set(req.Database, nil)
 	return &restore{e: e, ctx: ctx, name: req.Database}, nil
 }
