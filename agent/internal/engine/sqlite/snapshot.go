@@ -259,7 +259,11 @@ func (c *connection) copyTo(ctx context.Context, dsn string, opened func() error
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, b.Finish()) }()
+		defer func() {
+			if ferr := b.Finish(); err == nil { // else it repeats the error
+				err = ferr
+			}
+		}()
 		if err := opened(); err != nil {
 			return err
 		}
