@@ -109,8 +109,11 @@ func (s StorageSpec) validateLocal() error {
 		name  string
 		given bool
 	}{
-		{"endpoint", s.Endpoint != ""}, {"region", s.Region != ""}, {"bucket", s.Bucket != ""},
-		{"access_key", s.AccessKey != ""}, {"secret_key", !s.SecretKey.Empty()},
+		{"endpoint", s.Endpoint != ""},
+		{"region", s.Region != ""},
+		{"bucket", s.Bucket != ""},
+		{"access_key", s.AccessKey != ""},
+		{"secret_key", !s.SecretKey.Empty()},
 	} {
 		if f.given {
 			return Invalid(f.name, "is not allowed with kind local, which has a name and a prefix only")

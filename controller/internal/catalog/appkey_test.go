@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"devflowbackup/controller"
+	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/secret"
 )
@@ -16,6 +17,7 @@ func (f *fix) appKey(p controller.Project) string {
 }
 
 func TestProjectAppKey(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	recipient, identity := ageKey(t)
@@ -61,21 +63,38 @@ func TestProjectAppKey(t *testing.T) {
 	}
 }
 
-// TestProjectAppKey_Race asks two controllers at once for the key of a project that was made before there were any.
+// meeting is a sealer whose app keys are all sealed at the same moment: when so many have arrived.
+type meeting struct {
+	sealer
+	arrived *sync.WaitGroup
+}
+
+func (m meeting) Seal(purpose string, plaintext []byte) ([]byte, error) {
+	if strings.HasSuffix(purpose, "/app-key") {
+		m.arrived.Done()
+		m.arrived.Wait()
+	}
+	return m.sealer.Seal(purpose, plaintext)
+}
+
+// TestProjectAppKey_Race asks two controllers at once for the key of a project that was made before there were any. Each has found
+// none and made one before any of them is stored.
 func TestProjectAppKey_Race(t *testing.T) {
+	t.Parallel()
+	const callers = 6
 	f := open(t)
 	p := f.project("shop")
 	f.sql("UPDATE projects SET app_key = NULL")
-	two := f.another("two")
+	var arrived sync.WaitGroup
+	arrived.Add(callers)
+	meet := func(o *catalog.Options) { o.Sealer = meeting{sealer{f.master}, &arrived} }
+	controllers := []*catalog.Catalog{f.another("two", meet), f.another("three", meet)}
 	var wg sync.WaitGroup
-	keys := make([]string, 12)
+	keys := make([]string, callers)
 	for i := range keys {
-		c := f.Catalog
-		if i%2 == 1 {
-			c = two
-		}
+		c := controllers[i%2]
 		wg.Go(func() {
-			if i%3 == 0 {
+			if i < 2 {
 				s, err := c.ProjectSecrets(t.Context(), f.admin, "shop")
 				if err != nil {
 					t.Error(err)

@@ -12,6 +12,7 @@ import (
 
 // TestBackup_Codecs orders each codec: the key tells it, the order keeps it, and what opens it is kept.
 func TestBackup_Codecs(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	p, a := f.world("app")
@@ -23,9 +24,15 @@ func TestBackup_Codecs(t *testing.T) {
 		encryption  string
 		suffix      string
 	}{
-		{"zstd", 19, "age", ".dump.zst.age"}, {"zstd", 0, "aes-256-cbc", ".dump.zst.enc"}, {"zstd", 1, "none", ".dump.zst"},
-		{"gzip", 9, "age", ".dump.gz.age"}, {"gzip", 0, "aes-256-cbc", ".dump.gz.enc"}, {"gzip", 1, "none", ".dump.gz"},
-		{"none", 0, "age", ".dump.age"}, {"none", 0, "aes-256-cbc", ".dump.enc"}, {"none", 0, "none", ".dump"},
+		{"zstd", 19, "age", ".dump.zst.age"},
+		{"zstd", 0, "aes-256-cbc", ".dump.zst.enc"},
+		{"zstd", 1, "none", ".dump.zst"},
+		{"gzip", 9, "age", ".dump.gz.age"},
+		{"gzip", 0, "aes-256-cbc", ".dump.gz.enc"},
+		{"gzip", 1, "none", ".dump.gz"},
+		{"none", 0, "age", ".dump.age"},
+		{"none", 0, "aes-256-cbc", ".dump.enc"},
+		{"none", 0, "none", ".dump"},
 	} {
 		t.Run(c.compression+" "+c.encryption, func(t *testing.T) {
 			f := &fix{T: t, Catalog: f.Catalog, dsn: f.dsn, db: f.db, master: f.master, admin: f.admin, server: f.server}

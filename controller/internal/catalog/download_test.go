@@ -11,6 +11,7 @@ import (
 )
 
 func TestDownload(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	p, a := f.world("app")
@@ -86,6 +87,7 @@ func TestDownload(t *testing.T) {
 
 // TestUseDownload_Race uses one link from two controllers at once: one gets it.
 func TestUseDownload_Race(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	_, a := f.world("app")
 	b := f.completed(a, "app")
@@ -119,6 +121,7 @@ func TestUseDownload_Race(t *testing.T) {
 }
 
 func TestSweep_Links(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	_, a := f.world("app")

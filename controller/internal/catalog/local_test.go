@@ -21,6 +21,7 @@ func localWorld(t *testing.T, databases ...string) (*fix, controller.Project, *a
 }
 
 func TestLocal_ToTheEnd(t *testing.T) {
+	t.Parallel()
 	f, p, a := localWorld(t, "app")
 	ctx := t.Context()
 	verifier := f.enrol("verifier", p)
@@ -35,7 +36,9 @@ func TestLocal_ToTheEnd(t *testing.T) {
 	}
 	equal(t, "bytes that may be signed", f.sql("SELECT bytes_limit FROM attempts"), "0")
 	equal(t, "an upload that is set again", must[string](t)(f.SetUpload(ctx, o.Attempt, "another")), controller.LocalUpload)
-	_, err := f.SignPart(ctx, a.AgentID, a.session, partRequest(o, 1, 5), time.Minute)
+	side := partRequest(o, 0, 5)
+	side.Object = wire.ObjectFingerprint
+	_, err := f.SignPart(ctx, a.AgentID, a.session, side, time.Minute)
 	f.failure(err, wire.CodeBadRequest)
 	ordered := must[*controller.Ordered](t)(f.AttemptOrder(ctx, a.AgentID, a.session, o.Attempt))
 	if !ordered.Local || ordered.Checksum != "" || ordered.PartSize != 0 || ordered.Codec.Encryption != controller.EncryptionAge || ordered.Codec.Recipients[0] != p.AgeRecipient {
@@ -107,6 +110,7 @@ func TestLocal_ToTheEnd(t *testing.T) {
 }
 
 func TestLocal_DeadUpload(t *testing.T) {
+	t.Parallel()
 	f, _, a := localWorld(t, "app")
 	ctx := t.Context()
 	f.order("app")
@@ -124,6 +128,7 @@ func TestLocal_DeadUpload(t *testing.T) {
 }
 
 func TestLocal_NoDirectory(t *testing.T) {
+	t.Parallel()
 	f, _, a := localWorld(t, "app", "crm")
 	ctx := t.Context()
 	a.dir = ""
@@ -140,6 +145,7 @@ func TestLocal_NoDirectory(t *testing.T) {
 
 // TestLocal_Revoked is a host that never comes back: nothing waits for it for ever, and nothing is said to be there.
 func TestLocal_Revoked(t *testing.T) {
+	t.Parallel()
 	f, p, a := localWorld(t, "app")
 	ctx := t.Context()
 	b := f.completed(a, "app")
@@ -176,6 +182,7 @@ func TestLocal_Revoked(t *testing.T) {
 }
 
 func TestCreateRestore_Names(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	p := f.project("shop")

@@ -13,6 +13,7 @@ import (
 // TestMistake14_RequestHonoured asks for backups as the panel's "Create Backup Now" does: what is made is what was chosen, not a
 // scheduled, local, unencrypted one.
 func TestMistake14_RequestHonoured(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	_, a := f.world("app")
@@ -49,6 +50,7 @@ func TestMistake14_RequestHonoured(t *testing.T) {
 // TestMistake15_RowsOutliveFailure deletes backups, their server and their project: as long as the storage may hold an object its row is
 // there, with the object's key.
 func TestMistake15_RowsOutliveFailure(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	_, a := f.world("app")

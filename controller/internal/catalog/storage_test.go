@@ -24,6 +24,7 @@ func (f *fix) addStorage(spec controller.StorageSpec) controller.Storage {
 }
 
 func TestUpdateStorage(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	_, a := f.world("app")
@@ -107,6 +108,7 @@ func TestUpdateStorage(t *testing.T) {
 }
 
 func TestCreateStorage_Overlap(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	shop, blog := f.project("shop"), f.project("blog")
@@ -155,6 +157,7 @@ func TestCreateStorage_Overlap(t *testing.T) {
 }
 
 func TestStorage_Used(t *testing.T) {
+	t.Parallel()
 	f, one, two := twoProjects(t)
 	ctx := t.Context()
 	b := must[[]controller.Backup](t)(f.Backups(ctx, f.admin, controller.BackupFilter{Project: one.Slug}))[0]
@@ -186,6 +189,7 @@ func TestStorage_Used(t *testing.T) {
 }
 
 func TestDeleteStorage_ProjectDefault(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	f.project("shop")
@@ -202,6 +206,7 @@ func TestDeleteStorage_ProjectDefault(t *testing.T) {
 }
 
 func TestCreateBackups_Disk(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	_, a := f.world("app") // with "s3", the installation's default
@@ -264,6 +269,7 @@ func TestCreateBackups_Disk(t *testing.T) {
 
 // TestOrder_FewParts is a store that takes a thousand parts.
 func TestOrder_FewParts(t *testing.T) {
+	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
 	_, a := f.world("app")
