@@ -19,6 +19,18 @@ import (
 
 const canary = "canary-p4ss"
 
+// certificate is one that nobody has the key of.
+const certificate = `-----BEGIN CERTIFICATE-----
+MIIBNDCB56ADAgECAhQgqPME5LGbkVRYwskZo/y/pljN9zAFBgMrZXAwDzENMAsG
+A1UEAwwEdGVzdDAgFw0yNjExMjMwMjM3MjhaGA8yMTI2MTAzMDAyMzcyOFowDzEN
+MAsGA1UEAwwEdGVzdDAqMAUGAytlcAMhAGO6iefKw5UGNIJSQsj6lWK3V42/gvII
+02kp7GaBmUxoo1MwUTAdBgNVHQ4EFgQUYXXL7XoJ5k3aobfhVNK9oVNYWJYwHwYD
+VR0jBBgwFoAUYXXL7XoJ5k3aobfhVNK9oVNYWJYwDwYDVR0TAQH/BAUwAwEB/zAF
+BgMrZXADQQDxvFmWZtELaNvOp+UVDhDeZ72S6OIG9eduIllFvfi36FfKQtvKIAoc
+Fn2VEyWPnTmKgS+RdID8g6vgxAP3wswA
+-----END CERTIFICATE-----
+`
+
 const whole = `
 data_dir: /srv/devflow
 listen: 0.0.0.0:9443
@@ -175,6 +187,9 @@ func TestValidate(t *testing.T) {
 		"listen":              {func(c *config.Config) { c.Listen = "8443" }, []string{"listen", `"8443"`, "host:port"}},
 		"listen, no port":     {func(c *config.Config) { c.Listen = "host:" }, []string{"listen", `"host:"`}},
 		"listen, a high port": {func(c *config.Config) { c.Listen = "127.0.0.1:84430" }, []string{"listen", `"127.0.0.1:84430"`}},
+		"storage ca":          {func(c *config.Config) { c.StorageCAFile = "/nowhere/ca.pem" }, []string{"storage_ca_file", "/nowhere/ca.pem does not exist"}},
+		"storage ca, a dir":   {func(c *config.Config) { c.StorageCAFile = "/" }, []string{"storage_ca_file", "directory"}},
+		"storage ca, none":    {func(c *config.Config) { c.StorageCAFile = "/proc/self/cmdline" }, []string{"storage_ca_file", "holds no PEM certificate"}},
 		"public url":          {func(c *config.Config) { c.PublicURL = "http://a" }, []string{"public_url", `"http://a"`, "https://"}},
 		"public url, no host": {func(c *config.Config) { c.PublicURL = "https:///x" }, []string{"public_url"}},
 		"public url, broken":  {func(c *config.Config) { c.PublicURL = "https://[" }, []string{"public_url"}},
@@ -234,11 +249,12 @@ func TestValidate_paths(t *testing.T) {
 	t.Chdir(dir)
 	write(t, "dsn", canary+"\n", 0o600)
 	c := config.Default()
-	c.DataDir, c.MasterKeyFile, c.NATS.CAFile, c.Catalog.DSNFile = "data", "keys/master", "ca.pem", "dsn"
+	write(t, "storage.pem", certificate, 0o644)
+	c.DataDir, c.MasterKeyFile, c.NATS.CAFile, c.Catalog.DSNFile, c.StorageCAFile = "data", "keys/master", "ca.pem", "dsn", "storage.pem"
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	for got, want := range map[string]string{c.DataDir: "data", c.MasterKeyFile: "keys/master", c.NATS.CAFile: "ca.pem", c.Catalog.DSNFile: "dsn"} {
+	for got, want := range map[string]string{c.DataDir: "data", c.MasterKeyFile: "keys/master", c.NATS.CAFile: "ca.pem", c.Catalog.DSNFile: "dsn", c.StorageCAFile: "storage.pem"} {
 		if got != filepath.Join(dir, want) {
 			t.Errorf("%q, want %q", got, filepath.Join(dir, want))
 		}
