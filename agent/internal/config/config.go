@@ -244,6 +244,7 @@ var (
 	levels    = []string{"trace", "debug", "info", "warn", "error"}
 	formats   = []string{"text", "json"}
 	sslModes  = []string{"disable", "prefer", "require", "verify-ca", "verify-full"}
+	definers  = []string{"strip", "keep"}
 	nameRegex = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 )
 
@@ -331,6 +332,12 @@ func (i Instance) validate(engines []string) error {
 		return fmt.Errorf("paths is set, but the engine is %s: only %s has paths", i.Engine, wire.EngineSQLite)
 	case i.SnapshotDir != "":
 		return fmt.Errorf("snapshot_dir is set, but the engine is %s: only %s makes snapshots", i.Engine, wire.EngineSQLite)
+	case i.Restore.Definers != "" && i.Engine != wire.EngineMySQL:
+		return fmt.Errorf("restore.definers is set, but the engine is %s: only %s has definers", i.Engine, wire.EngineMySQL)
+	case i.Restore.Definers != "" && !slices.Contains(definers, i.Restore.Definers):
+		return oneOf("restore.definers", i.Restore.Definers, definers)
+	case len(i.Restore.Extensions) > 0 && i.Engine != wire.EnginePostgreSQL:
+		return fmt.Errorf("restore.extensions is set, but the engine is %s: only %s has extensions", i.Engine, wire.EnginePostgreSQL)
 	}
 	return nil
 }

@@ -10,12 +10,14 @@ import (
 
 	"devflowbackup/agent/internal/config"
 	"devflowbackup/agent/internal/engine"
+	"devflowbackup/agent/internal/engine/mysql"
 	"devflowbackup/agent/internal/engine/postgres"
 	"devflowbackup/agent/internal/engine/sqlite"
 	"devflowbackup/shared/wire"
 )
 
 var list = map[string]func(config.Instance, hclog.Logger) (engine.Engine, error){
+	wire.EngineMySQL:      newMySQL,
 	wire.EnginePostgreSQL: newPostgres,
 	wire.EngineSQLite:     newSQLite,
 }
@@ -38,6 +40,16 @@ func newPostgres(in config.Instance, log hclog.Logger) (engine.Engine, error) {
 		SSLMode: in.SSLMode, SSLRootCert: in.SSLRootCert,
 		Include: in.Databases.Include, Exclude: in.Databases.Exclude,
 		RestoreUser: in.Restore.User, RestorePassword: in.Restore.Password, AllowedExtensions: in.Restore.Extensions,
+		BinDirs: in.BinDirs,
+	}, log)
+}
+
+func newMySQL(in config.Instance, log hclog.Logger) (engine.Engine, error) {
+	return mysql.New(mysql.Config{
+		Name: in.Name, Host: in.Host, Port: in.Port, User: in.User, Password: in.Password,
+		SSLMode: in.SSLMode, SSLRootCert: in.SSLRootCert,
+		Include: in.Databases.Include, Exclude: in.Databases.Exclude,
+		RestoreUser: in.Restore.User, RestorePassword: in.Restore.Password, Definers: in.Restore.Definers,
 		BinDirs: in.BinDirs,
 	}, log)
 }

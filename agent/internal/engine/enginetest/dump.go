@@ -25,7 +25,7 @@ func (s *suite) unknownDatabase(t *testing.T) {
 		_, err = e.Fingerprint(newContext(t), name)
 		s.wantCode(t, err, wire.CodeDatabaseMissing)
 	}
-	for _, name := range []string{"", "zero\x00byte", strings.Repeat("x", 64), "not \xff UTF-8"} {
+	for _, name := range []string{"", "zero\x00byte", strings.Repeat("x", 65), "not \xff UTF-8"} {
 		_, err := e.Dump(newContext(t), engine.DumpRequest{Database: name})
 		s.wantCode(t, err, wire.CodeBadRequest)
 	}

@@ -239,7 +239,7 @@ func (s *suite) publishRefuses(t *testing.T) {
 	s.exists(t, e, source, true)
 	s.wantCode(t, e.Publish(newContext(t), newStaging(), s.named("from nothing")), wire.CodeDatabaseMissing)
 	restored := s.restore(t, e, s.dump(t, e, source))
-	for _, name := range []string{"", "zero\x00byte", strings.Repeat("x", 64), "not \xff UTF-8", newStaging()} {
+	for _, name := range []string{"", "zero\x00byte", strings.Repeat("x", 65), "not \xff UTF-8", newStaging()} {
 		s.wantCode(t, e.Publish(newContext(t), restored, name), wire.CodeBadRequest)
 	}
 	s.exists(t, e, restored, true)
