@@ -24,7 +24,7 @@ func routes(r *rig) []route {
 	r.Helper()
 	var all []route
 	for _, item := range r.API.OpenAPI().Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+		for _, op := range []*huma.Operation{item.Get, item.Head, item.Post, item.Put, item.Patch, item.Delete} {
 			if op == nil {
 				continue
 			}
@@ -35,7 +35,7 @@ func routes(r *rig) []route {
 			all = append(all, route{op, access})
 		}
 	}
-	if len(all) < 45 {
+	if len(all) < 49 {
 		r.Fatalf("only %d operations", len(all))
 	}
 	slices.SortFunc(all, func(a, b route) int { return strings.Compare(a.OperationID, b.OperationID) })
@@ -60,6 +60,7 @@ var sample = map[string]string{
 	"set-verifier": `{"verifier":true}`, "create-enrolment": `{"server_name":"sample"}`, "enrol": `{"token":"x","nkey":"x","signing_key":"","recipient":"x","agent_version":"x","protocol":1,"host":{}}`,
 	"assign-database": `{"name":"x","project":"nowhere"}`, "unassign-database": `{"name":"x"}`,
 	"create-storage": `{"name":"sample","bucket":"b","access_key":"a","secret_key":"s"}`,
+	"update-storage": `{"region":"eu-1"}`,
 	"create-backups": `{"project":"nowhere"}`, "verify-backups": `{"project":"nowhere"}`,
 	"create-restore": `{"backup_id":999999999}`, "create-token": `{"name":"sample","permissions":["manage-tokens"]}`,
 }
@@ -104,7 +105,7 @@ func TestAccess_public(t *testing.T) {
 			open = append(open, op.OperationID+" "+op.access[0])
 		}
 	}
-	if want := []string{"enrol public", "get-version any-token", "whoami any-token"}; !slices.Equal(open, want) {
+	if want := []string{"download public", "enrol public", "get-version any-token", "head-download public", "whoami any-token"}; !slices.Equal(open, want) {
 		t.Errorf("open operations are %v, want %v", open, want)
 	}
 }
@@ -127,6 +128,12 @@ func TestAccess_foreignProject(t *testing.T) {
 	r := start(t)
 	mine, theirs := r.Project("mine"), r.Project("theirs")
 	r.Storage("s3")
+	storage, err := r.Store.CreateStorage(t.Context(), r.Admin, controller.StorageSpec{
+		Name: "store-theirs", Project: "theirs", Kind: controller.StorageS3, Endpoint: "http://127.0.0.1:1", Region: "r", Bucket: "theirs", AccessKey: "a", SecretKey: "s",
+	}, nil, true, "sha256")
+	if err != nil {
+		t.Fatal(err)
+	}
 	a := r.Agent("db-theirs", "theirs", "secret_db")
 	backups := r.do("POST", "/backups", `{"project":"theirs"}`).is(http.StatusCreated)
 	backup := into[struct {
@@ -143,6 +150,7 @@ func TestAccess_foreignProject(t *testing.T) {
 		"/restores/":  {"id": number(restore.ID)},
 		"/jobs/":      {"id": number(backup.JobID)},
 		"/databases/": {},
+		"/storages/":  {"ref": storage.Name},
 	}
 	bodies := map[string]string{
 		"assign-database": `{"name":"secret_db","project":"mine"}`, "unassign-database": `{"name":"secret_db"}`,
@@ -172,10 +180,15 @@ func TestAccess_foreignProject(t *testing.T) {
 		got.refused(http.StatusNotFound, controller.ENotFound)
 		checked++
 	}
-	if checked < 20 {
+	r.Fleet.With(func() {
+		if len(r.Fleet.Specs)+len(r.Fleet.Changes) != 0 {
+			t.Error("a foreign storage was probed")
+		}
+	})
+	if checked < 27 {
 		t.Errorf("only %d operations were held against a foreign project", checked)
 	}
-	for _, path := range []string{"/projects", "/servers", "/databases", "/backups", "/restores", "/audit"} {
+	for _, path := range []string{"/projects", "/servers", "/databases", "/backups", "/restores", "/audit", "/storages"} {
 		if text := string(r.as(token, "GET", "/api/v1"+path, nil).is(http.StatusOK).text); strings.Contains(text, "theirs") || strings.Contains(text, "secret_db") {
 			t.Errorf("GET %s shows another project: %s", path, text)
 		}

@@ -96,7 +96,7 @@ func TestInput_neverInternal(t *testing.T) {
 	for _, op := range routes(r) {
 		for _, ref := range refs {
 			if strings.Contains(op.Path, "{") {
-				try(op.Method, op.at(map[string]string{"ref": ref, "id": ref, "server": ref}), op.body())
+				try(op.Method, op.at(map[string]string{"ref": ref, "id": ref, "server": ref, "token": ref}), op.body())
 			}
 			for _, q := range op.Parameters {
 				if q.In == "query" {
@@ -159,7 +159,7 @@ func TestProblem_everywhere(t *testing.T) {
 	if p := r.do("POST", "/backups", `{"level":99,"type":"weird"}`).refused(http.StatusUnprocessableEntity, controller.EInvalid); len(p.Errors) != 2 {
 		t.Errorf("errors are %+v, want one for each field", p.Errors)
 	}
-	r.do("POST", "/backups", `{"encryption":"rot13"}`).refused(http.StatusUnprocessableEntity, controller.EInvalid, "encryption", "age, none", "rot13")
+	r.do("POST", "/backups", `{"encryption":"rot13"}`).refused(http.StatusUnprocessableEntity, controller.EInvalid, "encryption", "age, aes-256-cbc, none", "rot13")
 	r.do("POST", "/enroll", `{"token":7.5}`).refused(http.StatusUnprocessableEntity, controller.EInvalid)
 	if p := r.do("GET", "/backups?limit=0", nil).refused(http.StatusUnprocessableEntity, controller.EInvalid); p.Field != "limit" {
 		t.Errorf("the field is %q", p.Field)

@@ -197,8 +197,7 @@ func describe(c *gin.Context, d controller.Download, from int64) {
 // send streams the content. A failure before the first byte is a problem and leaves the link as it was; a later one breaks the
 // connection, so that nobody takes a part for the whole.
 func (a *API) send(hc huma.Context, w *linkWriter) {
-	// Limits of the server are for requests that the catalog answers, and a read deadline that passes ends the request's context.
-	_ = w.ctl.SetReadDeadline(time.Time{})
+	// The server's own limit is for requests that the catalog answers; before the first byte the whole object may have to be read.
 	_ = w.ctl.SetWriteDeadline(time.Time{})
 	ctx := w.c.Request.Context()
 	err := a.opt.Fleet.StreamDownload(ctx, w.d, w.from, w)

@@ -167,9 +167,7 @@ func (a *API) admit(o operation) func(huma.Context, func(huma.Context)) {
 		c.Request.Body = io.NopCloser(bytes.NewReader(b))
 		if o.patient {
 			// The server's own limits are for requests that the catalog answers. Without such a limit there is none to lift.
-			ctl := http.NewResponseController(c.Writer)
-			_ = ctl.SetWriteDeadline(time.Now().Add(patience + time.Minute))
-			_ = ctl.SetReadDeadline(time.Time{}) // the body is read, and one that passes ends the request's context
+			_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(patience + time.Minute))
 			limited, cancel := context.WithTimeout(c.Request.Context(), patience)
 			defer cancel()
 			c.Request = c.Request.WithContext(limited)
