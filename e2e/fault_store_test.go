@@ -125,7 +125,7 @@ func TestStoredDamage(t *testing.T) {
 				t.Errorf("after %s its health is %q, verified at %v", level, now.Health, now.VerifiedAt)
 			}
 		}
-		in := stack.Invariants{Catalog: w.catalog, Client: w.ctl, S3: w.s3, Agents: []*stack.Agent{w.agent}, Databases: []*stack.Postgres{w.postgres}, Damaged: damaged}
+		in := stack.Invariants{Catalog: w.catalog, Client: w.ctl, S3: w.s3, Agents: []*stack.Agent{w.agent}, Databases: []stack.Server{w.postgres}, Damaged: damaged}
 		if err := in.Check(ctx); err != nil {
 			t.Errorf("invariants: %v", err)
 		}

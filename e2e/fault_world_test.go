@@ -146,7 +146,7 @@ func (w *faultWorld) start(ctx context.Context, opt faultOptions) (err error) {
 	for k, v := range opt.limits {
 		limits[k] = v
 	}
-	w.agent, err = w.NewAgent("db1", stack.AgentOptions{Postgres: map[string]*stack.Postgres{"main": w.postgres}, Limits: limits, Env: env})
+	w.agent, err = w.NewAgent("db1", stack.AgentOptions{Servers: map[string]stack.Server{"main": w.postgres}, Limits: limits, Env: env})
 	if err != nil {
 		return err
 	}
@@ -350,7 +350,7 @@ func (w *faultWorld) attempts(t *testing.T, ctx context.Context, jobID int64, wa
 // invariants checks what must hold after every fault.
 func (w *faultWorld) invariants(t *testing.T, ctx context.Context) {
 	t.Helper()
-	in := stack.Invariants{Catalog: w.catalog, Client: w.ctl, S3: w.s3, Agents: []*stack.Agent{w.agent}, Databases: []*stack.Postgres{w.postgres}}
+	in := stack.Invariants{Catalog: w.catalog, Client: w.ctl, S3: w.s3, Agents: []*stack.Agent{w.agent}, Databases: []stack.Server{w.postgres}}
 	if err := in.Check(ctx); err != nil {
 		t.Errorf("invariants: %v", err)
 	}

@@ -139,7 +139,7 @@ func (r *rig) start(ctx context.Context) (err error) {
 		return err
 	}
 	if r.agent, err = r.NewAgent("db1", stack.AgentOptions{
-		Postgres: map[string]*stack.Postgres{"main": r.postgres}, Limits: map[string]any{"discovery_every": "1s"},
+		Servers: map[string]stack.Server{"main": r.postgres}, Limits: map[string]any{"discovery_every": "1s"},
 	}); err != nil {
 		return err
 	}

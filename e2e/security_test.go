@@ -44,7 +44,7 @@ type evilAgent struct {
 // newEvil enrols a server with the real program, of the given name, and takes over its identity.
 func newEvil(t *testing.T, ctx context.Context, w *faultWorld, name string) *evilAgent {
 	t.Helper()
-	a, err := w.NewAgent(name, stack.AgentOptions{Postgres: map[string]*stack.Postgres{"main": w.postgres}})
+	a, err := w.NewAgent(name, stack.AgentOptions{Servers: map[string]stack.Server{"main": w.postgres}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -493,7 +493,7 @@ func TestEnrolmentRace(t *testing.T) {
 	results := make([]stack.Result, hosts)
 	var racing sync.WaitGroup
 	for i := range hosts {
-		a, err := w.NewAgent(fmt.Sprintf("racer%d", i), stack.AgentOptions{Postgres: map[string]*stack.Postgres{"main": w.postgres}})
+		a, err := w.NewAgent(fmt.Sprintf("racer%d", i), stack.AgentOptions{Servers: map[string]stack.Server{"main": w.postgres}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -517,7 +517,7 @@ func TestEnrolmentRace(t *testing.T) {
 		t.Errorf("%d hosts enrolled with one token", won)
 	}
 	guess := "dfe_" + strings.Repeat("a", 43) + token[strings.LastIndex(token, "_"):]
-	a, err := w.NewAgent("guesser", stack.AgentOptions{Postgres: map[string]*stack.Postgres{"main": w.postgres}})
+	a, err := w.NewAgent("guesser", stack.AgentOptions{Servers: map[string]stack.Server{"main": w.postgres}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,10 @@ import (
 
 // AgentOptions of NewAgent.
 type AgentOptions struct {
-	// Postgres are its instances, by name.
-	Postgres map[string]*Postgres
+	// Servers are its instances, by name.
+	Servers map[string]Server
+	// Local gives it a directory for backups on its own host: Agent.LocalDir.
+	Local bool
 	// Instance keys are set in every instance, such as bin_dirs. They win.
 	Instance map[string]any
 	// Limits are keys of the configuration's limits section. They win over quick ones.
@@ -27,9 +29,10 @@ type AgentOptions struct {
 
 // Agent is one agent, running or not.
 type Agent struct {
-	Name string
-	Dir  string // its state directory
-	Env  []string
+	Name     string
+	Dir      string // its state directory
+	LocalDir string // its backup directory, if it has one
+	Env      []string
 
 	stack   *Stack
 	config  string
@@ -49,18 +52,19 @@ func (s *Stack) NewAgent(name string, opt AgentOptions) (*Agent, error) {
 // Configure writes the configuration anew. A running agent reads it at its next start.
 func (a *Agent) Configure(opt AgentOptions) error {
 	var instances []map[string]any
-	for name, p := range opt.Postgres {
-		instance := map[string]any{
-			"name": name, "engine": "postgresql", "host": p.Host(), "port": p.Port(), "sslmode": "disable",
-			"user": BackupRole, "password_file": p.BackupPasswordFile,
-			"restore": map[string]any{"user": RestoreRole, "password_file": p.RestorePasswordFile},
-		}
+	for name, server := range opt.Servers {
+		instance := server.Instance()
+		instance["name"] = name
 		maps.Copy(instance, opt.Instance)
 		instances = append(instances, instance)
 	}
 	limits := map[string]any{"hello_delay": "100ms", "drain": "5s"}
 	maps.Copy(limits, opt.Limits)
 	cfg := map[string]any{"state_dir": a.Dir, "instances": instances, "limits": limits}
+	if opt.Local {
+		a.LocalDir = a.stack.path(a.Name + "-backups")
+		cfg["storage"] = map[string]any{"local": map[string]any{"dir": a.LocalDir, "min_free": "64MiB"}}
+	}
 	maps.Copy(cfg, opt.Extra)
 	if err := writeConfig(a.config, cfg); err != nil {
 		return fmt.Errorf("configure %s: %w", a.Name, err)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -25,11 +26,12 @@ import (
 
 // Invariants are what must hold some time after the last fault, whatever it was. Parts that are nil are left out.
 type Invariants struct {
-	Catalog   *Catalog // after Record
-	Client    *Client  // for the controllers' public keys
-	S3        *S3      // every storage of the catalog is its bucket
-	Agents    []*Agent
-	Databases []*Postgres
+	Catalog   *Catalog       // after Record
+	Client    *Client        // for the controllers' public keys
+	S3        *S3            // the bucket of every S3 storage of the catalog, but those in Buckets
+	Buckets   map[string]*S3 // by the storage's name
+	Agents    []*Agent       // in whose directories backups on hosts lie
+	Databases []Server
 	// Within is how long jobs and the sweeper may take until all is quiet, 30 s if zero.
 	Within time.Duration
 	// Damaged are backups whose artifact the test itself has damaged or removed: their objects are not compared.
@@ -39,9 +41,9 @@ type Invariants struct {
 // Check waits until every job has ended and nothing is left of what failed, and returns everything that does not hold:
 //
 //   - each job, attempt, backup and restore has ended once and did not change after that; no attempt is open;
-//   - a completed backup has each of its objects in the bucket with the size and SHA-256 that catalog and manifest say, and
+//   - a completed backup has each of its objects in its storage with the size and SHA-256 that catalog and manifest say, and
 //     both signatures of the manifest hold;
-//   - the bucket holds nothing else: no object of another attempt, no unfinished upload;
+//   - no bucket and no host's directory holds anything else: no object of another attempt, no unfinished upload;
 //   - no dump or restore tool runs, no staging database is left, no file lies in an agent's state directory but its own.
 func (in Invariants) Check(ctx context.Context) error {
 	within := in.Within
@@ -57,11 +59,14 @@ func (in Invariants) Check(ctx context.Context) error {
 		return err
 	}
 	errs := []error{checkHistory(ctx, conn), checkAttempts(ctx, conn)}
-	if in.S3 != nil {
+	if in.S3 != nil || in.Buckets != nil {
 		objects, err := in.liveObjects(ctx, conn)
-		errs = append(errs, err, Within(ctx, within, "the bucket holds completed backups and nothing else", func(ctx context.Context) (bool, error) {
-			return in.bucketIs(ctx, objects)
-		}))
+		errs = append(errs, err)
+		for _, p := range in.places() {
+			errs = append(errs, Within(ctx, within, p.String()+" holds completed backups and nothing else", func(ctx context.Context) (bool, error) {
+				return in.placeIs(ctx, p, objects)
+			}))
+		}
 		errs = append(errs, in.checkArtifacts(ctx, conn, objects))
 	}
 	errs = append(errs, Within(ctx, within, "the hosts are clean", func(ctx context.Context) (bool, error) {
@@ -99,18 +104,116 @@ func checkAttempts(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// liveObject is one object that the catalog says is in the bucket.
+// liveObject is one object that the catalog says is in a place.
 type liveObject struct {
-	Backup int64
-	Object string
-	Key    string
-	Size   int64
-	SHA256 string
+	Backup  int64
+	Object  string
+	Key     string
+	Size    int64
+	SHA256  string
+	Kind    string // of the storage: s3 or local
+	Storage string // its name
+	Server  string // name of the backup's server
+}
+
+// place is what holds objects: a bucket, or an agent's directory.
+type place struct {
+	s3      *S3
+	storage string // the one whose bucket this is; empty for every other S3 storage
+	agent   *Agent
+}
+
+func (p place) String() string {
+	if p.agent != nil {
+		return "the backup directory of " + p.agent.Name
+	}
+	return "bucket " + p.s3.Bucket
+}
+
+// list returns keys and sizes.
+func (p place) list(ctx context.Context) (map[string]int64, error) {
+	found := map[string]int64{}
+	if p.agent == nil {
+		objects, err := p.s3.Objects(ctx)
+		for _, o := range objects {
+			found[o.Key] = o.Size
+		}
+		return found, err
+	}
+	err := filepath.WalkDir(p.agent.LocalDir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			if errors.Is(err, fs.ErrNotExist) {
+				err = nil // no backup was made yet
+			}
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		key, err := filepath.Rel(p.agent.LocalDir, path)
+		found[key] = info.Size()
+		return err
+	})
+	return found, err
+}
+
+// read returns the bytes of an object.
+func (p place) read(ctx context.Context, key string) (io.ReadCloser, error) {
+	if p.agent != nil {
+		return os.Open(filepath.Join(p.agent.LocalDir, key))
+	}
+	resp, err := p.s3.open(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+func (p place) sum(ctx context.Context, key string) (string, int64, error) {
+	r, err := p.read(ctx, key)
+	if err != nil {
+		return "", 0, err
+	}
+	defer r.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, r)
+	return hex.EncodeToString(h.Sum(nil)), n, err
+}
+
+func (in Invariants) places() []place {
+	var out []place
+	if in.S3 != nil {
+		out = append(out, place{s3: in.S3})
+	}
+	for name, s3 := range in.Buckets {
+		out = append(out, place{s3: s3, storage: name})
+	}
+	for _, a := range in.Agents {
+		if a.LocalDir != "" {
+			out = append(out, place{agent: a})
+		}
+	}
+	return out
+}
+
+// placeOf finds where an object must lie.
+func (in Invariants) placeOf(o liveObject) (place, error) {
+	for _, p := range in.places() {
+		switch {
+		case o.Kind == "local" && p.agent != nil && p.agent.Name == o.Server,
+			o.Kind == "s3" && p.s3 != nil && p.storage == o.Storage,
+			o.Kind == "s3" && p.s3 != nil && p.storage == "" && in.Buckets[o.Storage] == nil:
+			return p, nil
+		}
+	}
+	return place{}, fmt.Errorf("no place is known for %s of backup %d: %s storage %s of server %s", o.Object, o.Backup, o.Kind, o.Storage, o.Server)
 }
 
 // liveObjects are the objects of backups that are completed and not deleted, by key.
 func (in Invariants) liveObjects(ctx context.Context, conn *pgx.Conn) (map[string]liveObject, error) {
-	rows, _ := conn.Query(ctx, `SELECT o.backup_id AS backup, o.object, o.key, o.stored_size AS size, o.stored_sha256 AS sha256 FROM backup_objects o JOIN database_backups b ON b.id = o.backup_id
+	rows, _ := conn.Query(ctx, `SELECT o.backup_id AS backup, o.object, o.key, o.stored_size AS size, o.stored_sha256 AS sha256, st.kind, st.name AS storage, s.name AS server
+		FROM backup_objects o JOIN database_backups b ON b.id = o.backup_id JOIN storages st ON st.id = b.storage_id JOIN servers s ON s.id = b.server_id
 		WHERE b.status = 'completed' AND b.purged_at IS NULL`)
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[liveObject])
 	if err != nil {
@@ -123,33 +226,45 @@ func (in Invariants) liveObjects(ctx context.Context, conn *pgx.Conn) (map[strin
 	return byKey, nil
 }
 
-func (in Invariants) bucketIs(ctx context.Context, want map[string]liveObject) (bool, error) {
-	uploads, err := in.S3.Uploads(ctx)
-	if err != nil {
-		return false, err
-	}
-	objects, err := in.S3.Objects(ctx)
-	if err != nil {
-		return false, err
-	}
+func (in Invariants) placeIs(ctx context.Context, p place, live map[string]liveObject) (bool, error) {
 	var wrong []string
-	for _, u := range uploads {
-		wrong = append(wrong, "unfinished upload "+u.Key)
+	if p.s3 != nil {
+		uploads, err := p.s3.Uploads(ctx)
+		if err != nil {
+			return false, err
+		}
+		for _, u := range uploads {
+			wrong = append(wrong, "unfinished upload "+u.Key)
+		}
 	}
-	missing := maps.Clone(want)
-	for _, o := range objects {
-		w, ok := want[o.Key]
-		delete(missing, o.Key)
+	missing := map[string]liveObject{}
+	for key, o := range live {
+		where, err := in.placeOf(o)
+		if err != nil {
+			return false, Hopeless(err)
+		}
+		if where == p {
+			missing[key] = o
+		}
+	}
+	want := maps.Clone(missing)
+	found, err := p.list(ctx)
+	if err != nil {
+		return false, err
+	}
+	for key, size := range found {
+		w, ok := want[key]
+		delete(missing, key)
 		switch {
 		case !ok:
-			wrong = append(wrong, "object of no completed backup "+o.Key)
-		case o.Size != w.Size && !slices.Contains(in.Damaged, w.Backup):
-			wrong = append(wrong, fmt.Sprintf("%s of backup %d has %d bytes, the catalog says %d", w.Object, w.Backup, o.Size, w.Size))
+			wrong = append(wrong, "object of no completed backup "+key)
+		case size != w.Size && !slices.Contains(in.Damaged, w.Backup):
+			wrong = append(wrong, fmt.Sprintf("%s of backup %d has %d bytes, the catalog says %d", w.Object, w.Backup, size, w.Size))
 		}
 	}
 	for _, m := range missing {
 		if !slices.Contains(in.Damaged, m.Backup) {
-			wrong = append(wrong, fmt.Sprintf("%s of backup %d is not in the bucket", m.Object, m.Backup))
+			wrong = append(wrong, fmt.Sprintf("%s of backup %d is not there", m.Object, m.Backup))
 		}
 	}
 	if len(wrong) > 0 {
@@ -202,7 +317,11 @@ func (in Invariants) checkArtifact(ctx context.Context, b completedBackup, objec
 			continue
 		}
 		own++
-		sum, size, err := in.S3.Sum(ctx, o.Key)
+		where, err := in.placeOf(o)
+		if err != nil {
+			return err
+		}
+		sum, size, err := where.sum(ctx, o.Key)
 		if err != nil {
 			return err
 		}
@@ -213,7 +332,16 @@ func (in Invariants) checkArtifact(ctx context.Context, b completedBackup, objec
 	if a, ok := objects[b.Key]; !ok || a.Object != wire.ObjectArtifact || a.Size != b.Size || a.SHA256 != b.Checksum {
 		return fmt.Errorf("its row and its artifact's row differ: %d objects, %+v", own, a)
 	}
-	stored, err := in.S3.Get(ctx, artifact.ManifestKey(b.Key))
+	where, err := in.placeOf(objects[b.Key])
+	if err != nil {
+		return err
+	}
+	r, err := where.read(ctx, artifact.ManifestKey(b.Key))
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	stored, err := io.ReadAll(r)
 	if err != nil {
 		return err
 	}
@@ -252,14 +380,17 @@ func (in Invariants) controllerKeys(ctx context.Context) (artifact.ControllerKey
 	}, nil
 }
 
-// stateFiles are what an agent keeps.
+// stateFiles are what an agent keeps. The directory for snapshots stays, empty.
 var stateFiles = []string{"identity.json", "journal", "lock"}
+
+// tools are the programs that an agent runs.
+var tools = []string{"pg_dump", "pg_dumpall", "pg_restore", "psql", "mariadb-dump", "mysqldump", "mariadb", "mysql"}
 
 func (in Invariants) hostsClean(ctx context.Context) error {
 	var errs []error
 	for _, a := range in.Agents {
 		for _, p := range a.stack.Processes() {
-			if name := filepath.Base(strings.Fields(p.Command)[0]); name == "pg_dump" || name == "pg_restore" || name == "psql" {
+			if name := filepath.Base(strings.Fields(p.Command)[0]); slices.Contains(tools, name) {
 				errs = append(errs, fmt.Errorf("a tool still runs: %s", p))
 			}
 		}
@@ -268,6 +399,13 @@ func (in Invariants) hostsClean(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 		for _, e := range entries {
+			if e.Name() == "snapshots" {
+				left, err := os.ReadDir(filepath.Join(a.Dir, e.Name()))
+				if err != nil || len(left) > 0 {
+					errs = append(errs, fmt.Errorf("snapshots are left in %s: %v %v", a.Dir, left, err))
+				}
+				continue
+			}
 			if !slices.Contains(stateFiles, e.Name()) {
 				errs = append(errs, fmt.Errorf("%s has a file %s", a.Dir, e.Name()))
 			}
@@ -277,7 +415,7 @@ func (in Invariants) hostsClean(ctx context.Context) error {
 		names, err := d.Databases(ctx)
 		errs = append(errs, err)
 		for _, n := range names {
-			if strings.HasPrefix(n, "devflow_staging_") {
+			if strings.HasPrefix(filepath.Base(n), "devflow_staging_") {
 				errs = append(errs, fmt.Errorf("staging database %s is left", n))
 			}
 		}

@@ -32,7 +32,7 @@ func (s *Stack) Processes() []Running {
 }
 
 // programs are what the product and its servers run as. Someone's shell or pager in the directory is none of ours.
-var programs = []string{"devflow-agent", "devflow-controller", "versitygw", "postgres", "initdb", "pg_dump", "pg_restore"}
+var programs = []string{"devflow-agent", "devflow-controller", "versitygw", "postgres", "initdb", "pg_dump", "pg_restore", "mariadb", "mysql", "sqlite3"}
 
 // ProcessesIn are the running programs of the product and its servers that work in the directory or name it in an argument, and
 // the processes that have one of the given settings in their environment. This process is not among them.

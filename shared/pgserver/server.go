@@ -424,6 +424,9 @@ func (s *Server) Superuser() string { return s.opts.Superuser }
 // Password is the superuser's password.
 func (s *Server) Password() secret.String { return s.password }
 
+// Passfile is the path of a file, in the form of .pgpass, with the superuser's password.
+func (s *Server) Passfile() string { return filepath.Join(s.dir, "pgpass") }
+
 // DSN is a connection URL for a user and a database, with the password if the user is the superuser.
 func (s *Server) DSN(user, database string) secret.String {
 	if user == s.opts.Superuser {

@@ -50,7 +50,7 @@ func install(ctx context.Context, s *stack.Stack, src *source, databases map[str
 		}
 	}
 	p.agent, err = s.NewAgent(hostName, stack.AgentOptions{
-		Postgres: map[string]*stack.Postgres{"main": src.Postgres},
+		Servers: map[string]stack.Server{"main": src.Postgres},
 		Extra:    map[string]any{"log": map[string]any{"level": "info"}},
 	})
 	if err != nil {

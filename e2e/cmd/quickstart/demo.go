@@ -74,7 +74,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 		return err
 	}
 	if d.agent, err = d.stack.NewAgent(hostName, stack.AgentOptions{
-		Postgres: map[string]*stack.Postgres{"main": d.postgres}, Limits: map[string]any{"discovery_every": "10s"},
+		Servers: map[string]stack.Server{"main": d.postgres}, Limits: map[string]any{"discovery_every": "10s"},
 	}); err != nil {
 		return err
 	}

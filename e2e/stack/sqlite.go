@@ -1,0 +1,166 @@
+package stack
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"devflowbackup/shared/wire"
+)
+
+// SQLite is a directory of SQLite databases. They are read and written by the sqlite3 program.
+type SQLite struct {
+	Dir string
+}
+
+// NewSQLite makes the directory.
+func (s *Stack) NewSQLite(name string) (*SQLite, error) {
+	dir := s.path(name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make %s: %w", name, err)
+	}
+	return &SQLite{Dir: dir}, nil
+}
+
+// Engine is SQLite.
+func (l *SQLite) Engine() string { return wire.EngineSQLite }
+
+// Name is the path of the word's file.
+func (l *SQLite) Name(word string) string { return filepath.Join(l.Dir, word+".sqlite") }
+
+// Instance allows the directory.
+func (l *SQLite) Instance() map[string]any {
+	return map[string]any{"engine": l.Engine(), "paths": []string{l.Dir}}
+}
+
+// Create makes an empty database in WAL mode.
+func (l *SQLite) Create(ctx context.Context, name string) error {
+	_, err := l.Exec(ctx, name, "PRAGMA journal_mode = WAL; CREATE TABLE made (x); DROP TABLE made;")
+	return err
+}
+
+// Drop removes the file and what stands beside it.
+func (l *SQLite) Drop(_ context.Context, name string) error {
+	var errs []error
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if err := os.Remove(name + suffix); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Exec runs SQL by sqlite3 until its first error.
+func (l *SQLite) Exec(ctx context.Context, database, sql string) (string, error) {
+	cmd := exec.CommandContext(ctx, "sqlite3", "-batch", "-bail", "-init", os.DevNull, database)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "HOME=" + os.DevNull}
+	var stderr strings.Builder
+	cmd.Stdin, cmd.Stderr = strings.NewReader(".timeout 10000\n"+sql), &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("run SQL in %s: %w: %s", database, err, strings.TrimSpace(stderr.String()))
+	}
+	return strings.TrimSuffix(string(out), "\n"), nil
+}
+
+// Databases lists the files of the directory but those that stand beside a database.
+func (l *SQLite) Databases(context.Context) ([]string, error) {
+	entries, err := os.ReadDir(l.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("list databases: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if name := e.Name(); !strings.HasSuffix(name, "-wal") && !strings.HasSuffix(name, "-shm") && !strings.HasSuffix(name, "-journal") {
+			names = append(names, filepath.Join(l.Dir, name))
+		}
+	}
+	return names, nil
+}
+
+// Content reads the whole database.
+func (l *SQLite) Content(ctx context.Context, database string) (Content, error) {
+	c := Content{Tables: map[string]TableContent{}, Definitions: map[string]string{}}
+	fail := func(err error) (Content, error) {
+		return c, fmt.Errorf("read the content of %s: %w", database, err)
+	}
+	if _, err := os.Stat(database); err != nil { // sqlite3 would make it
+		return fail(err)
+	}
+	check, err := l.Exec(ctx, database, "PRAGMA integrity_check; PRAGMA user_version; PRAGMA application_id; PRAGMA page_size;")
+	if err != nil {
+		return fail(err)
+	}
+	if !strings.HasPrefix(check, "ok\n") {
+		return fail(errors.New(check))
+	}
+	c.Definitions["pragmas"] = check
+	out, err := l.Exec(ctx, database, "SELECT hex(type || ' ' || name) || ' ' || hex(coalesce(sql, '')) FROM sqlite_schema ORDER BY type, name;")
+	if err != nil {
+		return fail(err)
+	}
+	for line := range strings.Lines(out) {
+		name, text, _ := strings.Cut(strings.TrimSpace(line), " ")
+		plain, err := hex.DecodeString(name)
+		if err != nil {
+			return fail(err)
+		}
+		c.Definitions[string(plain)] = text
+		table, ok := strings.CutPrefix(string(plain), "table ")
+		if !ok {
+			continue
+		}
+		if c.Tables[table], err = l.table(ctx, database, table); err != nil {
+			return fail(err)
+		}
+	}
+	return c, nil
+}
+
+// table reads the rows of one table in an order that their own content gives.
+func (l *SQLite) table(ctx context.Context, database, table string) (TableContent, error) {
+	literal := "'" + strings.ReplaceAll(table, "'", "''") + "'"
+	columns, err := l.Exec(ctx, database, "SELECT coalesce(group_concat('quote(' || '\"' || replace(name, '\"', '\"\"') || '\"' || ')', ' || '','' || '), ) FROM pragma_table_xinfo("+literal+") WHERE hidden <> 1;")
+	if err != nil {
+		return TableContent{}, err
+	}
+	quoted := `"` + strings.ReplaceAll(table, `"`, `""`) + `"`
+	rows, err := l.Exec(ctx, database, "SELECT "+columns+" FROM "+quoted+" ORDER BY 1;")
+	if err != nil {
+		return TableContent{}, err
+	}
+	count, err := l.Exec(ctx, database, "SELECT count(*) FROM "+quoted+";")
+	if err != nil {
+		return TableContent{}, err
+	}
+	t := TableContent{}
+	if _, err := fmt.Sscan(count, &t.Rows); err != nil {
+		return t, fmt.Errorf("count rows of %s: %w", table, err)
+	}
+	sum := sha256.Sum256([]byte(rows))
+	t.Checksum = hex.EncodeToString(sum[:])
+	return t, nil
+}
+
+// Load copies the file, which is the database.
+func (l *SQLite) Load(ctx context.Context, database, dump string) error {
+	b, err := os.ReadFile(dump)
+	if err != nil {
+		return fmt.Errorf("load %s: %w", dump, err)
+	}
+	if err := os.WriteFile(database, b, 0o644); err != nil {
+		return fmt.Errorf("load %s: %w", dump, err)
+	}
+	out, err := l.Exec(ctx, database, "PRAGMA integrity_check;")
+	if err == nil && out != "ok" {
+		err = fmt.Errorf("load %s: %s", dump, out)
+	}
+	return err
+}
