@@ -51,6 +51,11 @@ func (r *Stream) Read(p []byte) (int, error) {
 			r.err = io.EOF
 			break
 		}
+		if r.ctx.Err() != nil {
+			// What has come already would still be handed out: to somebody who is told that it is over.
+			r.err = r.s.fail(r.ctx, opStream, r.o.Key, r.ctx.Err())
+			break
+		}
 		n, err := r.read(p[:min(int64(len(p)), r.o.Size-r.at)])
 		r.at += int64(n)
 		if n > 0 {
