@@ -206,6 +206,31 @@ func TestProbe_Millis(t *testing.T) {
 	}
 }
 
+// A store without locks, versions and lifecycle rules says 501 to questions about them.
+func TestProbe_NotImplemented(t *testing.T) {
+	w := newWorld(t)
+	var asked []*s3kit.Rule
+	for _, op := range []string{"GetObjectLockConfiguration", "GetBucketVersioning", "GetBucketLifecycleConfiguration", "ListObjectVersions"} {
+		asked = append(asked, w.proxy.Inject(op, 0, s3kit.Status(501, "NotImplemented")))
+	}
+	report := w.store.Probe(t.Context())
+	for _, r := range asked {
+		fired(t, r)
+	}
+	if err := report.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, st := range report.Steps {
+		if !st.OK {
+			t.Errorf("step %+v", st)
+		}
+	}
+	if report.Capabilities.ObjectLock || report.Capabilities.Versioning || len(report.Lifecycle) != 0 {
+		t.Errorf("found %+v", report.Capabilities)
+	}
+	wantEmpty(t, w.Server)
+}
+
 // Delete denied: the step fails and says so, and what comes before it is reported all the same.
 func TestProbe_DeleteDenied(t *testing.T) {
 	w := newWorld(t)
