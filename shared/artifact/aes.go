@@ -12,7 +12,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 
 	"devflowbackup/shared/secret"
@@ -171,7 +170,7 @@ func (w *aesWriter) Close() error {
 // the padding looked at: nobody learns from its errors what is in a changed file.
 type aesReader struct {
 	src    *storedReader
-	expect Sums
+	expect Digest           // of the stored bytes
 	cbc    cipher.BlockMode // nil until the IV is read
 	block  cipher.Block
 
@@ -197,7 +196,7 @@ func newAESReader(src *storedReader, o ReadOptions) (*aesReader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read artifact: %w", err)
 	}
-	return &aesReader{src: src, expect: *o.Expect, block: block, buf: make([]byte, 0, aesChunk)}, nil
+	return &aesReader{src: src, expect: o.Expect.StoredSHA256, block: block, buf: make([]byte, 0, aesChunk)}, nil
 }
 
 func (r *aesReader) Read(p []byte) (int, error) {
@@ -245,11 +244,8 @@ func (r *aesReader) decrypt(n int) {
 
 // end decrypts the rest and takes the padding off. It returns io.EOF for a clean end.
 func (r *aesReader) end() error {
-	if n, _, _ := r.src.state(); n != r.expect.StoredSize {
-		return &DamageError{What: "stored size", Want: strconv.FormatInt(r.expect.StoredSize, 10), Got: strconv.FormatInt(n, 10)}
-	}
-	if got := r.src.digest(); got != r.expect.StoredSHA256 {
-		return &DamageError{What: "stored SHA-256", Want: r.expect.StoredSHA256.String(), Got: got.String()}
+	if got := r.src.digest(); got != r.expect {
+		return &DamageError{What: "stored SHA-256", Want: r.expect.String(), Got: got.String()}
 	}
 	if r.cbc == nil || len(r.buf) == 0 || len(r.buf)%aes.BlockSize != 0 {
 		n, _, _ := r.src.state()

@@ -2,6 +2,7 @@ package artifact_test
 
 import (
 	"bytes"
+	"compress/flate"
 	"errors"
 	"io"
 	"slices"
@@ -43,6 +44,18 @@ var lies = map[string]func(encode artifact.Encode, dst, block []byte) ([]byte, e
 			out[len(out)/2] ^= 4
 		}
 		return out, err
+	},
+	"an end of its own": func(_ artifact.Encode, dst, block []byte) ([]byte, error) { // good deflate, and the end of the stream
+		var out bytes.Buffer
+		w, err := flate.NewWriter(&out, 6)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(block); err != nil {
+			return nil, err
+		}
+		err = w.Close()
+		return append(dst, out.Bytes()...), err
 	},
 	"the block itself": func(_ artifact.Encode, dst, block []byte) ([]byte, error) { return append(dst, block...), nil },
 }
