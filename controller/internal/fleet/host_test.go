@@ -25,6 +25,7 @@ type host struct {
 	files  map[string][]byte
 	fail   map[string]*wire.Failure // by operation
 	silent map[string]int           // answers that get lost, by operation; negative: all
+	sticky string                   // a key that a deletion leaves there
 	probe  wire.LocalReply
 	orders []wire.LocalOrder
 	jobs   []wire.Job
@@ -131,6 +132,9 @@ func (h *host) do(o wire.LocalOrder) (r wire.LocalReply, lost bool) {
 	case wire.LocalWrite:
 		h.files[o.Key] = o.Data
 	case wire.LocalDelete:
+		if o.Key == h.sticky {
+			break
+		}
 		delete(h.files, o.Key)
 		delete(h.files, o.Key+".partial")
 	case wire.LocalProbe:

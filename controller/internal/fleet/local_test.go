@@ -294,6 +294,13 @@ func TestClean_localDeletion(t *testing.T) {
 		t.Errorf("put off %+v", w)
 	}
 	h.connect()
+	h.set(func(h *host) { h.sticky = artifact.ManifestKey(key) })
+	order()
+	eventually(t, "it is put off again", func() bool { return k.store.count("DeletionLater") == 2 })
+	if w := k.store.all("DeletionLater")[1]; !strings.Contains(w.text, "still there") || k.store.count("DeletionDone") != 0 {
+		t.Errorf("a file that stayed: %+v", w)
+	}
+	h.set(func(h *host) { h.sticky = "" })
 	order()
 	eventually(t, "it is done", func() bool { return k.store.count("DeletionDone") == 1 })
 	same(t, "files", h.keys(), []string{"another"})
