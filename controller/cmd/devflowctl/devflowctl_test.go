@@ -195,7 +195,7 @@ func TestBackup_create(t *testing.T) {
 		return true
 	})
 
-	r.ctl("backup", "create", "shop", "--wait").ends(1, "[auth]", "correct the password", "3 databases, 2 completed, 1 failed", "4.0 MiB")
+	r.ctl("backup", "create", "shop", "--wait").ends(1, "[auth]", "correct the password", "3 databases, 2 completed, 1 failed", "283 KiB")
 	r.ctl("backup", "create", "--database", "app", "--wait").ends(0, "1 database, 1 completed")
 	got := into[struct {
 		Items  []struct{ Backup controller.Backup }
@@ -210,7 +210,7 @@ func TestBackup_create(t *testing.T) {
 	if all := into[[]controller.Backup](r.ctl("backup", "list", "shop", "--status", "failed", "--output", "json").ends(0)); len(all) != 2 || all[0].DatabaseName != "bad" {
 		t.Errorf("failed are %+v", all)
 	}
-	r.ctl("backup", "show", id).ends(0, "completed", "4.0 MiB raw")
+	r.ctl("backup", "show", id).ends(0, "completed", "283 KiB raw")
 	r.ctl("backup", "manifest", id).ends(0, "format_version")
 	r.ctl("backup", "log", id).ends(0, "attempt 1: completed", "pg_dump: done")
 	r.ctl("backup", "show", "99999").ends(1, "99999", "hint:")

@@ -74,7 +74,10 @@ func describe(err error) string {
 	if !errors.As(err, &p) {
 		return cleanLines(err.Error())
 	}
+	// What was said around the problem is kept.
+	before, after, _ := strings.Cut(err.Error(), p.Error())
 	var b strings.Builder
+	b.WriteString(clean(before))
 	if p.Field != "" && len(p.Errors) < 2 {
 		b.WriteString(clean(p.Field) + ": ")
 	}
@@ -86,6 +89,7 @@ func describe(err error) string {
 	} else {
 		b.WriteString(clean(p.Detail))
 	}
+	b.WriteString(cleanLines(after))
 	if p.Hint != "" {
 		b.WriteString("\n  hint: " + clean(p.Hint))
 	}
