@@ -397,6 +397,9 @@ func (s *Server) Socket() string { return filepath.Join(s.socketDir, "mysqld.soc
 // Root is the name of the account with all rights, from this host.
 func (s *Server) Root() string { return "root" }
 
+// OptionFile is the path of a file by which a client program logs in as root: --defaults-file.
+func (s *Server) OptionFile() string { return filepath.Join(s.dir, "client.cnf") }
+
 // Password is root's password.
 func (s *Server) Password() secret.String { return s.password }
 

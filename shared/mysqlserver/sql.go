@@ -18,7 +18,7 @@ import (
 // except by Quote.
 func (s *Server) Exec(ctx context.Context, database, sql string) (string, error) {
 	args := []string{
-		"--defaults-file=" + filepath.Join(s.dir, "client.cnf"), "--batch", "--skip-column-names", "--no-auto-rehash",
+		"--defaults-file=" + filepath.Join(s.dir, "client.cnf"), "--batch", "--skip-column-names", "--no-auto-rehash", "--comments",
 		"--max-allowed-packet=1G",
 	}
 	if database != "" {

@@ -55,7 +55,7 @@ func (s *suite) garbage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.wantCode(t, write(r, bytes.NewReader(input)), wire.CodeCorrupt, wire.CodeToolFailed, wire.CodePrivilege)
+		s.wantCode(t, write(r, bytes.NewReader(input)), wire.CodeCorrupt, wire.CodeIncompleteDump, wire.CodeToolFailed, wire.CodePrivilege)
 		r.Abort()
 		v, err := e.Validate(newContext(t))
 		if err != nil {

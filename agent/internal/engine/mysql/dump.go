@@ -308,7 +308,7 @@ func (d *dump) awaitTransaction() error {
 	if len(head) == 0 {
 		return d.empty()
 	}
-	if err := d.give(d.withCharset(head)); err != nil {
+	if err := d.give(withDates(d.withCharset(head))); err != nil {
 		return err
 	}
 	if d.end != nil && d.rewrite != nil {
@@ -334,6 +334,12 @@ func (d *dump) withCharset(head []byte) []byte {
 	at, _ := sandboxLine(head, true)
 	line := "ALTER DATABASE CHARACTER SET " + charset + " COLLATE " + collation + ";\n"
 	return append([]byte(string(head[:at])+line), head[at:]...)
+}
+
+// withDates lets the dump bring back dates such as February 31st, which a server may hold: in the mode that the program
+// writes, they would silently become zero.
+func withDates(head []byte) []byte {
+	return bytes.Replace(head, []byte("SQL_MODE='NO_AUTO_VALUE_ON_ZERO'"), []byte("SQL_MODE='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'"), 1)
 }
 
 // read waits for the program, and notes for how long.

@@ -141,6 +141,8 @@ func (e *Engine) grantHint(number int, text, database string) string {
 	switch {
 	case number == 1419:
 		return "the server writes a binary log and distrusts routines: run SET GLOBAL log_bin_trust_function_creators = ON, and set it in the server's configuration"
+	case number == 1370:
+		return "a view uses a function, which the program has to run to describe the view: run GRANT EXECUTE ON " + on + " TO the account"
 	case number == 1227 && strings.Contains(text, "SET"):
 		return "only an account that may set any definer can keep definers: set restore.definers to strip"
 	case staging(database):
