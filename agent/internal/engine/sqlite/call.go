@@ -19,7 +19,7 @@ func (p *pulse) beat() { p.beats.Add(1) }
 
 // call runs work in a goroutine of its own and waits for it. It ends with the cause of ctx, or with errStalled if the pulse
 // stood still for stall (zero: no limit). Work that does not end then is left behind; what it makes in the end is dropped.
-// A fault in mapped memory, as when somebody truncates a file beside the database, is an error and not a crash.
+// A fault in mapped memory, as when somebody cuts a file beside the database, is an error and not a crash.
 func call[T any](ctx context.Context, stall time.Duration, p *pulse, work func(ctx context.Context) (T, error), drop func(T)) (T, error) {
 	type outcome struct {
 		value T
@@ -32,7 +32,7 @@ func call[T any](ctx context.Context, stall time.Duration, p *pulse, work func(c
 		var o outcome
 		defer func() {
 			if r := recover(); r != nil {
-				o = outcome{zero, fmt.Errorf("a file of the database was changed in a way that SQLite cannot bear: %v", r)}
+				o = outcome{zero, fmt.Errorf("SQLite met what it cannot bear: %v", r)}
 			}
 			done <- o
 		}()

@@ -43,8 +43,10 @@ func (e *Engine) Check(ctx context.Context) []engine.Finding {
 	}
 	for i, d := range databases {
 		if i == checkedFiles {
-			findings = append(findings, engine.Finding{Level: levelWarning, Name: "databases", Detail: fmt.Sprintf("%d databases, of which %d were looked at", len(databases), i),
-				Hint: "this is only about the check; all of them are backed up as they are scheduled"})
+			findings = append(findings, engine.Finding{
+				Level: levelWarning, Name: "databases", Detail: fmt.Sprintf("%d databases, of which %d were looked at", len(databases), i),
+				Hint: "this is only about the check; all of them are backed up as they are scheduled",
+			})
 			break
 		}
 		if f, found := checkDatabase(d.Name); found {
@@ -140,8 +142,10 @@ func (e *Engine) checkRestoring(ctx context.Context) []engine.Finding {
 	err := e.directories(ctx, func(d *directory) (bool, error) {
 		directories++
 		if unix.Faccessat(d.fd, ".", unix.W_OK, unix.AT_EACCESS) != nil && len(findings) < 10 {
-			findings = append(findings, engine.Finding{Level: levelWarning, Name: "restore", Detail: fmt.Sprintf("the agent may not write in %q; restores there are refused", d.path),
-				Hint: "let the agent's user write in the directory, if restores are wanted there"})
+			findings = append(findings, engine.Finding{
+				Level: levelWarning, Name: "restore", Detail: fmt.Sprintf("the agent may not write in %q; restores there are refused", d.path),
+				Hint: "let the agent's user write in the directory, if restores are wanted there",
+			})
 		}
 		return true, nil
 	})

@@ -18,8 +18,8 @@ const commonSettings = "_pragma=busy_timeout(0)&_pragma=trusted_schema(0)&_pragm
 
 // connection is one connection to one file. It is used by one goroutine.
 type connection struct {
-	db *sql.DB
 	*sql.Conn
+	db *sql.DB
 }
 
 // connect opens a connection that can attach no other file.
@@ -33,7 +33,7 @@ func connect(ctx context.Context, dsn string) (*connection, error) {
 		_ = db.Close()
 		return nil, err
 	}
-	c := &connection{db, conn}
+	c := &connection{conn, db}
 	if _, err := sqlite.Limit(conn, sqlite3.SQLITE_LIMIT_ATTACHED, 0); err != nil {
 		c.close()
 		return nil, err
@@ -42,7 +42,7 @@ func connect(ctx context.Context, dsn string) (*connection, error) {
 }
 
 func (c *connection) close() {
-	_ = c.Conn.Close()
+	_ = c.Close()
 	_ = c.db.Close()
 }
 

@@ -160,7 +160,7 @@ func (d *directory) open(name string) (*source, error) {
 }
 
 func checkRegular(path string, st *unix.Stat_t) error {
-	what := ""
+	var what string
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return nil

@@ -40,7 +40,7 @@ func (e *Engine) Discover(ctx context.Context) ([]wire.Database, error) {
 	found := map[string]wire.Database{}
 	err := e.files(ctx, func(d *directory, name string, st unix.Stat_t) error {
 		path := filepath.Join(d.path, name)
-		if checkName(path) != nil || !e.included(path) || !d.looksLikeDatabase(name, st.Size) {
+		if !possible(path) || !e.included(path) || !d.looksLikeDatabase(name, st.Size) {
 			return nil
 		}
 		size := st.Size

@@ -83,7 +83,7 @@ func TestServer_Identity(t *testing.T) {
 		}
 		return s.Identity
 	}
-	if identity("a") != identity("a") || identity("a") == identity("b") {
+	if first := identity("a"); first != identity("a") || first == identity("b") {
 		t.Error("the identity is not that of machine and instance")
 	}
 }

@@ -473,6 +473,23 @@ func TestDump_NotADatabase(t *testing.T) {
 	}
 }
 
+// Damage that only the integrity check sees: every page is well-formed, but an index belongs to another column.
+func TestDump_BrokenIndex(t *testing.T) {
+	e, path := newDatabase(t, `CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x'), (2, 'y'); CREATE INDEX i ON t (a); CREATE INDEX j ON t (b);
+.dbconfig defensive off
+		PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 7 - rootpage WHERE type = 'index';`)
+	f := wantCode(t, dumpError(t, e, path), wire.CodeToolFailed)
+	if f.Retryable || !strings.Contains(f.Message, "integrity check of the copy") || !strings.Contains(f.Message, "missing from index") {
+		t.Errorf("%+v", f)
+	}
+	v, err := e.Validate(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Abort()
+	wantCode(t, feed(v, path), wire.CodeCorrupt)
+}
+
 // Fault 59: a name is the path of a listed file, or is refused; nothing is ever read as a URI.
 func TestNames_59(t *testing.T) {
 	e, path := newDatabase(t, smallSQL)
@@ -698,7 +715,7 @@ func TestDump_82_DiskFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"before: disk_full, 0 files\n", "meanwhile: disk_full, 0 files\n", "read-only: privilege, 0 files\n", "restore: disk_full, 0 files\n", "validate: disk_full, 0 files\n", "enough: , 0 files\n"} {
+	for _, want := range []string{"before: disk_full, 0 files\n", "meanwhile: disk_full, 0 files\n", "read-only: privilege, 0 files\n", "read-only source: privilege, 0 files\n", "restore: disk_full, 0 files\n", "validate: disk_full, 0 files\n", "enough: , 0 files\n"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("want %q in\n%s", want, text)
 		}
@@ -782,13 +799,20 @@ func dumpOnSmallDisk(args []string) error {
 		return e.Restore(ctx, engine.RestoreRequest{Database: engine.StagingPrefix + "x", Target: filepath.Join(small, "new.db")})
 	}))
 	tell("validate", receive(func() (engine.Restore, error) { return e.Validate(ctx) }))
-	if err := os.Remove(filler); err != nil {
+	inWAL := filepath.Join(small, "wal.db")
+	if err := errors.Join(os.Remove(filler), exec.Command("sqlite3", inWAL, "PRAGMA journal_mode = WAL; CREATE TABLE t (x);").Run()); err != nil {
 		return err
 	}
 	if err := remount("size=120m,mode=0700", unix.MS_REMOUNT|unix.MS_RDONLY); err != nil {
 		return err
 	}
 	tell("read-only", backup())
+	beside, err := sqlite.New(sqlite.Config{Name: "files", Paths: []string{small}, SnapshotDir: filepath.Join(filepath.Dir(path), "elsewhere")}, nil)
+	if err != nil {
+		return err
+	}
+	_, err = beside.Dump(ctx, engine.DumpRequest{Database: inWAL})
+	tell("read-only source", err)
 	if err := remount("size=120m,mode=0700", unix.MS_REMOUNT); err != nil {
 		return err
 	}

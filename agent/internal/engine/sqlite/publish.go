@@ -172,6 +172,10 @@ func (e *Engine) staged(ctx context.Context, name string) (found *source, err er
 		}
 	}
 	err = e.directories(ctx, look)
+	if errors.Is(err, errTooMany) {
+		e.log.Warn("not all of the paths were searched for a staging file: name the directories of the databases more closely", "at_most", maxFiles)
+		err = nil
+	}
 	switch {
 	case err != nil:
 		return nil, failure(ctx, err, fmt.Sprintf("look for %q", name))

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"devflowbackup/agent/internal/engine"
 	"devflowbackup/shared/wire"
@@ -230,10 +231,11 @@ func (r *restore) prove() error {
 		})
 	}, func(result) {})
 	if err != nil {
-		if primary, _ := resultCode(err); primary != 0 && r.ctx.Err() == nil {
-			return corrupt("%w", err)
+		switch primary, _ := resultCode(err); {
+		case r.ctx.Err() != nil, primary == 0, primary == sqlite3.SQLITE_IOERR, primary == sqlite3.SQLITE_NOMEM:
+			return err
 		}
-		return err
+		return corrupt("%w", err)
 	}
 	if err := found.failure(wire.CodeCorrupt, "the dump is a damaged SQLite database"); err != nil {
 		return err

@@ -177,8 +177,11 @@ func (c *connection) facts(ctx context.Context) (f facts, err error) {
 		to    *int64
 		query string
 	}{
-		{&f.pages, "PRAGMA page_count"}, {&f.pageSize, "PRAGMA page_size"}, {&f.userVersion, "PRAGMA user_version"},
-		{&f.applicationID, "PRAGMA application_id"}, {&f.tables, "SELECT count(*) FROM sqlite_schema WHERE " + userTables},
+		{&f.pages, "PRAGMA page_count"},
+		{&f.pageSize, "PRAGMA page_size"},
+		{&f.userVersion, "PRAGMA user_version"},
+		{&f.applicationID, "PRAGMA application_id"},
+		{&f.tables, "SELECT count(*) FROM sqlite_schema WHERE " + userTables},
 	} {
 		if *value.to, err = c.number(ctx, value.query); err != nil {
 			return f, err
@@ -252,31 +255,28 @@ func (s *snapshot) measure() error {
 
 // copyTo copies all pages. The transaction is open, so that no step waits for a lock or begins anew.
 func (c *connection) copyTo(ctx context.Context, dsn string, opened func() error, stepped func()) error {
-	return c.Raw(func(driver any) (err error) {
-		b, err := driver.(interface {
+	return c.Raw(func(driver any) error {
+		from, ok := driver.(interface {
 			NewBackup(string) (*sqlite.Backup, error)
-		}).NewBackup(dsn)
+		})
+		if !ok {
+			return fmt.Errorf("the driver's connection is a %T, which copies nothing", driver)
+		}
+		b, err := from.NewBackup(dsn)
 		if err != nil {
 			return err
 		}
-		defer func() {
-			if ferr := b.Finish(); err == nil { // else it repeats the error
-				err = ferr
+		err = opened()
+		for more := true; more && err == nil; {
+			if more, err = b.Step(stepPages); err == nil {
+				stepped()
+				err = context.Cause(ctx)
 			}
-		}()
-		if err := opened(); err != nil {
-			return err
 		}
-		for more := true; more; {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if more, err = b.Step(stepPages); err != nil {
-				return err
-			}
-			stepped()
+		if ferr := b.Finish(); err == nil { // else it repeats the error
+			err = ferr
 		}
-		return nil
+		return err
 	})
 }
 

@@ -134,5 +134,7 @@ func checkName(name string) error {
 	return wire.Failf(wire.CodeBadRequest, "database name %q %s", name, problem).WithHint("the name of an SQLite database is the absolute path of its file")
 }
 
+func possible(name string) bool { return checkName(name) == nil }
+
 // staging tells whether a file of that name was made by a restore.
 func staging(name string) bool { return strings.HasPrefix(filepath.Base(name), engine.StagingPrefix) }

@@ -61,7 +61,7 @@ func (w *walk) rule(r rule) error {
 
 // match visits what fits the rest of a rule's components.
 func (w *walk) match(d *directory, parts []string) error {
-	if len(parts) == 1 && !(literal(parts[0]) && d.holdsDirectory(parts[0])) {
+	if len(parts) == 1 && (!literal(parts[0]) || !d.holdsDirectory(parts[0])) {
 		// The directory of a file, which may be made yet, or of those that fit a pattern.
 		if more, err := w.visit(d); err != nil || !more {
 			return err
