@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -359,6 +360,80 @@ func TestAgent_Killed(t *testing.T) {
 		from, st := h.backup(n)
 		h.killedRestores(n, st, from)
 	})
+	h.t = t
+}
+
+// Killed at each step of a backup in the host's own directory, the agent has it whole after its restart, or nothing of it.
+func TestAgent_KilledLocal(t *testing.T) {
+	h := newHost(t)
+	h.c.LocalDir = filepath.Join(t.TempDir(), "backups")
+	text, err := os.ReadFile(h.config)
+	must(t, err)
+	must(t, os.WriteFile(h.config, fmt.Appendf(text, "storage: {local: {dir: %s, min_free: 100MiB}}\n", h.c.LocalDir), 0o600))
+	h.codec = wire.Codec{Compression: "zstd", Encryption: "aes-256-cbc"}
+	files := func() (n, partial int) {
+		must(t, filepath.WalkDir(h.c.LocalDir, func(path string, e fs.DirEntry, err error) error {
+			if err == nil && !e.IsDir() {
+				n++
+				if strings.HasSuffix(path, ".partial") {
+					partial++
+				}
+			}
+			return err
+		}))
+		return n, partial
+	}
+	for n, tc := range []struct {
+		site        string
+		has, unseen int // files at the crash, and those of them without their name
+		held        bool
+	}{
+		{"agent.dump_started", 0, 0, false},
+		{"agent.all_parts_uploaded", 1, 1, false},
+		{"agent.local_before_rename", 3, 3, true},
+		{"agent.local_between_renames", 3, 2, true},
+		{"agent.local_after_rename", 3, 0, true},
+		{"agent.report_sent_before_ack", 3, 0, true},
+	} {
+		t.Run(tc.site, func(t *testing.T) {
+			h.t = t
+			h.env = []string{"DEVFLOW_FAILPOINTS=" + tc.site + "=exit@" + filepath.Join(t.TempDir(), "fired")}
+			h.start()
+			job := h.c.BackupLocal(int64(n)+1, "main", wire.EnginePostgreSQL, "shop", h.codec)
+			h.order(job)
+			if code := h.wait(); code != failpoint.ExitStatus {
+				t.Fatalf("status %d", code)
+			}
+			h.noTools()
+			if has, unseen := files(); has != tc.has || unseen != tc.unseen {
+				t.Fatalf("at the crash there are %d files, %d of them partial; want %d and %d", has, unseen, tc.has, tc.unseen)
+			}
+			before := len(h.c.Reports(job.Attempt))
+			hello := h.start()
+			if held := len(hello.Attempts) == 1; held != tc.held || hello.Host.Local == nil {
+				t.Fatalf("held are %+v, directory is %+v", hello.Attempts, hello.Host.Local)
+			}
+			if tc.held {
+				h.await("the report", func() bool { return len(h.c.Reports(job.Attempt)) == before+1 })
+				st := h.c.Complete(h.id, h.c.Reports(job.Attempt)[before])
+				if has, unseen := files(); has != 3 || unseen != 0 {
+					t.Fatalf("there are %d files, %d of them partial", has, unseen)
+				}
+				restore := h.restoreJob(int64(n)+100, st, job.Attempt, "copy")
+				h.c.Run(restore)
+				if r := h.c.AwaitReport(restore.Attempt); r.Outcome != wire.OutcomeRestored || !r.Restored.Compared {
+					t.Fatalf("%+v", r.Failure)
+				}
+				h.exec("postgres", "DROP DATABASE copy")
+			} else if has, _ := files(); has != 0 {
+				t.Fatalf("%d files are left", has)
+			}
+			if code := h.term(); code != 0 {
+				t.Fatalf("status %d", code)
+			}
+			must(t, os.RemoveAll(filepath.Join(h.c.LocalDir, "t")))
+		})
+	}
 	h.t = t
 }
 

@@ -3,9 +3,11 @@ package check_test
 import (
 	"bytes"
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,6 +19,7 @@ import (
 	"devflowbackup/agent/internal/identity"
 	"devflowbackup/agent/internal/testkit/control"
 	"devflowbackup/agent/internal/testkit/fakeengine"
+	"devflowbackup/shared/wire"
 )
 
 func TestRun(t *testing.T) {
@@ -79,5 +82,70 @@ func TestRun(t *testing.T) {
 	create(func(i *identity.Installation) { i.NATSURLs = []string{"tls://127.0.0.1:1"} })
 	if text, fine := run(); fine || !strings.Contains(text, "refused") {
 		t.Fatalf("no broker:\n%s", text)
+	}
+}
+
+// The backup directory is looked at, and nothing is made or written.
+func TestRun_BackupDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "backups")
+	cfg := config.Default()
+	cfg.StateDir = t.TempDir()
+	cfg.Storage.Local.Dir = dir
+	file := filepath.Join(t.TempDir(), "shop.sqlite")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Instances = []config.Instance{{Name: "files", Engine: wire.EngineSQLite, Paths: []string{file}}, {Name: "far", Engine: wire.EngineMySQL, Host: "db.example"}}
+	open := func(config.Instance, hclog.Logger) (engine.Engine, error) { return &fakeengine.Engine{}, nil }
+	findings := func() string {
+		t.Helper()
+		var b strings.Builder
+		for _, r := range check.Run(t.Context(), cfg, open, hclog.NewNullLogger()) {
+			if r.About == "backup directory" {
+				fmt.Fprintf(&b, "%s %s: %s (%s)\n", r.Level, r.Name, r.Detail, r.Hint)
+			}
+		}
+		return b.String()
+	}
+	want := func(what string, lines int, parts ...string) {
+		t.Helper()
+		got := findings()
+		for _, p := range parts {
+			if !strings.Contains(got, p) {
+				t.Errorf("%s: nothing says %q:\n%s", what, p, got)
+			}
+		}
+		if strings.Count(got, "\n") != lines {
+			t.Errorf("%s: want %d lines:\n%s", what, lines, got)
+		}
+	}
+	want("not there", 1, "warning directory: "+dir)
+	if _, err := os.Stat(dir); err == nil {
+		t.Fatal("check has made the directory")
+	}
+	mode := func(m os.FileMode) {
+		t.Helper()
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mode(0o700)
+	want("fine", 3, "ok directory: "+dir+", mode 0700", "ok free space", "1GiB are to stay so", "warning place: same host and same disk as instance files:")
+	cfg.Instances = cfg.Instances[1:]
+	want("elsewhere", 3, "warning place: same host as the databases:")
+	mode(0o755)
+	want("readable", 3, "warning directory", "chmod 700")
+	mode(0o777)
+	want("writable", 1, "error directory", "chmod 700")
+	mode(0o700)
+	cfg.Storage.Local.MinFree = 1 << 60
+	want("full", 3, "error free space", "min_free")
+	cfg.Storage.Local.Dir = ""
+	want("none", 0)
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Fatalf("check has written %v, %v", left, err)
 	}
 }

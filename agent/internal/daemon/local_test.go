@@ -74,6 +74,9 @@ func (a *agent) lies() []string {
 	dir := a.cfg.Storage.Local.Dir
 	var out []string
 	must(a.t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path != dir {
+			return nil // removed meanwhile
+		}
 		if err == nil && !e.IsDir() {
 			out = append(out, strings.TrimPrefix(path, dir+"/"))
 		}
@@ -97,6 +100,7 @@ func parts(o *wire.BackupOrder) []string {
 
 // A backup in the host's own directory, both verifications and a restore, with nothing asked of the controller on the way.
 func TestLocal_WholeWay(t *testing.T) {
+	t.Parallel()
 	a := startLocal(t)
 	content, _ := a.e.Get("shop")
 	for _, codec := range []wire.Codec{a.codec, aesCodec, {Compression: "none", Encryption: "aes-256-cbc"}, {Compression: "gzip", Level: 1, Encryption: "none"}, {Compression: "none", Encryption: "none"}} {
@@ -144,6 +148,7 @@ func TestLocal_WholeWay(t *testing.T) {
 
 // Orders that need a directory are refused on a host without one, and so are those that make no sense.
 func TestLocal_Refuses(t *testing.T) {
+	t.Parallel()
 	a := prepareLocal(t)
 	a.cfg.Storage.Local = config.Local{}
 	a.start()
@@ -194,6 +199,7 @@ func TestLocal_Refuses(t *testing.T) {
 
 // The keys of a backup are this attempt's and each object's own, or there is no backup.
 func TestBackup_WrongKeys(t *testing.T) {
+	t.Parallel()
 	a := startLocal(t)
 	a.codec = aesCodec
 	_, stranger, err := artifact.NewIdentity()
@@ -237,6 +243,7 @@ func TestBackup_WrongKeys(t *testing.T) {
 
 // No key is written anywhere: not to the log, not to the journal, not into a failure.
 func TestBackup_KeysStaySecret(t *testing.T) {
+	t.Parallel()
 	a := startLocal(t)
 	a.codec = aesCodec
 	from, st := a.localBackup(1)
@@ -269,6 +276,7 @@ func TestBackup_KeysStaySecret(t *testing.T) {
 // FAULTS 62 to 64: damage in the directory is found by two readings, before the first byte is used where nothing
 // authenticates them one by one.
 func TestLocal_Damage(t *testing.T) {
+	t.Parallel()
 	for _, codec := range []wire.Codec{{Compression: "zstd", Encryption: "age"}, aesCodec, {Compression: "none", Encryption: "none"}} {
 		t.Run(codec.Encryption, func(t *testing.T) {
 			t.Parallel()
@@ -378,6 +386,7 @@ func TestDaemon_DamageAES(t *testing.T) {
 
 // A backup that does not come to its end leaves nothing.
 func TestLocal_NothingIsLeft(t *testing.T) {
+	t.Parallel()
 	a := prepareLocal(t)
 	token := a.slow()
 	a.codec = wire.Codec{Compression: "none", Encryption: "none"}
@@ -431,6 +440,7 @@ func TestLocal_NothingIsLeft(t *testing.T) {
 
 // FAULTS 82: the disk is full in the dump, or fails at the sync of any object: disk_full, and nothing is left.
 func TestLocal_DiskFails(t *testing.T) {
+	t.Parallel()
 	t.Run("full", func(t *testing.T) {
 		a := prepareLocal(t)
 		a.setDir(mounts.Tmpfs(t, 8<<20))
@@ -501,6 +511,7 @@ func (f *noSync) Sync() error { f.fired.Add(1); return syscall.EIO }
 
 // Whatever a crash left, a restart finishes a backup whose statement was journaled and removes every other.
 func TestLocal_Recover(t *testing.T) {
+	t.Parallel()
 	a := prepareLocal(t)
 	dir := a.cfg.Storage.Local.Dir
 	mine := func(names []string, suffix string) {
@@ -604,6 +615,7 @@ func TestLocal_Recover(t *testing.T) {
 
 // A directory that is not there when the agent starts does not stop it. What a crash left in it waits until it is back.
 func TestLocal_RecoverLater(t *testing.T) {
+	t.Parallel()
 	a := startLocal(t)
 	a.cfg.Limits.DiscoveryEvery = config.Duration(50 * time.Millisecond)
 	dir := a.cfg.Storage.Local.Dir
@@ -639,6 +651,7 @@ func lastHello(a *agent) (h wire.Hello) {
 
 // Hello and heartbeats tell of the directory.
 func TestLocal_HostFacts(t *testing.T) {
+	t.Parallel()
 	a := startLocal(t)
 	ok := func(l *wire.LocalDir) bool {
 		return l != nil && l.Dir == a.cfg.Storage.Local.Dir && l.FreeBytes > 0 && l.TotalBytes > l.FreeBytes && l.MinFree == 1<<20 && l.Error == ""
@@ -656,6 +669,7 @@ func TestLocal_HostFacts(t *testing.T) {
 
 // What controllers may do in the directory.
 func TestLocal_Orders(t *testing.T) {
+	t.Parallel()
 	a := startLocal(t)
 	_, st := a.localBackup(1)
 	stored := a.c.Object(st.Key)

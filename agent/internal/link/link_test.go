@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,11 +27,12 @@ type fixture struct {
 	l       *link.Link
 	session string
 	acted   atomic.Int64
+	slow    chan struct{} // lets commands of the verb "local" end
 }
 
 func start(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{c: control.StartWith(t, nil), session: wire.NewID()}
+	f := &fixture{c: control.StartWith(t, nil), session: wire.NewID(), slow: make(chan struct{})}
 	f.id = f.c.Enrol(t.TempDir())
 	f.l = f.open(t, f.session)
 	select {
@@ -54,7 +57,13 @@ func (f *fixture) open(t *testing.T, session string) *link.Link {
 	l, err := link.Open(link.Config{
 		Server: control.ServerID, Session: session, URLs: inst.NATSURLs, JWT: inst.NATSJWT, Sign: f.id.SignNonce, Roots: roots,
 		KeySet: f.id.KeySet, Log: hclog.NewNullLogger(), FirstTimeout: 300 * time.Millisecond, RetryWait: 10 * time.Millisecond,
+		Beside: []string{wire.VerbLocal},
 	}, map[string]link.Handler{
+		wire.VerbLocal: func(wire.Directive) any {
+			f.acted.Add(1)
+			<-f.slow
+			return wire.Accepted{V: wire.Version, Session: session}
+		},
 		wire.VerbPing: func(wire.Directive) any {
 			f.acted.Add(1)
 			return wire.Accepted{V: wire.Version, Session: session}
@@ -312,5 +321,59 @@ func TestLink_Revoked(t *testing.T) {
 	}
 	if err := f.l.Request(t.Context(), wire.VerbHello, wire.Hello{}, nil); !errors.Is(err, link.ErrRevoked) {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// Commands that take long hold up no other, run beside each other up to a number, and are refused when too many wait.
+func TestLink_Beside(t *testing.T) {
+	f := start(t)
+	end := sync.OnceFunc(func() { close(f.slow) })
+	defer end()
+	const runs, held, sent = 16, 256, 300
+	answers := make(chan wire.Accepted, sent)
+	inbox := f.c.Conn.NewRespInbox()
+	sub, err := f.c.Conn.Subscribe(inbox+".*", func(m *nats.Msg) {
+		var acc wire.Accepted
+		if err := wire.Decode(m.Data, &acc); err != nil {
+			t.Error(err)
+		}
+		answers <- acc
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	for n := range sent {
+		if err := f.c.Conn.PublishRequest(wire.AgentSubject(control.ServerID, wire.VerbLocal), fmt.Sprintf("%s.%d", inbox, n), f.c.Signed(wire.VerbLocal, wire.LocalOrder{})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if acc := f.c.Command(wire.VerbPing, struct{}{}); acc.Failure != nil {
+		t.Fatal(acc.Failure)
+	}
+	next := func() wire.Accepted {
+		t.Helper()
+		select {
+		case acc := <-answers:
+			return acc
+		case <-time.After(control.Patience):
+			t.Fatal("no answer")
+			return wire.Accepted{}
+		}
+	}
+	for range sent - held {
+		if acc := next(); acc.Failure == nil || acc.Failure.Code != wire.CodeBusy || !acc.Failure.Retryable {
+			t.Fatalf("got %+v", acc)
+		}
+	}
+	f.await(t, "those that run", func() bool { return f.acted.Load() == runs+1 })
+	end()
+	for range held {
+		if acc := next(); acc.Failure != nil {
+			t.Fatal(acc.Failure)
+		}
+	}
+	if n := f.acted.Load(); n != held+1 {
+		t.Fatalf("%d ran", n)
 	}
 }
