@@ -43,7 +43,8 @@ type faultWorld struct {
 	controllers []*stack.Controller
 	agent       *stack.Agent
 	postgres    *stack.Postgres
-	ctl         *stack.Client // of the first controller
+	servers     []stack.Server // that the agent works on, postgres first
+	ctl         *stack.Client  // of the first controller
 	points      string        // directory of markers
 }
 
@@ -52,6 +53,7 @@ type faultOptions struct {
 	timing      map[string]any
 	sites       []string // failpoints of controllers and agent
 	limits      map[string]any
+	agent       func(*stack.AgentOptions) // changes how the agent is configured
 }
 
 // newFaultWorld starts an installation, which ends with the test. Then nothing may be left running.
@@ -102,6 +104,7 @@ func (w *faultWorld) start(ctx context.Context, opt faultOptions) (err error) {
 	if w.postgres, err = w.StartPostgres(ctx, "pg1", stack.PostgresOptions{}); err != nil {
 		return err
 	}
+	w.servers = []stack.Server{w.postgres}
 	if err := w.fill(ctx); err != nil {
 		return err
 	}
@@ -146,8 +149,11 @@ func (w *faultWorld) start(ctx context.Context, opt faultOptions) (err error) {
 	for k, v := range opt.limits {
 		limits[k] = v
 	}
-	w.agent, err = w.NewAgent("db1", stack.AgentOptions{Servers: map[string]stack.Server{"main": w.postgres}, Limits: limits, Env: env})
-	if err != nil {
+	options := stack.AgentOptions{Servers: map[string]stack.Server{"main": w.postgres}, Limits: limits, Env: env}
+	if opt.agent != nil {
+		opt.agent(&options)
+	}
+	if w.agent, err = w.NewAgent("db1", options); err != nil {
 		return err
 	}
 	if _, err := w.ctl.Do(ctx, "project", "create", "shop"); err != nil {
@@ -350,7 +356,7 @@ func (w *faultWorld) attempts(t *testing.T, ctx context.Context, jobID int64, wa
 // invariants checks what must hold after every fault.
 func (w *faultWorld) invariants(t *testing.T, ctx context.Context) {
 	t.Helper()
-	in := stack.Invariants{Catalog: w.catalog, Client: w.ctl, S3: w.s3, Agents: []*stack.Agent{w.agent}, Databases: []stack.Server{w.postgres}}
+	in := stack.Invariants{Catalog: w.catalog, Client: w.ctl, S3: w.s3, Agents: []*stack.Agent{w.agent}, Databases: w.servers}
 	if err := in.Check(ctx); err != nil {
 		t.Errorf("invariants: %v", err)
 	}
@@ -383,12 +389,19 @@ func (w *faultWorld) forward(t *testing.T, ctx context.Context, sql string, args
 	}
 }
 
+// dumpTools and restoreTools are the programs that an agent runs.
+var (
+	dumpTools    = []string{"pg_dump", "mariadb-dump", "mysqldump"}
+	restoreTools = []string{"pg_restore", "mariadb", "mysql"}
+)
+
 // noTool waits until no dump or restore tool of the stack runs.
 func (w *faultWorld) noTool(t *testing.T, ctx context.Context) {
 	t.Helper()
 	if err := stack.Within(ctx, 10*time.Second, "no dump or restore tool runs", func(context.Context) (bool, error) {
 		for _, p := range w.Processes() {
-			if strings.Contains(p.Command, "pg_dump") || strings.Contains(p.Command, "pg_restore") {
+			program, _, _ := strings.Cut(p.Command, " ")
+			if name := filepath.Base(program); slices.Contains(dumpTools, name) || slices.Contains(restoreTools, name) {
 				return false, fmt.Errorf("there is %s", p)
 			}
 		}
