@@ -551,6 +551,32 @@ func TestDownload_store(t *testing.T) {
 	}
 }
 
+// TestDownload_storeGoesAway: a store that gave a part and cannot be reached any more is given up for the controller, which goes on there.
+func TestDownload_storeGoesAway(t *testing.T) {
+	t.Parallel()
+	w := backedUp(t, false)
+	var store *httptest.Server
+	store = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		_ = store.Listener.Close()
+		http.ServeContent(&cutWriter{rw, 60_000}, req, "", time.Time{}, bytes.NewReader(w.content.Stored))
+	}))
+	defer store.Close()
+	var from int64
+	w.Fleet.With(func() {
+		w.Fleet.Link = func(controller.Download) string { return store.URL }
+		w.Fleet.Stream = func(_ context.Context, _ controller.Download, offset int64, dst io.Writer) error {
+			from = offset
+			_, err := dst.Write(w.content.Stored[offset:])
+			return err
+		}
+	})
+	x := w.ctl("backup", "download", w.id, "-o", "f").ends(0, "asking again", "no answer from", "through the controller")
+	w.holds("f", w.content.Stored)
+	if from != 60_000 {
+		t.Errorf("the controller was asked from byte %d on: %s", from, x.err)
+	}
+}
+
 // TestDownload_output: what went to standard output cannot be taken back, so it is said that it is of no use.
 func TestDownload_output(t *testing.T) {
 	t.Parallel()

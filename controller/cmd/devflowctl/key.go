@@ -92,7 +92,7 @@ FILE is the stored file, its manifest, or only the file's name: the attempt id i
 a file of mode 0600 (also the one that ` + "`devflowctl project key PROJECT -o FILE`" + ` writes), or from standard input; never from the command line, which
 others can see. For the same reason run what is printed where you are alone.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
 			if asJSON {
 				c.output = outputJSON
 			}

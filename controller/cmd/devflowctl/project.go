@@ -132,7 +132,7 @@ func (c *ctl) projectUpdate() *cobra.Command {
 			if cmd.Flags().Changed("storage") {
 				in.DefaultStorage = &storage
 			}
-			if cmd.Flags().Changed("escrow") && len(in.EscrowRecipients) == 1 && in.EscrowRecipients[0] == "" {
+			if cmd.Flags().Changed("escrow") && in.EscrowRecipients == nil {
 				in.EscrowRecipients = []string{}
 			}
 			p, err := cl.UpdateProject(cmd.Context(), args[0], in)

@@ -7,6 +7,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -41,7 +42,8 @@ type Options struct {
 	CAPEM     []byte // trusted instead of the system's roots; empty: the system's
 	UserAgent string
 
-	StorageCAPEM []byte // trusted beside the system's roots for links that lead to a store
+	StorageCAPEM []byte        // trusted beside the system's roots for links that lead to a store
+	Stall        time.Duration // how long a download may stand still; 0: two minutes
 }
 
 // Client calls one controller. It is safe for concurrent use.
@@ -52,6 +54,7 @@ type Client struct {
 	http  *http.Client
 
 	streams, stores *http.Client // of downloads: through the controller, and from stores
+	stall           time.Duration
 }
 
 // New checks the options; it connects to nothing.
@@ -75,7 +78,7 @@ func New(opt Options) (*Client, error) {
 		return nil, err
 	}
 	return &Client{
-		streams: streaming(conf.Clone()), stores: streaming(store),
+		streams: streaming(conf.Clone()), stores: streaming(store), stall: cmp.Or(opt.Stall, stallTimeout),
 		base: u.Scheme + "://" + u.Host + prefix, token: opt.Token, agent: opt.UserAgent,
 		http: &http.Client{
 			Transport: &http.Transport{

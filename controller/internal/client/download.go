@@ -20,7 +20,7 @@ import (
 	"devflowbackup/controller/internal/api/body"
 )
 
-// stallTimeout is how long a transfer may stand still. Before a dump's first byte the controller may have to read the whole artifact:
+// stallTimeout is how long a transfer may stand still, unless Options say otherwise. Before a dump's first byte the controller may have to read the whole artifact:
 // then only the connection is watched.
 const stallTimeout = 2 * time.Minute
 
@@ -109,10 +109,14 @@ type Content struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	watch  *time.Timer
+	stall  time.Duration
 	once   sync.Once
 }
 
-var errStalled = fmt.Errorf("nothing came for %s", stallTimeout)
+// stalled is why a transfer was ended that stood still for so long.
+type stalled time.Duration
+
+func (s stalled) Error() string { return fmt.Sprintf("nothing came for %s", time.Duration(s)) }
 
 // Open begins to read what the link gives at offset, which is less than its size or 0. A link to the controller is asked for at the
 // server that this client was configured with, whatever host it names; the API token travels to neither.
@@ -129,11 +133,11 @@ func (c *Client) Open(ctx context.Context, d body.Download, offset int64) (*Cont
 		}
 		hc, base = c.streams, c.base
 		if u, err = url.Parse(c.base + u.EscapedPath()[i:]); err != nil {
-			return nil, fmt.Errorf("read the link: %w", err)
+			return nil, errors.New("the controller gave a link that cannot be asked for")
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	watch := time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
+	watch := time.AfterFunc(c.stall, func() { cancel(stalled(c.stall)) })
 	if d.Format == controller.FormatDump {
 		watch.Stop()
 	}
@@ -176,7 +180,7 @@ func (c *Client) Open(ctx context.Context, d body.Download, offset int64) (*Cont
 	}
 	opened = true
 	watch.Stop()
-	return &Content{Offset: start, base: base, left: d.Size - start, body: res.Body, ctx: ctx, cancel: cancel, watch: watch}, nil
+	return &Content{Offset: start, base: base, left: d.Size - start, body: res.Body, ctx: ctx, cancel: cancel, watch: watch, stall: c.stall}, nil
 }
 
 // refusedError is an answer that is no content.
@@ -223,7 +227,8 @@ func storeRefusal(res *http.Response, text []byte, host string) error {
 // broken names what ended a transfer. The URL is a secret, so it is not in it.
 func broken(ctx context.Context, base string, begun, store bool, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
-		if !errors.Is(cause, errStalled) {
+		var still stalled
+		if !errors.As(cause, &still) {
 			return cause
 		}
 		err = cause
@@ -238,7 +243,7 @@ func (r *Content) Read(p []byte) (int, error) {
 	if int64(len(p)) > r.left {
 		p = p[:r.left]
 	}
-	r.watch.Reset(stallTimeout)
+	r.watch.Reset(r.stall)
 	n, err := r.body.Read(p)
 	r.watch.Stop() // a reader that takes its time is no stall
 	r.left -= int64(n)

@@ -22,7 +22,7 @@ type UpdateProject struct {
 	Name              string   `json:"name,omitempty"`
 	ExternalID        *string  `json:"external_id,omitempty"`
 	DefaultEncryption string   `json:"default_encryption,omitempty" enum:"age,aes-256-cbc,none"`
-	EscrowRecipients  []string `json:"escrow_recipients,omitempty" maxItems:"16" doc:"Replaces the list; an empty list clears it"`
+	EscrowRecipients  []string `json:"escrow_recipients,omitzero" maxItems:"16" doc:"Replaces the list; an empty list clears it"`
 	DefaultStorage    *string  `json:"default_storage,omitempty" doc:"Name or id; empty clears it"`
 }
 
