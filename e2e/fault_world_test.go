@@ -45,7 +45,7 @@ type faultWorld struct {
 	postgres    *stack.Postgres
 	servers     []stack.Server // that the agent works on, postgres first
 	ctl         *stack.Client  // of the first controller
-	points      string        // directory of markers
+	points      string         // directory of markers
 }
 
 type faultOptions struct {

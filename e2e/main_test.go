@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"devflowbackup/e2e/stack"
+	"devflowbackup/shared/testkit/fakedump"
 	"devflowbackup/shared/testkit/s3kit"
 )
 
@@ -23,6 +24,7 @@ import (
 const patience = 3 * time.Minute
 
 func TestMain(m *testing.M) {
+	fakedump.Main() // tools that fail are this program
 	root, err := s3kit.Root()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -35,7 +37,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	code := m.Run()
-	if err := shared.stop(); err != nil {
+	if err := errors.Join(shared.stop(), sharedEstate.stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		code = 1
 	}
@@ -66,16 +68,24 @@ type sharedRig struct {
 func (s *sharedRig) stop() error {
 	s.Lock()
 	defer s.Unlock()
-	if s.dir == "" {
+	if s.rig == nil {
+		return stopStack(s.dir, nil)
+	}
+	return stopStack(s.dir, s.rig.Stack)
+}
+
+// stopStack ends a stack, if it was started, and removes its directory, if it was made.
+func stopStack(dir string, s *stack.Stack) error {
+	if dir == "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var err error
-	if s.rig != nil {
-		err = s.rig.Stop(ctx)
+	if s != nil {
+		err = s.Stop(ctx)
 	}
-	return errors.Join(err, os.RemoveAll(s.dir))
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 func testContext(t *testing.T) context.Context {
