@@ -369,7 +369,7 @@ func content(tb testing.TB, s *mysqlserver.Server, database string) map[string]s
 			continue
 		case "SEQUENCE":
 			show("SEQUENCE", name, 1)
-			found["SEQUENCE "+name] += "\n" + strings.Join(rows(tb, c, "SELECT * FROM " + mysqlserver.Quote(name))[0], " ")
+			found["SEQUENCE "+name] += "\n" + strings.Join(rows(tb, c, "SELECT * FROM "+mysqlserver.Quote(name))[0], " ")
 			continue
 		}
 		show("TABLE", name, 1)
