@@ -167,6 +167,20 @@ func (c *Client) EnrolmentToken(ctx context.Context, server, project string) (st
 	return out.Token, nil
 }
 
+// AppKey exports the app key of a project, from which the keys of aes-256-cbc are derived.
+func (c *Client) AppKey(ctx context.Context, project string) (string, error) {
+	var out struct {
+		AppKey string `json:"app_key"`
+	}
+	if err := c.Read(ctx, &out, "project", "key", project); err != nil {
+		return "", err
+	}
+	if out.AppKey == "" {
+		return "", fmt.Errorf("project %s has no app key", project)
+	}
+	return out.AppKey, nil
+}
+
 // Database is one row of the API's list of databases.
 type Database struct {
 	ID           int64

@@ -40,8 +40,8 @@ func (c Content) Rows() (n int64) {
 const (
 	tablesSQL = `SELECT format('%I.%I', n.nspname, c.relname), c.relkind = 'm' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'm') AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema' ORDER BY 1`
-	// A sum of hashes does not depend on the order of rows, and unlike XOR it sees a row that stands there twice.
-	tableSQL = `SELECT count(*), coalesce(sum(('x' || substr(md5(t::text), 1, 15))::bit(60)::bigint), 0)::text FROM %s t`
+	// ROW: a column may have the alias's name. A sum of hashes does not depend on the order of rows, and unlike XOR it sees a row that stands there twice.
+	tableSQL = `SELECT count(*), coalesce(sum(('x' || substr(md5(ROW(t.*)::text), 1, 15))::bit(60)::bigint), 0)::text FROM %s t`
 
 	definitionsSQL = `
 		SELECT 'view ' || format('%I.%I', schemaname, viewname), definition FROM pg_views WHERE schemaname NOT IN ('pg_catalog', 'information_schema')

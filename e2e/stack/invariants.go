@@ -24,7 +24,8 @@ import (
 	"devflowbackup/shared/wire"
 )
 
-// Invariants are what must hold some time after the last fault, whatever it was. Parts that are nil are left out.
+// Invariants are what must hold some time after the last fault, whatever it was. Parts that are nil are left out: without a
+// bucket nothing on S3 is looked at, and without an agent that has a directory nothing on hosts.
 type Invariants struct {
 	Catalog   *Catalog       // after Record
 	Client    *Client        // for the controllers' public keys
@@ -41,9 +42,10 @@ type Invariants struct {
 // Check waits until every job has ended and nothing is left of what failed, and returns everything that does not hold:
 //
 //   - each job, attempt, backup and restore has ended once and did not change after that; no attempt is open;
-//   - a completed backup has each of its objects in its storage with the size and SHA-256 that catalog and manifest say, and
-//     both signatures of the manifest hold;
-//   - no bucket and no host's directory holds anything else: no object of another attempt, no unfinished upload;
+//   - a completed backup has each of its objects in its storage with the size and SHA-256 that catalog and manifest say, both
+//     signatures of the manifest hold, and so do its MACs under aes-256-cbc;
+//   - no bucket and no host's directory holds anything else: no object of another attempt, no unfinished upload, no partial file;
+//   - what lies in a host's directory is its owner's alone to read;
 //   - no dump or restore tool runs, no staging database is left, no file lies in an agent's state directory but its own.
 func (in Invariants) Check(ctx context.Context) error {
 	within := in.Within
@@ -59,7 +61,7 @@ func (in Invariants) Check(ctx context.Context) error {
 		return err
 	}
 	errs := []error{checkHistory(ctx, conn), checkAttempts(ctx, conn)}
-	if in.S3 != nil || in.Buckets != nil {
+	if len(in.places()) > 0 {
 		objects, err := in.liveObjects(ctx, conn)
 		errs = append(errs, err)
 		for _, p := range in.places() {
@@ -111,10 +113,14 @@ type liveObject struct {
 	Key     string
 	Size    int64
 	SHA256  string
-	Kind    string // of the storage: s3 or local
+	MAC     string // hexadecimal; empty but for aes-256-cbc
+	Kind    string // of the storage: s3 or kindLocal
 	Storage string // its name
 	Server  string // name of the backup's server
 }
+
+// kindLocal is the kind of storages that are the directories of agents.
+const kindLocal = "local"
 
 // place is what holds objects: a bucket, or an agent's directory.
 type place struct {
@@ -150,6 +156,9 @@ func (p place) list(ctx context.Context) (map[string]int64, error) {
 		info, err := d.Info()
 		if err != nil {
 			return err
+		}
+		if info.Mode() != 0o600 {
+			return Hopeless(fmt.Errorf("%s has mode %s", path, info.Mode()))
 		}
 		key, err := filepath.Rel(p.agent.LocalDir, path)
 		found[key] = info.Size()
@@ -197,11 +206,16 @@ func (in Invariants) places() []place {
 	return out
 }
 
+// leftOut tells whether objects in storages of a kind are not looked at.
+func (in Invariants) leftOut(kind string) bool {
+	return !slices.ContainsFunc(in.places(), func(p place) bool { return (p.agent != nil) == (kind == kindLocal) })
+}
+
 // placeOf finds where an object must lie.
 func (in Invariants) placeOf(o liveObject) (place, error) {
 	for _, p := range in.places() {
 		switch {
-		case o.Kind == "local" && p.agent != nil && p.agent.Name == o.Server,
+		case o.Kind == kindLocal && p.agent != nil && p.agent.Name == o.Server,
 			o.Kind == "s3" && p.s3 != nil && p.storage == o.Storage,
 			o.Kind == "s3" && p.s3 != nil && p.storage == "" && in.Buckets[o.Storage] == nil:
 			return p, nil
@@ -212,7 +226,7 @@ func (in Invariants) placeOf(o liveObject) (place, error) {
 
 // liveObjects are the objects of backups that are completed and not deleted, by key.
 func (in Invariants) liveObjects(ctx context.Context, conn *pgx.Conn) (map[string]liveObject, error) {
-	rows, _ := conn.Query(ctx, `SELECT o.backup_id AS backup, o.object, o.key, o.stored_size AS size, o.stored_sha256 AS sha256, st.kind, st.name AS storage, s.name AS server
+	rows, _ := conn.Query(ctx, `SELECT o.backup_id AS backup, o.object, o.key, o.stored_size AS size, o.stored_sha256 AS sha256, o.mac, st.kind, st.name AS storage, s.name AS server
 		FROM backup_objects o JOIN database_backups b ON b.id = o.backup_id JOIN storages st ON st.id = b.storage_id JOIN servers s ON s.id = b.server_id
 		WHERE b.status = 'completed' AND b.purged_at IS NULL`)
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[liveObject])
@@ -221,7 +235,9 @@ func (in Invariants) liveObjects(ctx context.Context, conn *pgx.Conn) (map[strin
 	}
 	byKey := map[string]liveObject{}
 	for _, o := range all {
-		byKey[o.Key] = o
+		if !in.leftOut(o.Kind) {
+			byKey[o.Key] = o
+		}
 	}
 	return byKey, nil
 }
@@ -279,18 +295,19 @@ func (in Invariants) checkArtifacts(ctx context.Context, conn *pgx.Conn, objects
 	if err != nil {
 		return err
 	}
-	rows, _ := conn.Query(ctx, `SELECT b.id, b.file_path, b.file_size, b.checksum, b.raw_size, b.raw_checksum, b.database_name, b.manifest, s.agent_id, s.signing_key
-		FROM database_backups b JOIN servers s ON s.id = b.server_id WHERE b.status = 'completed' AND b.purged_at IS NULL ORDER BY b.id`)
+	rows, _ := conn.Query(ctx, `SELECT b.id, b.file_path, b.file_size, b.checksum, b.raw_size, b.raw_checksum, b.database_name, b.manifest, s.agent_id, s.signing_key, st.kind
+		FROM database_backups b JOIN servers s ON s.id = b.server_id JOIN storages st ON st.id = b.storage_id WHERE b.status = 'completed' AND b.purged_at IS NULL ORDER BY b.id`)
 	backups, err := pgx.CollectRows(rows, pgx.RowToStructByPos[completedBackup])
 	if err != nil {
 		return fmt.Errorf("list completed backups: %w", err)
 	}
+	macs := macCheck{client: in.Client, keys: map[string][]byte{}}
 	var errs []error
 	for _, b := range backups {
-		if slices.Contains(in.Damaged, b.ID) {
+		if slices.Contains(in.Damaged, b.ID) || in.leftOut(b.Kind) {
 			continue
 		}
-		if err := in.checkArtifact(ctx, b, objects, key); err != nil {
+		if err := in.checkArtifact(ctx, b, objects, key, macs); err != nil {
 			errs = append(errs, fmt.Errorf("backup %d: %w", b.ID, err))
 		}
 	}
@@ -308,15 +325,16 @@ type completedBackup struct {
 	Manifest    []byte
 	AgentID     string
 	SigningKey  []byte
+	Kind        string // of the storage
 }
 
-func (in Invariants) checkArtifact(ctx context.Context, b completedBackup, objects map[string]liveObject, key artifact.ControllerKey) error {
-	own := 0
+func (in Invariants) checkArtifact(ctx context.Context, b completedBackup, objects map[string]liveObject, key artifact.ControllerKey, macs macCheck) error {
+	own := map[string]liveObject{}
 	for _, o := range objects {
 		if o.Backup != b.ID {
 			continue
 		}
-		own++
+		own[o.Object] = o
 		where, err := in.placeOf(o)
 		if err != nil {
 			return err
@@ -330,7 +348,7 @@ func (in Invariants) checkArtifact(ctx context.Context, b completedBackup, objec
 		}
 	}
 	if a, ok := objects[b.Key]; !ok || a.Object != wire.ObjectArtifact || a.Size != b.Size || a.SHA256 != b.Checksum {
-		return fmt.Errorf("its row and its artifact's row differ: %d objects, %+v", own, a)
+		return fmt.Errorf("its row and its artifact's row differ: %d objects, %+v", len(own), a)
 	}
 	where, err := in.placeOf(objects[b.Key])
 	if err != nil {
@@ -346,7 +364,7 @@ func (in Invariants) checkArtifact(ctx context.Context, b completedBackup, objec
 		return err
 	}
 	if !bytes.Equal(stored, b.Manifest) {
-		return errors.New("the manifest in the bucket is not the one in the catalog")
+		return errors.New("the manifest in the storage is not the one in the catalog")
 	}
 	m, err := artifact.ParseManifest(stored)
 	if err != nil {
@@ -359,6 +377,46 @@ func (in Invariants) checkArtifact(ctx context.Context, b completedBackup, objec
 	if st.StoredSize != b.Size || st.StoredSHA256.String() != b.Checksum || st.RawSize != b.RawSize || st.RawSHA256.String() != b.RawChecksum ||
 		st.Database != b.Database || facts.BackupID != b.ID || facts.Server.ID != b.AgentID {
 		return fmt.Errorf("manifest and catalog differ: %+v, %+v", st, b)
+	}
+	return macs.check(ctx, st, facts.Project.Slug, own)
+}
+
+// macCheck computes the MACs of aes-256-cbc anew from the projects' app keys.
+type macCheck struct {
+	client *Client
+	keys   map[string][]byte // of the projects seen so far
+}
+
+func (m macCheck) check(ctx context.Context, st artifact.Statement, project string, own map[string]liveObject) error {
+	stated := map[string]*artifact.Sums{wire.ObjectArtifact: &st.Sums, wire.ObjectFingerprint: st.Fingerprint, wire.ObjectGlobals: st.Globals}
+	for object, sums := range stated {
+		if sums == nil {
+			continue
+		}
+		var want string
+		if st.Codec.Encryption == artifact.AES256CBC {
+			if m.keys[project] == nil {
+				text, err := m.client.AppKey(ctx, project)
+				if err != nil {
+					return err
+				}
+				if m.keys[project], err = artifact.AppKeyBytes(text); err != nil {
+					return err
+				}
+			}
+			keys, err := artifact.DeriveAESKeys(m.keys[project], st.AttemptID, object)
+			if err != nil {
+				return err
+			}
+			tag := keys.Tag(sums.StoredSHA256)
+			if tag != sums.MAC {
+				return fmt.Errorf("the manifest's MAC of the %s is not that of the app key of project %s", object, project)
+			}
+			want = tag.String()
+		}
+		if own[object].MAC != want {
+			return fmt.Errorf("the catalog's MAC of the %s is %q, not %q", object, own[object].MAC, want)
+		}
 	}
 	return nil
 }

@@ -184,6 +184,17 @@ func (m *MariaDB) Content(ctx context.Context, database string) (Content, error)
 		name, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		c.Definitions[name] = text
 	}
+	// A sequence is read in its own statement: it has one row, and reading uses nothing of it up.
+	out, err = m.Server.Exec(ctx, database, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'SEQUENCE'")
+	if err != nil {
+		return fail(err)
+	}
+	for sequence := range strings.Lines(out) {
+		sequence = strings.TrimSuffix(sequence, "\n")
+		if c.Definitions["sequence "+sequence], err = m.Server.Exec(ctx, database, "SELECT * FROM "+mysqlserver.Quote(sequence)); err != nil {
+			return fail(err)
+		}
+	}
 	return c, nil
 }
 
@@ -192,10 +203,11 @@ func (m *MariaDB) Load(ctx context.Context, database, dump string) error {
 	if err := m.Create(ctx, database); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(dump)
+	f, err := os.Open(dump)
 	if err != nil {
 		return fmt.Errorf("load %s: %w", dump, err)
 	}
-	_, err = m.Server.Exec(ctx, database, string(text))
+	defer f.Close()
+	_, err = public(ctx, nil, f, m.Bin().Client, "--defaults-file="+m.OptionFile(), "--batch", "--max-allowed-packet=1G", "--", database)
 	return err
 }

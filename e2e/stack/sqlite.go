@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"devflowbackup/shared/wire"
@@ -19,6 +21,9 @@ import (
 type SQLite struct {
 	Dir string
 }
+
+// sideFiles are the ends of the names of what SQLite keeps beside a database.
+var sideFiles = []string{"-wal", "-shm", "-journal"}
 
 // NewSQLite makes the directory.
 func (s *Stack) NewSQLite(name string) (*SQLite, error) {
@@ -49,7 +54,7 @@ func (l *SQLite) Create(ctx context.Context, name string) error {
 // Drop removes the file and what stands beside it.
 func (l *SQLite) Drop(_ context.Context, name string) error {
 	var errs []error
-	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+	for _, suffix := range append([]string{""}, sideFiles...) {
 		if err := os.Remove(name + suffix); !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
@@ -70,17 +75,22 @@ func (l *SQLite) Exec(ctx context.Context, database, sql string) (string, error)
 	return strings.TrimSuffix(string(out), "\n"), nil
 }
 
-// Databases lists the files of the directory but those that stand beside a database.
+// Databases lists the files of the directory but those that stand beside a database. One without its database is listed.
 func (l *SQLite) Databases(context.Context) ([]string, error) {
 	entries, err := os.ReadDir(l.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("list databases: %w", err)
 	}
 	var names []string
+	have := map[string]bool{}
 	for _, e := range entries {
-		if name := e.Name(); !strings.HasSuffix(name, "-wal") && !strings.HasSuffix(name, "-shm") && !strings.HasSuffix(name, "-journal") {
-			names = append(names, filepath.Join(l.Dir, name))
+		have[e.Name()] = true
+	}
+	for _, e := range entries {
+		if i := strings.LastIndexByte(e.Name(), '-'); i > 0 && slices.Contains(sideFiles, e.Name()[i:]) && have[e.Name()[:i]] {
+			continue
 		}
+		names = append(names, filepath.Join(l.Dir, e.Name()))
 	}
 	return names, nil
 }
@@ -127,7 +137,7 @@ func (l *SQLite) Content(ctx context.Context, database string) (Content, error) 
 // table reads the rows of one table in an order that their own content gives.
 func (l *SQLite) table(ctx context.Context, database, table string) (TableContent, error) {
 	literal := "'" + strings.ReplaceAll(table, "'", "''") + "'"
-	columns, err := l.Exec(ctx, database, "SELECT coalesce(group_concat('quote(' || '\"' || replace(name, '\"', '\"\"') || '\"' || ')', ' || '','' || '), ) FROM pragma_table_xinfo("+literal+") WHERE hidden <> 1;")
+	columns, err := l.Exec(ctx, database, `SELECT group_concat('quote("' || replace(name, '"', '""') || '")', ' || '','' || ') FROM pragma_table_xinfo(`+literal+") WHERE hidden <> 1;")
 	if err != nil {
 		return TableContent{}, err
 	}
@@ -151,11 +161,7 @@ func (l *SQLite) table(ctx context.Context, database, table string) (TableConten
 
 // Load copies the file, which is the database.
 func (l *SQLite) Load(ctx context.Context, database, dump string) error {
-	b, err := os.ReadFile(dump)
-	if err != nil {
-		return fmt.Errorf("load %s: %w", dump, err)
-	}
-	if err := os.WriteFile(database, b, 0o644); err != nil {
+	if err := copyNew(dump, database); err != nil {
 		return fmt.Errorf("load %s: %w", dump, err)
 	}
 	out, err := l.Exec(ctx, database, "PRAGMA integrity_check;")
@@ -163,4 +169,19 @@ func (l *SQLite) Load(ctx context.Context, database, dump string) error {
 		err = fmt.Errorf("load %s: %s", dump, out)
 	}
 	return err
+}
+
+// copyNew copies a file to one that is not there yet.
+func copyNew(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }

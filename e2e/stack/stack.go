@@ -1,5 +1,5 @@
 // Package stack runs the whole product on one machine as its users do: the built controller, agent and command line, an S3
-// server, PostgreSQL servers and, on request, an external NATS server.
+// server, PostgreSQL and MariaDB servers, SQLite files and, on request, an external NATS server.
 //
 // Everything listens on loopback and writes under one directory. Each part can be stopped, killed, paused and started again
 // alone. What the stack starts it knows by process id, no process outlives the program that runs the stack, and Stop fails if
