@@ -262,7 +262,7 @@ func TestBackup_KeysStaySecret(t *testing.T) {
 		keys, err := artifact.DeriveAESKeys(a.c.AppKey, st.AttemptID, object)
 		must(t, err)
 		for _, key := range [][32]byte{keys.Cipher, keys.MAC} {
-			for _, form := range []string{string(key[:]), base64.StdEncoding.EncodeToString(key[:]), fmt.Sprintf("%x", key), fmt.Sprint(key[:])} {
+			for _, form := range []string{string(key[:]), base64.StdEncoding.EncodeToString(key[:]), fmt.Sprintf("%x", key), fmt.Sprintf("%v", key)} {
 				for where, s := range map[string]string{"log": a.log.String(), "journal": string(text), "report": string(report)} {
 					if strings.Contains(s, form) {
 						t.Errorf("a key of the %s stands in the %s", object, where)

@@ -141,15 +141,15 @@ func (s *Store) remove(key string, names func(place) ([]string, error)) error {
 	if err != nil {
 		return writeFault("delete "+key, err)
 	}
-	any := false
+	found := false
 	for _, name := range list {
 		removed, err := at.unlink(name)
 		if err != nil {
 			return writeFault("delete "+key, err)
 		}
-		any = any || removed
+		found = found || removed
 	}
-	if !any {
+	if !found {
 		return nil
 	}
 	if err := at.dir.Sync(); err != nil {

@@ -56,8 +56,8 @@ func otherFault(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-func is(err error, any ...unix.Errno) bool {
-	for _, e := range any {
+func is(err error, list ...unix.Errno) bool {
+	for _, e := range list {
 		if errors.Is(err, e) {
 			return true
 		}
