@@ -52,6 +52,9 @@ func (c *Catalog) Hello(ctx context.Context, agentID, session string, h wire.Hel
 		if err := t.decide(ctx, s.ID, session, h.Attempts, &res); err != nil {
 			return err
 		}
+		if err := t.hostIsBack(ctx, s.ID); err != nil {
+			return err
+		}
 		return t.scan(ctx, &server, "SELECT "+c.serverColumns()+" FROM servers s WHERE s.id = ?", s.ID)
 	})
 	if wire.HasCode(err, wire.CodeRevoked) {
@@ -134,6 +137,23 @@ func (t *tx) decide(ctx context.Context, server int64, session string, held []wi
 		if holds[a] {
 			delete(holds, a)
 			res.Drop = append(res.Drop, a)
+		}
+	}
+	return nil
+}
+
+// hostIsBack has what waited for a host go on at once: backups in its directory that are to be finished, to be deleted, or to be swept.
+func (t *tx) hostIsBack(ctx context.Context, server int64) error {
+	for _, waits := range []struct{ sql, local string }{
+		{`UPDATE jobs j SET claim_until = '-infinity' FROM attempts a WHERE j.server_id = ? AND j.status = 'finishing' AND j.claim_owner = ''
+			AND a.job_id = j.id AND a.no = j.attempt_no AND a.upload_id = ?`, controller.LocalUpload},
+		{`UPDATE attempts a SET sweep_after = now() FROM jobs j WHERE j.server_id = ? AND j.id = a.job_id AND a.upload_id = ?
+			AND a.key <> '' AND a.swept_at IS NULL AND a.status IN ('failed', 'lost', 'cancelled')`, controller.LocalUpload},
+		{`UPDATE database_backups b SET delete_after = now() FROM storages st WHERE b.server_id = ? AND st.id = b.storage_id AND st.kind = ?
+			AND b.deleted_at IS NOT NULL AND b.purged_at IS NULL AND b.health = 'deleting' AND b.delete_waiting <> ''`, controller.StorageLocal},
+	} {
+		if _, err := t.exec(ctx, waits.sql, server, waits.local); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -127,6 +127,47 @@ func TestLocal_DeadUpload(t *testing.T) {
 	f.ok(f.DeleteStorage(ctx, f.admin, "host"))
 }
 
+// What waits for its host goes on as soon as that says hello, and not before.
+func TestLocal_HostIsBack(t *testing.T) {
+	t.Parallel()
+	f, _, a := localWorld(t, "app")
+	ctx := t.Context()
+	away := wire.Failf(wire.CodeOffline, "the agent on db-7 is not connected").Retry()
+
+	f.order("app")
+	o := f.started(a)
+	f.uploaded(a, o)
+	equal(t, "uploads to finish", len(must[[]controller.Finishing](t)(f.ClaimFinishing(ctx, 5))), 1)
+	f.helloAgain(a)
+	equal(t, "uploads to finish while one is at work", len(must[[]controller.Finishing](t)(f.ClaimFinishing(ctx, 5))), 0)
+	f.ok(f.RetryFinish(ctx, o.Attempt, time.Hour, away))
+	equal(t, "uploads to finish while the host is away", len(must[[]controller.Finishing](t)(f.ClaimFinishing(ctx, 5))), 0)
+	f.hello(a)
+	equal(t, "uploads to finish", len(must[[]controller.Finishing](t)(f.ClaimFinishing(ctx, 5))), 1)
+	f.ok(f.CompleteBackup(ctx, o.Attempt, finished(o)))
+
+	b := f.order("app")
+	failed := f.started(a)
+	r := fails(wire.CodeToolFailed)
+	r.Attempt = failed.Attempt
+	f.ok(f.ReportDone(ctx, a.AgentID, a.session, r))
+	equal(t, "attempts to sweep", len(must[[]controller.DeadUpload](t)(f.DeadUploads(ctx, 5))), 1)
+	f.ok(f.UploadSweepLater(ctx, failed.Attempt, time.Hour))
+	equal(t, "attempts to sweep while the host is away", len(must[[]controller.DeadUpload](t)(f.DeadUploads(ctx, 5))), 0)
+	f.hello(a)
+	equal(t, "attempts to sweep", len(must[[]controller.DeadUpload](t)(f.DeadUploads(ctx, 5))), 1)
+	f.ok(f.UploadSwept(ctx, failed.Attempt))
+
+	must[controller.Backup](t)(f.DeleteBackup(ctx, f.admin, controller.DeleteRequest{Backup: b.ID - 1, Confirm: "app"}))
+	equal(t, "deletions", len(must[[]controller.Deletion](t)(f.DueDeletions(ctx, 5))), 1)
+	f.helloAgain(a)
+	equal(t, "deletions while one is at work", len(must[[]controller.Deletion](t)(f.DueDeletions(ctx, 5))), 0)
+	f.ok(f.DeletionLater(ctx, b.ID-1, time.Hour, away.Message))
+	equal(t, "deletions while the host is away", len(must[[]controller.Deletion](t)(f.DueDeletions(ctx, 5))), 0)
+	f.hello(a)
+	equal(t, "deletions", len(must[[]controller.Deletion](t)(f.DueDeletions(ctx, 5))), 1)
+}
+
 func TestLocal_NoDirectory(t *testing.T) {
 	t.Parallel()
 	f, _, a := localWorld(t, "app", "crm")
