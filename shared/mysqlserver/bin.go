@@ -17,7 +17,7 @@ const (
 )
 
 // ErrNotInstalled is wrapped by the error for missing server binaries.
-var ErrNotInstalled = errors.New("MariaDB server binaries are not installed")
+var ErrNotInstalled = errors.New("database server binaries are not installed")
 
 // Bin is one installed server and its programs.
 type Bin struct {
@@ -27,8 +27,6 @@ type Bin struct {
 	Install string // path of mariadb-install-db; empty for MySQL, whose server does it
 	// BaseDir holds share/ with error messages and, for MySQL, plugins; empty is what the server was built with.
 	BaseDir string
-	// Loader is put before every program: a dynamic loader with its options, for programs unpacked into a root of their own.
-	Loader  []string
 	Version string // for example "10.11.19-MariaDB-0+deb12u1"
 }
 
@@ -52,26 +50,17 @@ func Find() (Bin, error) {
 	return Bin{}, fmt.Errorf("find MariaDB: %w: install the package `mariadb-server`", ErrNotInstalled)
 }
 
-// FindIn returns the MySQL server of packages that were unpacked into root. If root has a dynamic loader of its own, its
-// programs run by that one with its libraries.
+// FindIn returns the MySQL server whose programs are in root/bin, with their files in root/usr, as packages have it, or in
+// root itself, as Oracle's archives have it.
 func FindIn(root string) (Bin, error) {
-	b := Bin{
-		Server: filepath.Join(root, "usr/sbin/mysqld"), Client: filepath.Join(root, "usr/bin/mysql"), BaseDir: filepath.Join(root, "usr"),
+	b := Bin{Server: filepath.Join(root, "bin/mysqld"), Client: filepath.Join(root, "bin/mysql"), BaseDir: root}
+	if info, err := os.Stat(filepath.Join(root, "usr/share")); err == nil && info.IsDir() {
+		b.BaseDir = filepath.Join(root, "usr")
 	}
-	if !executable(b.Server) || !executable(b.Client) {
-		return Bin{}, fmt.Errorf("find MySQL in %s: %w", root, ErrNotInstalled)
-	}
-	loaders, err := filepath.Glob(filepath.Join(root, "usr/lib*/ld-linux-*.so.*"))
-	if err != nil {
-		return Bin{}, fmt.Errorf("find MySQL in %s: %w", root, err)
-	}
-	if more, err := filepath.Glob(filepath.Join(root, "usr/lib/*/ld-linux-*.so.*")); err == nil {
-		loaders = append(more, loaders...)
-	}
-	if len(loaders) > 0 {
-		paths, _ := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu"))
-		paths = append(paths, filepath.Join(root, "usr/lib/mysql/private"), filepath.Join(root, "usr/lib"))
-		b.Loader = []string{loaders[0], "--library-path", strings.Join(paths, ":")}
+	for _, program := range []string{b.Server, b.Client} {
+		if !executable(program) {
+			return Bin{}, fmt.Errorf("find MySQL in %s: %w: no %s", root, ErrNotInstalled, program)
+		}
 	}
 	return b.inspect()
 }
@@ -96,8 +85,7 @@ func executable(path string) bool {
 var versionLine = regexp.MustCompile(`Ver (\S+)`)
 
 func (b Bin) inspect() (Bin, error) {
-	argv := b.argv(b.Server, "--no-defaults", "--version")
-	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd := exec.Command(b.Server, "--no-defaults", "--version")
 	cmd.Env = environment()
 	out, err := cmd.Output()
 	if err != nil {
@@ -112,12 +100,6 @@ func (b Bin) inspect() (Bin, error) {
 		b.Flavour = MariaDB
 	}
 	return b, nil
-}
-
-// argv is a program with its arguments, behind the loader if there is one.
-func (b Bin) argv(program string, args ...string) []string {
-	argv := append([]string{}, b.Loader...)
-	return append(append(argv, program), args...)
 }
 
 // environment is the whole environment of the child processes.

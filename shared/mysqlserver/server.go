@@ -193,7 +193,7 @@ func (s *Server) launch(ctx context.Context) error {
 		if err := os.Remove(s.Socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove stale socket: %w", err)
 		}
-		p, err := startProcess(s.bin.argv(s.bin.Server, s.args()...), s.data, s.account, s.opts.Log)
+		p, err := startProcess(s.bin.Server, s.args(), s.data, s.account, s.opts.Log)
 		if err != nil {
 			return err
 		}
@@ -412,9 +412,9 @@ type process struct {
 	err  error // set before done is closed
 }
 
-func startProcess(argv []string, dir string, a account, log io.Writer) (*process, error) {
+func startProcess(program string, args []string, dir string, a account, log io.Writer) (*process, error) {
 	p := &process{log: &tail{next: log}, done: make(chan struct{})}
-	p.cmd = exec.Command(argv[0], argv[1:]...)
+	p.cmd = exec.Command(program, args...)
 	p.cmd.Dir, p.cmd.Env = dir, environment()
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.WaitDelay = 10 * time.Second
@@ -443,7 +443,7 @@ func startProcess(argv []string, dir string, a account, log io.Writer) (*process
 		close(p.done)
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("run %s: %w", argv[0], err)
+		return nil, fmt.Errorf("run %s: %w", program, err)
 	}
 	return p, nil
 }

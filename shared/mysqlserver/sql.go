@@ -24,8 +24,7 @@ func (s *Server) Exec(ctx context.Context, database, sql string) (string, error)
 	if database != "" {
 		args = append(args, "--", database)
 	}
-	argv := s.bin.argv(s.bin.Client, args...)
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd := exec.CommandContext(ctx, s.bin.Client, args...)
 	cmd.Env = environment()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(sql), &stdout, &stderr

@@ -47,6 +47,15 @@ func FindMajor(major int) (Bin, error) {
 	return Bin{}, fmt.Errorf("find PostgreSQL %d: %w: install the package `postgresql-%d` (Debian, Ubuntu)", major, ErrNotInstalled, major)
 }
 
+// FindIn returns the PostgreSQL whose programs are in root/bin.
+func FindIn(root string) (Bin, error) {
+	b, err := inspect(filepath.Join(root, "bin"))
+	if err != nil {
+		return Bin{}, fmt.Errorf("find PostgreSQL in %s: %w: %w", root, ErrNotInstalled, err)
+	}
+	return b, nil
+}
+
 func installed() []Bin {
 	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
 	more, _ := filepath.Glob("/usr/pgsql-*/bin")

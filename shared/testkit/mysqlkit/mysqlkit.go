@@ -15,7 +15,7 @@ import (
 
 const patience = 2 * time.Minute
 
-// RootVariable names the directory of unpacked MySQL packages that are tested instead of the installed MariaDB.
+// RootVariable names a directory whose bin has Oracle MySQL, which is tested instead of the installed MariaDB.
 const RootVariable = "DEVFLOW_MYSQL_ROOT"
 
 // Start runs a server of the test's own, without durability, and stops it at the test's end. Each option may change how

@@ -17,6 +17,9 @@ import (
 
 const patience = 2 * time.Minute
 
+// RootVariable names a directory whose bin has another PostgreSQL, which is tested instead of the installed one.
+const RootVariable = "DEVFLOW_POSTGRES_ROOT"
+
 // Start runs a server of the test's own, with fsync off, and stops it at the test's end. Each option may change how it
 // runs. Use it for tests that restart the server or change its roles; others share one by NewDatabase.
 func Start(tb testing.TB, options ...func(*pgserver.Options)) *pgserver.Server {
@@ -47,6 +50,13 @@ func Start(tb testing.TB, options ...func(*pgserver.Options)) *pgserver.Server {
 
 func start(dir string, options ...func(*pgserver.Options)) (*pgserver.Server, error) {
 	opts := pgserver.Options{Dir: dir, Settings: map[string]string{"shared_buffers": "32MB", "max_wal_size": "2GB"}}
+	if root := os.Getenv(RootVariable); root != "" {
+		bin, err := pgserver.FindIn(root)
+		if err != nil {
+			return nil, err
+		}
+		opts.Bin = bin
+	}
 	for _, option := range options {
 		option(&opts)
 	}
