@@ -190,16 +190,7 @@ func (c configured) Instance() map[string]any {
 func (e *estate) addAgent(name string, env []string, opt estateOptions, keys map[string]any) (*stack.Agent, error) {
 	servers := map[string]stack.Server{}
 	for _, s := range e.servers {
-		c := configured{s, maps.Clone(keys)}
-		if s == e.postgres {
-			if c.keys == nil {
-				c.keys = map[string]any{}
-			}
-			restore := s.Instance()["restore"].(map[string]any)
-			restore["extensions"] = []string{"hstore", "dblink"}
-			c.keys["restore"] = restore
-		}
-		servers[s.Engine()] = c
+		servers[s.Engine()] = configured{s, keys}
 	}
 	limits := map[string]any{"discovery_every": "1s"}
 	maps.Copy(limits, opt.limits)
@@ -229,10 +220,10 @@ func (e *estate) project(t *testing.T, ctx context.Context, slug string, more ..
 }
 
 // database makes a database of an engine with what the SQL says, or with the sample if it says nothing, and gives it to a project.
-// It returns its name.
+// It returns its name, which no other engine's database has.
 func (e *estate) database(t *testing.T, ctx context.Context, s stack.Server, project, word, sql string) string {
 	t.Helper()
-	name := s.Name(word)
+	name := s.Name(word + "_" + s.Engine())
 	if err := e.fillDatabase(ctx, s, name, sql); err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func (m *MariaDB) prepare(ctx context.Context, s *Stack, name string, targets []
 	if m.RestorePasswordFile, restore, err = s.secretFile("secrets", name+"-restore"); err != nil {
 		return err
 	}
-	users, err := m.Server.Exec(ctx, "", "SELECT DISTINCT user FROM mysql.user")
+	users, err := m.Exec(ctx, "", "SELECT DISTINCT user FROM mysql.user")
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (m *MariaDB) Instance() map[string]any {
 
 // Create makes an empty database.
 func (m *MariaDB) Create(ctx context.Context, name string) error {
-	_, err := m.Server.Exec(ctx, "", "CREATE DATABASE "+mysqlserver.Quote(name)+" CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
+	_, err := m.Exec(ctx, "", "CREATE DATABASE "+mysqlserver.Quote(name)+" CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
 	return err
 }
 
@@ -128,7 +128,7 @@ func (m *MariaDB) Drop(ctx context.Context, name string) error { return m.DropDa
 
 // Databases lists all but the server's own.
 func (m *MariaDB) Databases(ctx context.Context) ([]string, error) {
-	out, err := m.Server.Exec(ctx, "", `SELECT schema_name FROM information_schema.schemata
+	out, err := m.Exec(ctx, "", `SELECT schema_name FROM information_schema.schemata
 		WHERE schema_name NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') ORDER BY schema_name`)
 	if err != nil || out == "" {
 		return nil, err
@@ -158,14 +158,14 @@ func (m *MariaDB) Content(ctx context.Context, database string) (Content, error)
 	fail := func(err error) (Content, error) {
 		return c, fmt.Errorf("read the content of database %q: %w", database, err)
 	}
-	out, err := m.Server.Exec(ctx, database, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY table_name")
+	out, err := m.Exec(ctx, database, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY table_name")
 	if err != nil {
 		return fail(err)
 	}
 	for table := range strings.Lines(out) {
 		table = strings.TrimSuffix(table, "\n")
 		q := mysqlserver.Quote(table)
-		out, err := m.Server.Exec(ctx, database, "SELECT count(*) FROM "+q+"; CHECKSUM TABLE "+q+" EXTENDED")
+		out, err := m.Exec(ctx, database, "SELECT count(*) FROM "+q+"; CHECKSUM TABLE "+q+" EXTENDED")
 		if err != nil {
 			return fail(err)
 		}
@@ -177,7 +177,7 @@ func (m *MariaDB) Content(ctx context.Context, database string) (Content, error)
 		_, sum, _ = strings.Cut(sum, "\t") // before it stands the table's name with the database's
 		c.Tables[table] = TableContent{Rows: n, Checksum: sum}
 	}
-	if out, err = m.Server.Exec(ctx, database, mariaDefinitions); err != nil {
+	if out, err = m.Exec(ctx, database, mariaDefinitions); err != nil {
 		return fail(err)
 	}
 	for line := range strings.Lines(out) {
@@ -185,20 +185,20 @@ func (m *MariaDB) Content(ctx context.Context, database string) (Content, error)
 		c.Definitions[name] = text
 	}
 	// A sequence is read in its own statement: it has one row, and reading uses nothing of it up.
-	out, err = m.Server.Exec(ctx, database, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'SEQUENCE'")
+	out, err = m.Exec(ctx, database, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'SEQUENCE'")
 	if err != nil {
 		return fail(err)
 	}
 	for sequence := range strings.Lines(out) {
 		sequence = strings.TrimSuffix(sequence, "\n")
-		if c.Definitions["sequence "+sequence], err = m.Server.Exec(ctx, database, "SELECT * FROM "+mysqlserver.Quote(sequence)); err != nil {
+		if c.Definitions["sequence "+sequence], err = m.Exec(ctx, database, "SELECT * FROM "+mysqlserver.Quote(sequence)); err != nil {
 			return fail(err)
 		}
 	}
 	return c, nil
 }
 
-// Load restores a dump by the mariadb client.
+// Load restores a dump by the mariadb client, which would take comments out of routines unless told otherwise.
 func (m *MariaDB) Load(ctx context.Context, database, dump string) error {
 	if err := m.Create(ctx, database); err != nil {
 		return err
@@ -208,6 +208,6 @@ func (m *MariaDB) Load(ctx context.Context, database, dump string) error {
 		return fmt.Errorf("load %s: %w", dump, err)
 	}
 	defer f.Close()
-	_, err = public(ctx, nil, f, m.Bin().Client, "--defaults-file="+m.OptionFile(), "--batch", "--max-allowed-packet=1G", "--", database)
+	_, err = public(ctx, nil, f, m.Bin().Client, "--defaults-file="+m.OptionFile(), "--batch", "--comments", "--max-allowed-packet=1G", "--", database)
 	return err
 }

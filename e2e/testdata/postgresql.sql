@@ -1,7 +1,6 @@
 -- A PostgreSQL database of a few megabytes with what is easily lost. The administrator runs it in an empty database.
 CREATE SCHEMA "odd ""schema"" 🦀";
 CREATE EXTENSION hstore;
-CREATE EXTENSION dblink; -- only a superuser can make it
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'hap''py', '🦀');
 CREATE DOMAIN positive AS int NOT NULL DEFAULT 1 CHECK (VALUE > 0);
 
