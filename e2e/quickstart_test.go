@@ -143,7 +143,7 @@ func TestQuickstart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(addresses) < 5 { // API, NATS, S3, two PostgreSQL
+		if len(addresses) < 6 { // API, NATS, S3, two PostgreSQL, MariaDB
 			t.Errorf("it listens on %v only", addresses)
 		}
 		for _, a := range addresses {
@@ -152,26 +152,39 @@ func TestQuickstart(t *testing.T) {
 			}
 		}
 
-		// The commands that it suggests work as they stand there.
 		text := q.out.String()
+		proven(t, text)
+		if !regexp.MustCompile(`(?m)^ +multipart +ok +\d+ `).MatchString(text) {
+			t.Error("it does not show how the storage was probed")
+		}
+
+		// The commands that it suggests work as they stand there.
 		root, err := s3kit.Root()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, command := range []string{"devflowctl backup list", "devflowctl backup create shop --wait", "devflowctl backup verify", "devflowctl restore create", "devflowctl backup show", "PGPASSFILE="} {
-			line := regexp.MustCompile(`(?m)^   (` + regexp.QuoteMeta(command) + `.*)$`).FindStringSubmatch(text)
+		for _, c := range []struct{ command, more string }{
+			{"devflowctl backup list", ""},
+			{"devflowctl backup create shop --wait", ""},
+			{"devflowctl backup verify", ""},
+			{"devflowctl restore create", ""},
+			{"devflowctl backup download", ""},
+			{"devflowctl backup show", ""},
+			{"PGPASSFILE=", " -Atc 'SELECT count(*) FROM orders'"},
+			{"mariadb", " <<< 'SELECT pieces_of(\"ART-00001\")'"},
+			{"sqlite3", " 'SELECT count(*) FROM search'"},
+		} {
+			line := regexp.MustCompile(`(?m)^   (`+regexp.QuoteMeta(c.command)+` ?.*)$`).FindAllStringSubmatch(text, -1)
 			source := regexp.MustCompile(`(?m)^   (\. \S+)`).FindStringSubmatch(text)
 			if line == nil || source == nil {
-				t.Errorf("it does not suggest %q", command)
+				t.Errorf("it does not suggest %q", c.command)
 				continue
 			}
-			if command == "PGPASSFILE=" {
-				line[1] += " -Atc 'SELECT count(*) FROM orders'"
-			}
-			cmd := exec.CommandContext(ctx, "bash", "-ec", source[1]+"\n"+line[1])
+			suggested := line[len(line)-1][1] + c.more
+			cmd := exec.CommandContext(ctx, "bash", "-ec", source[1]+"\n"+suggested)
 			cmd.Dir = root
 			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s", line[1], err, out)
+				t.Errorf("%s: %v\n%s", suggested, err, out)
 			}
 		}
 
@@ -194,11 +207,7 @@ func TestQuickstart(t *testing.T) {
 			t.Errorf("the second run took %s", took)
 		}
 		text := q.out.String()
-		for _, want := range []string{"WHAT", "PROOF", "\nsource ", "\nbackup ", "\nverify checksum ", "\nverify content ", "\nrestore ", "\nby hand ", "All of it is proven"} {
-			if !strings.Contains(text, want) {
-				t.Errorf("the table lacks %q", want)
-			}
-		}
+		proven(t, text)
 		nothingRuns(t, ctx, dir, time.Second)
 		if _, err := os.Stat(filepath.Join(dir, "recovery")); !os.IsNotExist(err) {
 			t.Errorf("the project's key was left in the recovery directory: %v", err)
@@ -236,4 +245,36 @@ func TestQuickstart(t *testing.T) {
 		}
 		nothingRuns(t, ctx, dir, time.Second)
 	})
+}
+
+// proven checks the closing table: each engine on each storage, with every row of it proven, and each codec among them.
+func proven(t *testing.T, text string) {
+	t.Helper()
+	_, table, ok := strings.Cut(text, "\nDATABASE ")
+	if !ok || !strings.Contains(table, "All of it is proven") {
+		t.Error("it ends without its table")
+	}
+	for _, engine := range []string{"PostgreSQL", "MariaDB", "SQLite"} {
+		for _, storage := range []string{"s3", "local"} {
+			row := regexp.MustCompile(`(?m)^\w+ +`+engine+` +`+storage+` +\w+, [\w-]+ +[\d.]+ [KM]iB +[0-9a-f]{8}… +([\d.]+ s +){4}([\d,]+) of ([\d,]+)$`).FindAllStringSubmatch(table, -1)
+			if len(row) != 1 || row[0][2] != row[0][3] || len(row[0][2]) < len("1,000") {
+				t.Errorf("the table has %q for %s on %s", row, engine, storage)
+			}
+		}
+	}
+	for _, codec := range []string{" zstd, ", " gzip, ", " none, ", ", age ", ", aes-256-cbc ", ", none "} {
+		if !strings.Contains(table, codec) {
+			t.Errorf("no backup in the table is made with %q", strings.Trim(codec, ", "))
+		}
+	}
+	for _, step := range []string{
+		"age -d ", "| zstd -d", "| gunzip", "devflowctl key derive ", "openssl enc -d -aes-256-cbc -K $KEY -iv $IV | gunzip", "pg_restore ", "| mariadb ", "$ sqlite3 ",
+	} {
+		if !strings.Contains(text, step) {
+			t.Errorf("it does not show %q", step)
+		}
+	}
+	if n := strings.Count(text, "read by plain SQL, equal those of"); n != 2*6 {
+		t.Errorf("%d copies are compared, not twelve", n)
+	}
 }

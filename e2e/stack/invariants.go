@@ -459,8 +459,9 @@ func (in Invariants) hostsClean(ctx context.Context) error {
 		for _, e := range entries {
 			if e.Name() == "snapshots" {
 				left, err := os.ReadDir(filepath.Join(a.Dir, e.Name()))
-				if err != nil || len(left) > 0 {
-					errs = append(errs, fmt.Errorf("snapshots are left in %s: %v %v", a.Dir, left, err))
+				errs = append(errs, err)
+				if len(left) > 0 {
+					errs = append(errs, fmt.Errorf("snapshots are left in %s: %v", a.Dir, left))
 				}
 				continue
 			}

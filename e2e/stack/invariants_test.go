@@ -58,7 +58,7 @@ func TestInvariants_Local(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, server := range servers {
-		name := server.Name("of_"+server.Engine())
+		name := server.Name("of_" + server.Engine())
 		if err := server.Create(ctx, name); err != nil {
 			t.Fatal(err)
 		}

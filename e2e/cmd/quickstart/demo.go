@@ -1,15 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"devflowbackup/e2e/stack"
@@ -17,16 +19,15 @@ import (
 
 // Names in the demo.
 const (
-	project     = "shop"
-	database    = "shop"
-	hostName    = "demo-host"
-	storageName = "demo-s3"
-	restored    = "shop_restored"
-	recovered   = "shop_recovered"
+	project  = "shop"
+	hostName = "demo-host"
+
+	diskS3    = "s3"
+	diskLocal = "local"
 )
 
-//go:embed shop.sql
-var shopSQL string
+// storages by their kind.
+var storages = map[string]string{diskS3: "demo-s3", diskLocal: "demo-local"}
 
 // demo is one run.
 type demo struct {
@@ -40,12 +41,12 @@ type demo struct {
 	agent      *stack.Agent
 	s3         *stack.S3
 	postgres   *stack.Postgres
+	maria      *stack.MariaDB
+	sqlite     *stack.SQLite
 	client     *stack.Client
 
-	source stack.Content
-	bytes  int64 // of the source database
-	backup stack.Backup
-	rows   []row
+	sources []*source
+	trips   []*trip
 }
 
 // start brings the parts up.
@@ -59,10 +60,16 @@ func (d *demo) start(ctx context.Context) (err error) {
 	if d.stack, err = stack.New(stack.Options{Dir: d.dir.path, Bin: d.bin, Log: d.log}); err != nil {
 		return err
 	}
-	d.story.say("DevFlow Backup: a PostgreSQL database to S3 and back, proven. Everything is on this machine, in %s.", d.dir.shown())
-	d.story.chapter("Start a controller, an S3 server and a demo database")
+	d.story.say("DevFlow Backup: PostgreSQL, MariaDB and SQLite to S3 and to the host's own disk, and back, proven. Everything is on this machine,\nin %s.", d.dir.shown())
+	d.story.chapter("Start a controller, an S3 server and the database servers")
 	ports := d.dir.state
 	if d.postgres, err = d.stack.StartPostgres(ctx, "demo-postgres", stack.PostgresOptions{Port: ports.Postgres}); err != nil {
+		return err
+	}
+	if d.maria, err = d.stack.StartMariaDB(ctx, "demo-mariadb", stack.MariaDBOptions{Port: ports.MariaDB, Targets: []string{`warehouse\_%`}}); err != nil {
+		return err
+	}
+	if d.sqlite, err = d.stack.NewSQLite("demo-sqlite"); err != nil {
 		return err
 	}
 	if d.s3, err = d.stack.StartS3(ctx, "s3", stack.S3Options{Port: ports.S3, Bucket: "backups"}); err != nil {
@@ -74,7 +81,8 @@ func (d *demo) start(ctx context.Context) (err error) {
 		return err
 	}
 	if d.agent, err = d.stack.NewAgent(hostName, stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": d.postgres}, Limits: map[string]any{"discovery_every": "10s"},
+		Servers: map[string]stack.Server{"postgres": d.postgres, "mariadb": d.maria, "sqlite": d.sqlite}, Local: true,
+		Limits: map[string]any{"discovery_every": "10s"},
 	}); err != nil {
 		return err
 	}
@@ -82,47 +90,65 @@ func (d *demo) start(ctx context.Context) (err error) {
 		return err
 	}
 	d.client = d.controller.Admin()
-	d.story.note("controller     %s  (with its own NATS and PostgreSQL)", d.controller.URL())
-	d.story.note("S3 server      %s  (versitygw, bucket %s)", d.s3.Endpoint, d.s3.Bucket)
-	d.story.note("PostgreSQL %s  127.0.0.1:%d", d.postgres.Bin().Version, d.postgres.Port())
+	d.plan()
+	postgres, _, _ := strings.Cut(d.postgres.Bin().Version, " ")
+	maria, _, _ := strings.Cut(d.maria.Bin().Version, "-")
+	d.story.note("controller          %s  (with its own NATS and PostgreSQL)", d.controller.URL())
+	d.story.note("S3 server           %s  (versitygw, bucket %s)", d.s3.Endpoint, d.s3.Bucket)
+	d.story.note("PostgreSQL %-8s 127.0.0.1:%d", postgres, d.postgres.Port())
+	d.story.note("MariaDB %-11s 127.0.0.1:%d", maria, d.maria.Port())
+	d.story.note("SQLite              %s", shorten(d.sqlite.Dir))
 	return nil
+}
+
+// plan says what is backed up, where to, and how.
+func (d *demo) plan() {
+	shop := &source{
+		engine: "PostgreSQL", word: "shop", server: d.postgres, sql: shopSQL,
+		holds: "views, functions, triggers, partitions, a large object and emoji",
+	}
+	warehouse := &source{
+		engine: "MariaDB", word: "warehouse", server: d.maria, sql: warehouseSQL,
+		holds: "triggers in order, a function, a procedure, an event, views, places and utf8mb4",
+	}
+	catalogue := &source{
+		engine: "SQLite", word: "catalogue", server: d.sqlite, sql: catalogueSQL,
+		holds: "a full text search, a table WITHOUT ROWID, triggers; in WAL mode",
+	}
+	d.sources = []*source{shop, warehouse, catalogue}
+	d.trips = []*trip{
+		{source: shop, disk: diskS3, compression: "zstd", encryption: "age"},
+		{source: shop, disk: diskLocal, compression: "none", encryption: "age"},
+		{source: warehouse, disk: diskS3, compression: "zstd", encryption: "aes-256-cbc"},
+		{source: warehouse, disk: diskLocal, compression: "gzip", encryption: "aes-256-cbc"},
+		{source: catalogue, disk: diskS3, compression: "gzip", encryption: "age"},
+		{source: catalogue, disk: diskLocal, compression: "zstd", encryption: "none"},
+	}
 }
 
 // setUp does what an administrator does once. A later run finds it done.
 func (d *demo) setUp(ctx context.Context) error {
 	if d.dir.state.Complete {
-		d.story.chapter("Go on with what the last run set up")
-		for _, name := range []string{restored, recovered} {
-			if err := d.postgres.DropDatabase(ctx, name); err != nil {
-				return err
-			}
-		}
-		if err := d.agent.Start(); err != nil {
+		return d.goOn(ctx)
+	}
+	d.story.chapter("Fill the databases of a web shop: its orders, its warehouse, its catalogue")
+	for _, s := range d.sources {
+		if err := s.fill(ctx); err != nil {
 			return err
 		}
-		if err := d.awaitDropped(ctx); err != nil {
+		if err := s.read(ctx, d.story); err != nil {
 			return err
 		}
-		d.story.note("project %s, storage %s and the agent of %s are there; the copies of the last run are dropped", project, storageName, hostName)
-		return d.readSource(ctx)
 	}
 
-	d.story.chapter("Fill a web shop's database")
-	if err := d.postgres.CreateDatabase(ctx, database, ""); err != nil {
-		return err
-	}
-	if _, err := d.postgres.Exec(ctx, database, shopSQL); err != nil {
-		return fmt.Errorf("fill the demo database: %w", err)
-	}
-	if err := d.readSource(ctx); err != nil {
-		return err
-	}
-
-	d.story.chapter("Make a project, enrol the database's host, add the storage")
+	d.story.chapter("Make a project, add the storages, enrol the databases' host")
 	if err := d.do(ctx, only("recipient"), "project", "create", project, "--name", "Web shop"); err != nil {
 		return err
 	}
-	if err := d.do(ctx, from("probe"), stack.StorageArgs(storageName, d.s3)...); err != nil {
+	if err := d.do(ctx, from("probe"), stack.StorageArgs(storages[diskS3], d.s3)...); err != nil {
+		return err
+	}
+	if err := d.do(ctx, only("A backup"), "storage", "add", storages[diskLocal], "--kind", "local"); err != nil {
 		return err
 	}
 	token, err := d.client.EnrolmentToken(ctx, hostName, project)
@@ -143,19 +169,50 @@ func (d *demo) setUp(ctx context.Context) error {
 		return err
 	}
 	d.story.command("devflow-agent", "run", "--config", d.agent.Config())
-	if err := d.agent.AwaitOnline(ctx, d.controller, 1); err != nil {
+	if err := d.agent.AwaitOnline(ctx, d.controller, len(d.sources)); err != nil {
 		return err
 	}
-	d.story.note("the agent is online and has found the database")
-	if err := d.do(ctx, only("database", "name", "project"), "database", "assign", database, "--project", project, "--on", hostName); err != nil {
-		return err
+	d.story.note("the agent is online and has found the databases")
+	for _, s := range d.sources {
+		if err := d.do(ctx, only(), "database", "assign", s.name(), "--project", project, "--on", hostName); err != nil {
+			return err
+		}
 	}
 	d.dir.state.Complete = true
 	return d.dir.save()
 }
 
+// goOn drops the copies of the last run.
+func (d *demo) goOn(ctx context.Context) error {
+	d.story.chapter("Go on with what the last run set up")
+	for _, t := range d.trips {
+		for _, name := range []string{t.restored(), t.recovered()} {
+			if err := t.server.Drop(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	if err := d.agent.Start(); err != nil {
+		return err
+	}
+	if err := d.awaitDropped(ctx); err != nil {
+		return err
+	}
+	d.story.note("the project, both storages and the agent of %s are there; the copies of the last run are dropped", hostName)
+	for _, s := range d.sources {
+		if err := s.read(ctx, d.story); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // awaitDropped waits until the controller knows from the agent that the copies of the last run are gone.
 func (d *demo) awaitDropped(ctx context.Context) error {
+	copies := map[string]bool{}
+	for _, t := range d.trips {
+		copies[t.restored()], copies[t.recovered()] = true, true
+	}
 	return stack.Within(ctx, time.Minute, "the agent has told of its databases", func(ctx context.Context) (bool, error) {
 		if !d.agent.Process().Running() {
 			return false, stack.Hopeless(errors.New("the agent has ended"))
@@ -165,32 +222,48 @@ func (d *demo) awaitDropped(ctx context.Context) error {
 			return false, err
 		}
 		for _, f := range found {
-			if f.MissingSince == nil && (f.Name == restored || f.Name == recovered) {
+			if f.MissingSince == nil && copies[f.Name] {
 				return false, nil
 			}
 		}
-		return d.client.Online(ctx, hostName, 1)
+		return d.client.Online(ctx, hostName, len(d.sources))
 	})
 }
 
-func (d *demo) readSource(ctx context.Context) (err error) {
-	if d.source, err = d.postgres.Content(ctx, database); err != nil {
-		return err
+// each takes every trip one step further: the trips of different databases side by side, those of one database one after the
+// other. What they tell is shown in the trips' order. The first error stops them all and is returned.
+func (d *demo) each(ctx context.Context, step func(context.Context, *story, *trip) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	told, ended := map[*trip]*bytes.Buffer{}, map[*trip]chan struct{}{}
+	for _, t := range d.trips {
+		told[t], ended[t] = &bytes.Buffer{}, make(chan struct{})
 	}
-	text, err := d.postgres.Exec(ctx, database, "SELECT pg_database_size(current_database())")
-	if err != nil {
-		return err
+	var lanes sync.WaitGroup
+	for _, s := range d.sources {
+		lanes.Go(func() {
+			for _, t := range d.trips {
+				if t.source != s {
+					continue
+				}
+				err := step(ctx, newStory(told[t], d.dir.path), t)
+				close(ended[t])
+				if err != nil {
+					cancel(err)
+					return
+				}
+			}
+		})
 	}
-	if d.bytes, err = strconv.ParseInt(strings.TrimSpace(text), 10, 64); err != nil {
-		return fmt.Errorf("read the size of the demo database: %w", err)
+	for _, t := range d.trips {
+		select {
+		case <-ended[t]:
+			d.story.write(told[t].Bytes())
+		case <-ctx.Done():
+		}
 	}
-	d.story.note("%s rows in %d tables, %s, with views, functions, triggers, partitions, a large object and emoji",
-		number(d.source.Rows()), len(d.source.Tables), size(d.bytes))
-	d.rows = append(d.rows, row{
-		"source", fmt.Sprintf("%s at 127.0.0.1:%d", database, d.postgres.Port()), size(d.bytes), "",
-		fmt.Sprintf("%s rows in %d tables", number(d.source.Rows()), len(d.source.Tables)),
-	})
-	return nil
+	lanes.Wait()
+	return context.Cause(ctx)
 }
 
 // do runs devflowctl, shown as typed, with the lines of its output that keep leaves.
@@ -208,7 +281,13 @@ func (d *demo) do(ctx context.Context, keep func(line string) bool, args ...stri
 	return nil
 }
 
-func all(string) bool { return true }
+// read runs devflowctl, shown as typed, and decodes what it would print with --output json.
+func (d *demo) read(ctx context.Context, st *story, out any, args ...string) (time.Duration, error) {
+	st.command(append([]string{"devflowctl"}, args...)...)
+	began := time.Now()
+	err := d.client.Read(ctx, out, args...)
+	return time.Since(began), err
+}
 
 // only keeps the lines that begin with one of the words.
 func only(words ...string) func(string) bool {
@@ -226,22 +305,13 @@ func from(word string) func(string) bool {
 	}
 }
 
-// timed is do with how long it took.
-func (d *demo) timed(ctx context.Context, args ...string) (time.Duration, error) {
-	began := time.Now()
-	err := d.do(ctx, all, args...)
-	return time.Since(began), err
-}
-
-func (d *demo) table() []row { return d.rows }
-
 // logs are the files that tell why something failed.
 func (d *demo) logs() []string {
 	if d.stack == nil {
 		return nil
 	}
 	var logs []string
-	for _, name := range []string{"demo-postgres", "s3", "controller", hostName} {
+	for _, name := range []string{"demo-postgres", "demo-mariadb", "s3", "controller", hostName} {
 		if _, err := os.Stat(d.stack.LogFile(name)); err == nil {
 			logs = append(logs, d.stack.LogFile(name))
 		}
@@ -251,10 +321,12 @@ func (d *demo) logs() []string {
 
 // ended yields the name of a part that ended though nobody stopped it.
 func (d *demo) ended() <-chan string {
-	ended := make(chan string, 3)
-	for name, exited := range map[string]<-chan struct{}{
-		"the controller": d.controller.Process().Exited(), "the agent": d.agent.Process().Exited(), "the demo database": d.postgres.Done(),
-	} {
+	parts := map[string]<-chan struct{}{
+		"the controller": d.controller.Process().Exited(), "the agent": d.agent.Process().Exited(),
+		"PostgreSQL": d.postgres.Done(), "MariaDB": d.maria.Done(),
+	}
+	ended := make(chan string, len(parts))
+	for name, exited := range maps.All(parts) {
 		go func() { <-exited; ended <- name }()
 	}
 	return ended
@@ -273,8 +345,10 @@ func (d *demo) stop(ctx context.Context) error {
 
 // hints are for someone who wants to try more.
 type hints struct {
-	backup                    int64
-	env, url, token, ca, psql string
+	backup          int64
+	env, url, token string
+	ca, downloads   string
+	clients         []string
 }
 
 func (d *demo) hints() hints {
@@ -288,14 +362,30 @@ func (d *demo) hints() hints {
 	if err := stack.WriteFile(env, strings.Join(lines, "\n")+"\n", 0o600); err != nil {
 		env = err.Error()
 	}
+	clients := []string{}
+	for _, s := range d.sources {
+		words, settings := d.reader(s.server, s.name())
+		for i, w := range words {
+			words[i] = shellWord(shorten(w))
+		}
+		clients = append(clients, strings.Join(append(settings, words...), " "))
+	}
 	return hints{
-		backup: d.backup.ID, env: env, url: d.controller.URL(), token: d.client.TokenFile, ca: d.client.CAFile,
-		psql: strings.Join(slices.Concat([]string{"PGPASSFILE=" + shellWord(d.passfile()), "psql"}, d.connection(database)), " "),
+		backup: d.trips[0].backup.ID, env: env, url: d.controller.URL(), token: d.client.TokenFile, ca: d.client.CAFile,
+		downloads: d.dir.path, clients: clients,
 	}
 }
 
-// passfile has the superuser's password of the demo database.
-func (d *demo) passfile() string { return filepath.Join(d.dir.path, "demo-postgres", "pgpass") }
+// reader is the command line, with settings of the environment before it, of the client that everyone uses for the database.
+func (d *demo) reader(server stack.Server, database string) (command, settings []string) {
+	switch server {
+	case d.postgres:
+		return append([]string{"psql"}, d.connection(database)...), []string{"PGPASSFILE=" + shellWord(shorten(d.postgres.Passfile()))}
+	case d.maria:
+		return []string{"mariadb", "--defaults-file=" + d.maria.OptionFile(), "--", database}, nil
+	}
+	return []string{"sqlite3", database}, nil
+}
 
 func (d *demo) connection(database string) []string {
 	return []string{"-h", "127.0.0.1", "-p", strconv.Itoa(d.postgres.Port()), "-U", d.postgres.Superuser(), "-d", database}

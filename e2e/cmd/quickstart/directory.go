@@ -24,10 +24,10 @@ type state struct {
 	// Complete says that the demo was set up to its end. A directory without it is begun anew.
 	Complete bool
 	// Ports are kept: the agent and the storage know them.
-	Controller, NATS, S3, Postgres int
+	Controller, NATS, S3, Postgres, MariaDB int
 }
 
-// fallback is used by root where the server account of PostgreSQL cannot reach the repository, in /root for example.
+// fallback is used by root where the accounts of the database servers cannot reach the repository, in /root for example.
 const fallback = "/var/lib/devflow-quickstart"
 
 func openDirectory(path string) (*directory, error) {
@@ -40,7 +40,7 @@ func openDirectory(path string) (*directory, error) {
 		if closed, err := closedParent(path); err != nil {
 			return nil, err
 		} else if closed != "" {
-			fmt.Fprintf(os.Stderr, "%s is closed to other users, and PostgreSQL does not run as root: using %s\n", closed, fallback)
+			fmt.Fprintf(os.Stderr, "%s is closed to other users, and database servers do not run as root: using %s\n", closed, fallback)
 			path = fallback
 		}
 	}
@@ -91,8 +91,9 @@ func (d *directory) load() error {
 	if err == nil {
 		err = json.Unmarshal(b, &d.state)
 	}
-	if err == nil && d.state.Complete {
-		for _, port := range []int{d.state.Controller, d.state.NATS, d.state.S3, d.state.Postgres} {
+	// One that was set up by an older quickstart lacks what that did not have, and is begun anew too.
+	if err == nil && d.state.Complete && d.state.MariaDB != 0 {
+		for _, port := range []int{d.state.Controller, d.state.NATS, d.state.S3, d.state.Postgres, d.state.MariaDB} {
 			if err := awaitPort(port); err != nil {
 				return fmt.Errorf("%w: stop it, or remove %s to begin anew on other ports", err, d.path)
 			}
@@ -107,7 +108,7 @@ func (d *directory) load() error {
 		return err
 	}
 	d.state = state{}
-	for port, preferred := range map[*int]int{&d.state.Controller: 18443, &d.state.NATS: 14222, &d.state.S3: 19000, &d.state.Postgres: 15432} {
+	for port, preferred := range map[*int]int{&d.state.Controller: 18443, &d.state.NATS: 14222, &d.state.S3: 19000, &d.state.Postgres: 15432, &d.state.MariaDB: 13306} {
 		if *port, err = stack.FreePort(preferred); err != nil {
 			return err
 		}

@@ -1,6 +1,6 @@
-// Command quickstart shows the whole product on one machine: it runs a controller, an agent, an S3 server and a demo
-// PostgreSQL on loopback, backs the database up, verifies and restores it, recovers it once more with standard tools alone, and
-// believes nothing that it did not compare itself.
+// Command quickstart shows the whole product on one machine: it runs a controller, an agent, an S3 server, PostgreSQL and MariaDB
+// on loopback, backs up a database of each engine to S3 and to the host's own disk, verifies and restores every backup, recovers
+// it once more with standard tools alone, and believes nothing that it did not compare itself.
 //
 // Everything lies in one directory, which the next run uses again. Without ONCE=1 it stays up until Ctrl-C. Its exit status is
 // 0 only if everything was proven, and whatever happens no process is left.
@@ -70,7 +70,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if err := d.prove(ctx); err != nil {
 		return err
 	}
-	st.proven(d.table(), time.Since(began))
+	st.proven(d.trips, time.Since(began))
 	if once {
 		return nil
 	}

@@ -2,129 +2,122 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 )
 
 // prove backs up, verifies, restores and recovers, and compares after each step.
 func (d *demo) prove(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{d.backUp, d.verify, d.restore, d.recoverByHand} {
-		if err := step(ctx); err != nil {
+	d.story.chapter("Back each of them up to S3 and to its own host: each backup one stream from the dump tool, codecs of one's choice")
+	if err := d.each(ctx, d.backUp); err != nil {
+		return err
+	}
+	d.story.chapter("Verify: read the stored bytes, then decrypt, decompress and read the whole dump")
+	if err := d.each(ctx, d.verify); err != nil {
+		return err
+	}
+	d.story.chapter("Restore each backup into a new database, by accounts that may do no more than that")
+	if err := d.each(ctx, d.restore); err != nil {
+		return err
+	}
+	return d.recoverByHand(ctx)
+}
+
+func (d *demo) backUp(ctx context.Context, st *story, t *trip) error {
+	var out struct {
+		Items []struct{ Backup struct{ ID int64 } }
+	}
+	var err error
+	t.took.backup, err = d.read(ctx, st, &out, "backup", "create", project, "--database", t.name(), "--storage", storages[t.disk],
+		"--compression", t.compression, "--encryption", t.encryption, "--wait")
+	if err != nil {
+		return err
+	}
+	if len(out.Items) != 1 {
+		return fmt.Errorf("back up %s: %d backups were made", t.word, len(out.Items))
+	}
+	if t.backup, err = d.client.Backup(ctx, out.Items[0].Backup.ID); err != nil {
+		return err
+	}
+	b := t.backup
+	if b.Status != "completed" {
+		return fmt.Errorf("backup %d is %s, not completed", b.ID, b.Status)
+	}
+	// What the catalog says is compared with what was stored.
+	sum, stored, err := d.stored(ctx, t, os.DevNull)
+	if err != nil {
+		return err
+	}
+	if stored != b.FileSize || sum != b.Checksum {
+		return fmt.Errorf("backup %d has %d bytes with SHA-256 %s in the catalog and %d with %s %s", b.ID, b.FileSize, b.Checksum, stored, sum, t.where())
+	}
+	st.note("backup %d: %s of a dump of %s, SHA-256 %s… in the catalog and %s", b.ID, size(b.FileSize), size(b.RawSize), sum[:12], t.where())
+	return nil
+}
+
+func (d *demo) verify(ctx context.Context, st *story, t *trip) error {
+	began := time.Now()
+	for _, level := range []string{"checksum", "content"} {
+		if _, err := d.read(ctx, st, new(any), "backup", "verify", strconv.FormatInt(t.backup.ID, 10), "--level", level, "--wait"); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (d *demo) backUp(ctx context.Context) error {
-	d.story.chapter("Back it up: pg_dump, zstd and age on the database's host, straight to S3")
-	took, err := d.timed(ctx, "backup", "create", project, "--database", database, "--encryption", "age", "--wait")
-	if err != nil {
-		return err
-	}
-	backups, err := d.client.Backups(ctx, project)
-	if err != nil {
-		return err
-	}
-	if len(backups) == 0 {
-		return errors.New("the catalog has no backup")
-	}
-	d.backup = backups[0]
-	if d.backup.Status != "completed" {
-		return fmt.Errorf("backup %d is %s, not completed", d.backup.ID, d.backup.Status)
-	}
-	// What the catalog says is compared with what lies in the bucket.
-	objects, err := d.s3.Objects(ctx)
-	if err != nil {
-		return err
-	}
-	stored := int64(-1)
-	for _, o := range objects {
-		if strings.HasSuffix(o.Key, d.backup.FilePath) {
-			stored = o.Size
-		}
-	}
-	if stored != d.backup.FileSize {
-		return fmt.Errorf("backup %d has %d bytes in the catalog and %d in the bucket", d.backup.ID, d.backup.FileSize, stored)
-	}
-	d.rows = append(d.rows, row{
-		fmt.Sprintf("backup %d", d.backup.ID), "s3://" + d.s3.Bucket + "/…/" + d.backup.FileName, size(d.backup.FileSize), seconds(took),
-		"encrypted with age; size in the bucket as in the catalog",
-	})
-	return nil
-}
-
-func (d *demo) verify(ctx context.Context) error {
-	d.story.chapter("Verify it: read the stored bytes, then decrypt and read the whole dump")
-	for _, v := range []struct{ level, proof string }{
-		{"checksum", "SHA-256 of the stored bytes"},
-		{"content", "SHA-256 of the dump, read by pg_restore to its end"},
-	} {
-		took, err := d.timed(ctx, "backup", "verify", strconv.FormatInt(d.backup.ID, 10), "--level", v.level, "--wait")
+		b, err := d.client.Backup(ctx, t.backup.ID)
 		if err != nil {
 			return err
 		}
-		b, err := d.client.Backup(ctx, d.backup.ID)
-		if err != nil {
-			return err
+		if b.Health != "ok" || b.VerifiedAt == nil || b.VerifiedLevel != level {
+			return fmt.Errorf("backup %d is not verified by %s: health %q, level %q", b.ID, level, b.Health, b.VerifiedLevel)
 		}
-		if b.Health != "ok" || b.VerifiedAt == nil || b.VerifiedLevel != v.level {
-			return fmt.Errorf("backup %d is not verified by %s: health %q, level %q", b.ID, v.level, b.Health, b.VerifiedLevel)
-		}
-		d.rows = append(d.rows, row{"verify " + v.level, "read back from S3 by " + hostName, size(b.FileSize), seconds(took), v.proof})
 	}
+	t.took.verify = time.Since(began)
+	st.note("backup %d: the stored %s are right, and the dump of %s in them is whole", t.backup.ID, size(t.backup.FileSize), size(t.backup.RawSize))
 	return nil
 }
 
-func (d *demo) restore(ctx context.Context) error {
-	d.story.chapter("Restore it into a new database, as a role that is no superuser")
-	took, err := d.timed(ctx, "restore", "create", strconv.FormatInt(d.backup.ID, 10), "--to-database", restored, "--wait")
-	if err != nil {
-		return err
-	}
-	var page struct {
-		Items []struct {
-			ID           int64
-			DatabaseName string `json:"database_name"`
-			Status       string
-			Result       struct {
-				Tables, Rows int64
-				Compared     bool
-			}
+func (d *demo) restore(ctx context.Context, st *story, t *trip) error {
+	var r struct {
+		DatabaseName string `json:"database_name"`
+		Status       string
+		Result       struct {
+			Tables, Rows int64
+			Compared     bool
 		}
 	}
-	if err := d.client.API(ctx, http.MethodGet, "/restores?limit=1", nil, &page); err != nil {
-		return err
-	}
-	if len(page.Items) == 0 || page.Items[0].DatabaseName != restored || page.Items[0].Status != "completed" {
-		return fmt.Errorf("the catalog does not show the restore as completed: %+v", page.Items)
-	}
-	r := page.Items[0].Result
-	if !r.Compared || r.Rows != d.source.Rows() {
-		return fmt.Errorf("the restore's fingerprint has %d rows (compared: %t), the source has %d", r.Rows, r.Compared, d.source.Rows())
-	}
-	d.story.note("fingerprint: %s rows in %d tables, equal to the one taken inside the dump's snapshot", number(r.Rows), r.Tables)
-	return d.compare(ctx, "restore", restored, took)
-}
-
-// compare reads a copy with plain SQL and compares every row with the source.
-func (d *demo) compare(ctx context.Context, what, name string, took time.Duration) error {
-	got, err := d.postgres.Content(ctx, name)
+	var err error
+	t.took.restore, err = d.read(ctx, st, &r, "restore", "create", strconv.FormatInt(t.backup.ID, 10), "--to-database", t.restored(), "--wait")
 	if err != nil {
 		return err
 	}
-	if diff := d.source.Diff(got); diff != "" {
-		return fmt.Errorf("database %s differs from %s:\n%s", name, database, diff)
+	if r.DatabaseName != t.restored() || r.Status != "completed" {
+		return fmt.Errorf("the restore of backup %d is not completed: %+v", t.backup.ID, r)
 	}
-	d.story.note("read by plain SQL: rows of all %d tables, %d definitions and the large object are equal to the source", len(got.Tables), len(got.Definitions))
-	proof := "fingerprint, and checksums of all rows, equal the source"
-	if what != "restore" {
-		proof = "age, zstd, pg_restore alone; checksums of all rows equal the source"
+	if !r.Result.Compared {
+		return fmt.Errorf("the restore of backup %d was not compared with the fingerprint of its dump", t.backup.ID)
 	}
-	d.rows = append(d.rows, row{what, name, size(d.backup.RawSize), seconds(took), proof})
+	return d.compare(ctx, st, t, t.restored())
+}
+
+// compare reads a copy by plain SQL and compares every row with the source.
+func (d *demo) compare(ctx context.Context, st *story, t *trip, name string) error {
+	got, err := t.server.Content(ctx, name)
+	if err != nil {
+		return err
+	}
+	if diff := t.content.Diff(got); diff != "" {
+		return fmt.Errorf("database %s differs from %s:\n%s", name, t.word, diff)
+	}
+	t.proven = got.Rows()
+	st.note("%s: %s rows and %d definitions, read by plain SQL, equal those of %s", show(name), number(got.Rows()), len(got.Definitions), t.word)
 	return nil
+}
+
+// stored copies what was stored to a file and returns the SHA-256 and the size of what it read.
+func (d *demo) stored(ctx context.Context, t *trip, file string) (string, int64, error) {
+	if t.disk == diskS3 {
+		return d.s3.Download(ctx, t.backup.FilePath, file)
+	}
+	return copyFile(filepath.Join(d.agent.LocalDir, t.backup.FilePath), file)
 }

@@ -15,6 +15,7 @@ import (
 type story struct {
 	out  io.Writer
 	dir  string
+	wd   string // where the reader stands, if that is not where this program was started
 	step int
 }
 
@@ -31,26 +32,43 @@ func (s *story) chapter(title string) {
 // note is a line below a step.
 func (s *story) note(format string, args ...any) { s.say("   "+format, args...) }
 
+// shorten is a path as one would type it there.
+func (s *story) shorten(path string) string {
+	if rel, err := filepath.Rel(s.wd, path); s.wd != "" && err == nil && strings.HasPrefix(path, s.dir+"/") {
+		return rel
+	}
+	return shorten(path)
+}
+
 // command shows a command line as one would type it.
 func (s *story) command(args ...string) {
 	words := make([]string, len(args))
 	for i, a := range args {
-		words[i] = shellWord(shorten(a))
+		words[i] = shellWord(s.shorten(a))
 	}
 	s.say("   $ %s", strings.Join(words, " "))
 }
 
-// pipe shows a pipeline.
-func (s *story) pipe(commands ...[]string) {
+// write takes over what another story has told.
+func (s *story) write(told []byte) { _, _ = s.out.Write(told) }
+
+// pipe shows a pipeline, and the file that its output goes to, if that is not empty.
+func (s *story) pipe(to string, commands ...[]string) {
 	lines := make([]string, len(commands))
 	for i, c := range commands {
 		words := make([]string, len(c))
 		for j, a := range c {
-			words[j] = shellWord(shorten(a))
+			words[j] = shellWord(s.shorten(a))
+			if strings.HasPrefix(a, "$") {
+				words[j] = a
+			}
 		}
 		lines[i] = strings.Join(words, " ")
 	}
-	s.say("   $ %s", strings.Join(lines, " \\\n       | "))
+	if to != "" {
+		lines[len(lines)-1] += " > " + shellWord(s.shorten(to))
+	}
+	s.say("   $ %s", strings.Join(lines, " | "))
 }
 
 // output shows what a command printed.
@@ -81,18 +99,24 @@ func (s *story) failed(logs []string) {
 	}
 }
 
-// row is one line of the closing table.
-type row struct{ what, where, size, took, proof string }
-
-func (s *story) proven(rows []row, took time.Duration) {
+// proven closes the story.
+func (s *story) proven(trips []*trip, took time.Duration) {
 	s.say("")
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "WHAT\tWHERE\tSIZE\tTIME\tPROOF")
-	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.what, r.where, r.size, r.took, r.proof)
+	fmt.Fprintln(w, "DATABASE\tENGINE\tSTORAGE\tCODEC\tSIZE\tSHA-256\tBACKUP\tVERIFY\tRESTORE\tBY HAND\tROWS PROVEN")
+	for _, t := range trips {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s…\t%s\t%s\t%s\t%s\t%s of %s\n", t.word, t.engine, t.disk, t.codec(), size(t.backup.FileSize), t.backup.Checksum[:8],
+			seconds(t.took.backup), seconds(t.took.verify), seconds(t.took.restore), seconds(t.took.byHand), number(t.proven), number(t.content.Rows()))
 	}
 	_ = w.Flush()
-	s.say("\nAll of it is proven, in %s.", seconds(took))
+	s.say(`
+BACKUP    size and SHA-256 of what was stored are those in the catalog
+VERIFY    checksum: the stored bytes; content: decrypted, decompressed and read to the end of the dump
+RESTORE   into a new database: every row, view, trigger, routine and index equals the source's, by plain SQL
+BY HAND   age or openssl, zstd or gunzip, and pg_restore, mariadb or sqlite3 alone: equal to the source as well
+local     is the host of the database itself: such a backup is lost with it
+
+All of it is proven, in %s.`, seconds(took))
 }
 
 // next tells what to do with what is up now.
@@ -105,6 +129,7 @@ It stays up until Ctrl-C. In another terminal:
    devflowctl backup create shop --wait
    devflowctl backup verify %d --level content
    devflowctl restore create %d --to-database shop_copy --wait
+   devflowctl backup download %d -o %s
    devflowctl backup show %d
    %s
 
@@ -112,7 +137,8 @@ It stays up until Ctrl-C. In another terminal:
    admin token   %s
    CA            %s
    logs          %s`,
-		shorten(h.env), h.backup, h.backup, h.backup, h.psql, h.url, shorten(h.token), shorten(h.ca), shorten(filepath.Join(s.dir, "logs")))
+		shorten(h.env), h.backup, h.backup, h.backup, shorten(h.downloads), h.backup, strings.Join(h.clients, "\n   "),
+		h.url, shorten(h.token), shorten(h.ca), shorten(filepath.Join(s.dir, "logs")))
 }
 
 func seconds(d time.Duration) string {
