@@ -72,7 +72,7 @@ func (s *Server) install(ctx context.Context, dir string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.Dir, cmd.Env = "/", environment()
+	cmd.Dir, cmd.Env = "/", append(environment(), "TMPDIR="+s.tmpDir())
 	// The death signal is bound to the thread that forks.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -124,6 +124,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err := s.loadPassword(); err != nil {
 		return err
 	}
+	if err := s.makeTmpDir(); err != nil {
+		return err
+	}
 	if err := s.initialize(ctx); err != nil {
 		return err
 	}
@@ -156,6 +159,16 @@ func (s *Server) awaitPredecessor(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+func (s *Server) tmpDir() string { return filepath.Join(s.dir, "tmp") }
+
+// makeTmpDir makes an empty directory for temporary files: a server that starts deletes what others have in a shared one.
+func (s *Server) makeTmpDir() error {
+	if err := errors.Join(os.RemoveAll(s.tmpDir()), os.Mkdir(s.tmpDir(), 0o700), s.account.own(s.tmpDir())); err != nil {
+		return fmt.Errorf("make directory for temporary files: %w", err)
+	}
+	return nil
 }
 
 // makeSocketDir makes the directory of the socket: in our own directory, or under /tmp if that path is too long.
@@ -217,6 +230,7 @@ func (s *Server) args() []string {
 		"bind-address":        loopback,
 		"port":                strconv.Itoa(s.port),
 		"socket":              s.Socket(),
+		"tmpdir":              s.tmpDir(),
 		"pid-file":            filepath.Join(s.data, "server.pid"),
 		"init-file":           filepath.Join(s.dir, "init.sql"),
 		"skip-name-resolve":   "",

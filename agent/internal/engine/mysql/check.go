@@ -172,7 +172,7 @@ func (e *Engine) checkRestoring(ctx context.Context) []engine.Finding {
 			Hint:   "grant it only the names that are restored to, and revoke them when they are in use",
 		})
 	}
-	for _, name := range []string{"SELECT", "PROCESS", "RELOAD", "EXECUTE"} {
+	for _, name := range []string{"SELECT", "PROCESS", "RELOAD", "EXECUTE", "TRIGGER", "EVENT"} {
 		if granted.global[name] {
 			findings = append(findings, engine.Finding{
 				Level: levelWarning, Name: "restore account", Detail: fmt.Sprintf("%s has %s on everything: a hostile dump could use it", granted.account, name),

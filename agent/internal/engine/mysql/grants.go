@@ -257,7 +257,7 @@ var overServer = []string{
 }
 
 // Privileges with which one could make oneself rights in the system database.
-var writing = []string{"INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "TRIGGER", "CREATE ROUTINE", "ALTER ROUTINE", "EVENT"}
+var writing = []string{"INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "CREATE ROUTINE", "ALTER ROUTINE"}
 
 // problems says why an account must not restore.
 func (r rights) problems(definers string) (found []string) {

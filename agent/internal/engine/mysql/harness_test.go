@@ -63,11 +63,13 @@ func root(tb testing.TB, s *mysqlserver.Server, database string) *sql.Conn {
 		tb.Fatal(err)
 	}
 	db := sql.OpenDB(connector)
+	db.SetMaxIdleConns(-1) // closed is closed
 	tb.Cleanup(func() { db.Close() })
 	c, err := db.Conn(testContext(tb))
 	if err != nil {
 		tb.Fatal(err)
 	}
+	tb.Cleanup(func() { c.Close() }) // its locks go with it, before anything is dropped
 	return c
 }
 
@@ -86,7 +88,9 @@ func run(tb testing.TB, s *mysqlserver.Server, database string, statements ...st
 // query reads the first column as root.
 func query(tb testing.TB, s *mysqlserver.Server, database, statement string, args ...any) (out []string) {
 	tb.Helper()
-	for _, row := range rows(tb, root(tb, s, database), statement, args...) {
+	c := root(tb, s, database)
+	defer c.Close()
+	for _, row := range rows(tb, c, statement, args...) {
 		out = append(out, row[0])
 	}
 	return out

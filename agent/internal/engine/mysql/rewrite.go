@@ -365,18 +365,25 @@ func (l *lexer) scanQuote(b []byte) (n int) {
 		l.state = inText
 		return n + 1
 	}
-	for n < len(b) && b[n] != q && b[n] != '\\' {
-		n++
+	// In windows: looking far ahead for a quote again after each backslash would take time by the square of the length.
+	const window = 512
+	for n < len(b) {
+		piece := b[n:min(len(b), n+window)]
+		end := bytes.IndexByte(piece, q)
+		if end >= 0 {
+			piece = piece[:end]
+		}
+		if escape := bytes.IndexByte(piece, '\\'); escape >= 0 {
+			l.state = inEscape
+			return n + escape + 1
+		}
+		if end >= 0 {
+			l.state = inText
+			return n + end + 1
+		}
+		n += len(piece)
 	}
-	if n == len(b) {
-		return n
-	}
-	if b[n] == q {
-		l.state = inText
-	} else {
-		l.state = inEscape
-	}
-	return n + 1
+	return n
 }
 
 // openComment tells whether b begins with a comment, and enters it. A comment whose content is run is none.
