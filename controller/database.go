@@ -40,3 +40,15 @@ type DatabaseRef struct {
 	Instance string
 	Name     string
 }
+
+// NameInFile is what an artifact's file name says of its database: of an SQLite file's path the last part, without its ending.
+func NameInFile(engine, database string) string {
+	if engine != wire.EngineSQLite {
+		return database
+	}
+	base := path.Base(database)
+	if name := strings.TrimSuffix(base, path.Ext(base)); name != "" {
+		return name
+	}
+	return base
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"devflowbackup/controller"
+	"devflowbackup/shared/wire"
 )
 
 func TestPartSize(t *testing.T) {
@@ -201,5 +202,20 @@ func TestErrorCode(t *testing.T) {
 	}
 	if got := controller.Errorf(controller.ENotFound, "backup %d does not exist", 7).Error(); got != "backup 7 does not exist" {
 		t.Errorf("Error() = %q", got)
+	}
+}
+
+func TestNameInFile(t *testing.T) {
+	for _, c := range []struct{ engine, database, want string }{
+		{wire.EnginePostgreSQL, "/srv/app.db", "/srv/app.db"},
+		{wire.EngineMySQL, "shop", "shop"},
+		{wire.EngineSQLite, "/srv/app/shop.sqlite", "shop"},
+		{wire.EngineSQLite, "/srv/app/v1.2.db", "v1.2"},
+		{wire.EngineSQLite, "/srv/app/plain", "plain"},
+		{wire.EngineSQLite, "/srv/app/.hidden", ".hidden"},
+	} {
+		if got := controller.NameInFile(c.engine, c.database); got != c.want {
+			t.Errorf("%s %q: %q, want %q", c.engine, c.database, got, c.want)
+		}
 	}
 }

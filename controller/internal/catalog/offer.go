@@ -167,7 +167,7 @@ func (t *tx) orderBackup(ctx context.Context, job int64, no int, backup int64, a
 		body.Recipients = append([]string{b.Recipient}, b.Escrow...)
 	}
 	id := artifact.NewAttemptID()
-	key := artifact.Key(b.Prefix, at, artifact.FileName(b.DatabaseName, at, id, extension(b.DatabaseType), codec))
+	key := artifact.Key(b.Prefix, at, artifact.FileName(controller.NameInFile(b.DatabaseType, b.DatabaseName), at, id, extension(b.DatabaseType), codec))
 	_, err = t.exec(ctx, `UPDATE attempts SET attempt_id = ?, storage_id = ?, key = ?, upload_id = ?, part_size = ?, bytes_limit = ?, order_body = ?::jsonb WHERE job_id = ? AND no = ?`,
 		id, b.StorageID, key, upload, partSize, limit, jsonText(body), job, no)
 	if err != nil {
