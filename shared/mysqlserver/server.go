@@ -256,7 +256,7 @@ func (s *Server) args() []string {
 	if !s.opts.Durable {
 		maps.Copy(settings, map[string]string{"innodb-flush-log-at-trx-commit": "0", "innodb-doublewrite": "OFF", "sync-binlog": "0"})
 		if s.bin.Flavour == MariaDB {
-			settings["innodb-flush-method"] = "nosync"
+			settings["innodb-flush-method"], settings["sync-frm"] = "nosync", "OFF"
 		}
 	}
 	maps.Copy(settings, s.opts.Settings)
