@@ -60,11 +60,15 @@ func (s *Server) initialize(ctx context.Context) error {
 func (s *Server) install(ctx context.Context, dir string) error {
 	var argv []string
 	if s.bin.Flavour == MySQL {
-		argv = []string{s.bin.Server, "--no-defaults", "--initialize-insecure", "--datadir=" + dir, "--basedir=" + s.bin.BaseDir,
-			"--innodb-redo-log-capacity=64M"}
+		argv = []string{
+			s.bin.Server, "--no-defaults", "--initialize-insecure", "--datadir=" + dir, "--basedir=" + s.bin.BaseDir, "--tmpdir=" + s.tmpDir(),
+			"--innodb-redo-log-capacity=64M",
+		}
 	} else {
-		argv = []string{s.bin.Install, "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
-			"--datadir=" + dir, "--innodb-log-file-size=48M"}
+		argv = []string{
+			s.bin.Install, "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
+			"--datadir=" + dir, "--tmpdir=" + s.tmpDir(), "--innodb-log-file-size=48M",
+		}
 		if s.bin.BaseDir != "" {
 			argv = append(argv, "--basedir="+s.bin.BaseDir)
 		}

@@ -104,7 +104,7 @@ func (s *Server) Replicate(ctx context.Context, source *Server) error {
 
 // CatchUp waits until a replica has what its source has now.
 func (s *Server) CatchUp(ctx context.Context, source *Server) error {
-	wait := ""
+	var wait string
 	if s.bin.Flavour == MariaDB {
 		position, err := source.Exec(ctx, "", "SELECT @@gtid_binlog_pos")
 		if err != nil {

@@ -7,8 +7,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"os"
 	"strconv"
 	"strings"
@@ -117,7 +115,7 @@ func (e *Engine) connect(ctx context.Context, who account) (*conn, error) {
 	cfg.User, cfg.Passwd = who.user, who.password.Reveal()
 	cfg.Timeout = defaultConnectTimeout
 	cfg.InterpolateParams = true
-	cfg.Logger = log.New(io.Discard, "", 0)
+	cfg.Logger = &driver.NopLogger{}
 	cfg.Collation = "utf8mb4_bin"
 	cfg.Params = map[string]string{
 		"sql_mode": "''", "time_zone": "'+00:00'", "wait_timeout": "28800", "net_write_timeout": "600", "sql_quote_show_create": "1",

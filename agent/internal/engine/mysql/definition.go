@@ -13,8 +13,11 @@ type token struct {
 }
 
 // tokens splits a statement. Comments and the starts and ends of comments whose content is run are left out.
-func (l lexer) tokens(s []byte) (found []token) {
-	l.state = inText
+func (l *lexer) tokens(s []byte) []token {
+	return (&lexer{escapes: l.escapes, ansi: l.ansi}).split(s)
+}
+
+func (l *lexer) split(s []byte) (found []token) {
 	for i := 0; i < len(s); {
 		c := s[i]
 		switch {

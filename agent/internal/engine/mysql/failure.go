@@ -199,7 +199,7 @@ func (e *Engine) toolFailure(ctx context.Context, err error, what, database stri
 	case number == 1045 && strings.Contains(exit.Log, "at line"):
 		// How the server refuses files to an account.
 		return wire.Failf(wire.CodePrivilege, "%s: %w", what, err)
-	case strings.Contains(exit.Log, "insufficient privileges"), strings.Contains(exit.Log, "insufficent privileges"):
+	case strings.Contains(exit.Log, "privileges to SHOW CREATE"):
 		return wire.Failf(wire.CodePrivilege, "%s: %w", what, err).WithHint("%s", e.grantHint(0, "", database))
 	case number != 0:
 		return e.coded(number, err, what, database)

@@ -118,8 +118,10 @@ func (p *publication) run(ctx context.Context) error {
 		}
 	}
 	// It is done. What is left goes now, or with the next restore.
-	if p.e.beforeStep != nil && p.e.beforeStep("clean up") != nil {
-		return nil
+	if p.e.beforeStep != nil {
+		if err := p.e.beforeStep("clean up"); err != nil {
+			return nil //nolint:nilerr // a test that looks at what is left
+		}
 	}
 	if err := p.c.exec(ctx, "DROP DATABASE IF EXISTS "+quoteName(p.from)); err != nil {
 		p.e.log.Warn("the rest of a published restore is left; the next restore drops it", "database", p.from, "err", p.e.scrub(err))
