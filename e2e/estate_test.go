@@ -23,13 +23,15 @@ type estate struct {
 	*faultWorld
 	maria  *stack.MariaDB
 	sqlite *stack.SQLite
-	tmp    string // where the product's programs put temporary files
+	tmp    string         // where the product's programs put temporary files
+	more   []*stack.Agent // besides db1
+
+	heavyOnce sync.Once
+	heavyErr  error
 }
 
 type estateOptions struct {
-	sites  []string // failpoints of controller and agent; their programs are run if there is one
-	limits map[string]any
-	extra  map[string]any // keys of the agent's configuration
+	sites []string // failpoints of controller and agent; their programs are run if there is one
 }
 
 // newEstate starts an estate of the test's own, which ends with it.
@@ -141,7 +143,14 @@ func (e *estate) start(ctx context.Context, opt estateOptions) (err error) {
 	if _, err := e.ctl.Do(ctx, "storage", "add", "host", "--kind", "local"); err != nil {
 		return err
 	}
-	if e.agent, err = e.addAgent("db1", env, opt, nil); err != nil {
+	servers := map[string]stack.Server{}
+	for _, s := range e.servers {
+		servers[s.Engine()] = s
+	}
+	e.agent, err = e.NewAgent("db1", stack.AgentOptions{
+		Servers: servers, Local: true, Limits: map[string]any{"discovery_every": "1s"}, Extra: map[string]any{"concurrency": 4}, Env: env,
+	})
+	if err != nil {
 		return err
 	}
 	if err := e.agent.Enroll(ctx, c, ""); err != nil {
@@ -186,17 +195,38 @@ func (c configured) Instance() map[string]any {
 	return all
 }
 
-// addAgent makes an agent for every server of the estate, each with the given keys in its instance.
-func (e *estate) addAgent(name string, env []string, opt estateOptions, keys map[string]any) (*stack.Agent, error) {
-	servers := map[string]stack.Server{}
-	for _, s := range e.servers {
-		servers[s.Engine()] = configured{s, keys}
-	}
+// addAgent starts one more agent, for the test's time, that a project may use.
+func (e *estate) addAgent(t *testing.T, ctx context.Context, name, project string, opt stack.AgentOptions) *stack.Agent {
+	t.Helper()
 	limits := map[string]any{"discovery_every": "1s"}
-	maps.Copy(limits, opt.limits)
-	extra := map[string]any{"concurrency": 4}
-	maps.Copy(extra, opt.extra)
-	return e.NewAgent(name, stack.AgentOptions{Servers: servers, Local: true, Limits: limits, Extra: extra, Env: env})
+	maps.Copy(limits, opt.Limits)
+	opt.Limits, opt.Env = limits, []string{"TMPDIR=" + e.tmp}
+	a, err := e.NewAgent(name, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Enroll(ctx, e.controllers[0], project); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.StartOnline(ctx, e.controllers[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	e.more = append(e.more, a)
+	t.Cleanup(func() {
+		if err := a.Stop(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+// invariants checks what must hold after every test.
+func (e *estate) invariants(t *testing.T, ctx context.Context) {
+	t.Helper()
+	in := stack.Invariants{Catalog: e.catalog, Client: e.ctl, S3: e.s3, Agents: append([]*stack.Agent{e.agent}, e.more...), Databases: e.servers}
+	if err := in.Check(ctx); err != nil {
+		t.Errorf("invariants: %v", err)
+	}
 }
 
 // sample is the SQL in testdata that fills a database of an engine with what is easily lost.
@@ -227,9 +257,15 @@ func (e *estate) database(t *testing.T, ctx context.Context, s stack.Server, pro
 	if err := e.fillDatabase(ctx, s, name, sql); err != nil {
 		t.Fatal(err)
 	}
-	found(t, ctx, e.ctl, "db1", name)
-	do(t, ctx, e.ctl, "database", "assign", "--project", project, "--on", "db1", "--", name)
+	e.assign(t, ctx, project, "db1", name)
 	return name
+}
+
+// assign waits until a host's agent has told of a database, and gives it to a project.
+func (e *estate) assign(t *testing.T, ctx context.Context, project, server, name string) {
+	t.Helper()
+	found(t, ctx, e.ctl, server, name)
+	do(t, ctx, e.ctl, "database", "assign", "--project", project, "--on", server, "--", name)
 }
 
 func (e *estate) fillDatabase(ctx context.Context, s stack.Server, name, sql string) (err error) {
@@ -342,11 +378,78 @@ func (e *estate) restore(t *testing.T, ctx context.Context, b fullBackup, to str
 	do(t, ctx, e.ctl, "restore", "create", id(b.ID), "--to-database", to, "--wait")
 }
 
-// held holds every part of every upload at the store until open is called.
-func (e *estate) held(t *testing.T) (g *s3kit.Gate, open func()) {
+// canary is text in the databases of project heavy that is to be found nowhere else.
+const canary = "canary-5f1c0a77e2-sings"
+
+// heavyProject is a project with a database of each engine whose dump has 60 MB, more than an agent holds in memory of one. Without
+// compression such a dump stands still while the store takes nothing. SQLite, which runs no program, has 40 MB.
+const heavyProject = "heavy"
+
+var heavySQL = map[string]string{
+	"postgresql": fewRows + ` INSERT INTO people VALUES (4, '` + canary + `'); CREATE TABLE filler AS SELECT g, repeat('filler ', 140000) AS t FROM generate_series(1, 64) g;
+		CREATE TABLE zoo AS SELECT '` + canary + `'::text AS last;`,
+	"mysql": fewRows + ` INSERT INTO people VALUES (4, '` + canary + `'); CREATE TABLE filler (g int PRIMARY KEY, t longtext) ENGINE=InnoDB ROW_FORMAT=COMPRESSED;
+		INSERT INTO filler SELECT seq, repeat('filler ', 140000) FROM seq_1_to_64; CREATE TABLE zoo AS SELECT '` + canary + `' AS last;`,
+	"sqlite": fewRows + ` INSERT INTO people VALUES (4, '` + canary + `'); CREATE TABLE filler (g integer PRIMARY KEY, t blob);
+		WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 40) INSERT INTO filler SELECT n, zeroblob(1000000) FROM g;
+		CREATE TABLE zoo AS SELECT '` + canary + `' AS last;`,
+}
+
+// heavy makes the databases of project heavy at its first call, and returns their names by engine.
+func (e *estate) heavy(t *testing.T, ctx context.Context) map[string]string {
 	t.Helper()
-	g, _ = e.gate(t, "UploadPart")
-	return g, func() { e.s3.Proxy.Reset(); g.Open() }
+	e.heavyOnce.Do(func() {
+		for _, s := range e.servers {
+			if e.heavyErr == nil {
+				e.heavyErr = e.fillDatabase(ctx, s, s.Name("heavy_"+s.Engine()), heavySQL[s.Engine()])
+			}
+		}
+		if e.heavyErr == nil {
+			e.project(t, ctx, heavyProject)
+			for _, s := range e.servers {
+				e.assign(t, ctx, heavyProject, "db1", s.Name("heavy_"+s.Engine()))
+			}
+		}
+	})
+	if e.heavyErr != nil {
+		t.Fatal(e.heavyErr)
+	}
+	names := map[string]string{}
+	for _, s := range e.servers {
+		names[s.Engine()] = s.Name("heavy_" + s.Engine())
+	}
+	return names
+}
+
+// standStill orders a backup of each database of project heavy and waits until every dump stands still, because the store takes
+// nothing. open lets the store go on.
+func (e *estate) standStill(t *testing.T, ctx context.Context) (backups []stack.Backup, open func()) {
+	t.Helper()
+	e.heavy(t, ctx)
+	g, _ := e.gate(t, "UploadPart")
+	out := read[struct {
+		Items []struct{ Backup stack.Backup }
+	}](t, ctx, e.ctl, "backup", "create", heavyProject, "--compression", "none")
+	for _, item := range out.Items {
+		backups = append(backups, item.Backup)
+	}
+	if len(backups) != len(e.servers) {
+		t.Fatalf("%d backups were ordered, not one of each engine", len(backups))
+	}
+	arrived(t, ctx, g, 3*len(backups))
+	return backups, func() { e.s3.Proxy.Reset(); g.Open() }
+}
+
+// awaitAll waits until all backups are completed.
+func (e *estate) awaitAll(t *testing.T, ctx context.Context, backups []stack.Backup) (all []fullBackup) {
+	t.Helper()
+	for _, b := range backups {
+		if _, err := e.ctl.AwaitBackup(ctx, b.ID, "completed", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e.backup(t, ctx, b.ID))
+	}
+	return all
 }
 
 // eventually waits for something with a limit that a loaded machine keeps.
