@@ -22,7 +22,7 @@ func BenchmarkDump(b *testing.B) {
 	e := newEngine(b, config(s))
 	var ours, theirs time.Duration
 	bare := func() {
-		cmd := exec.Command(realBin+"pg_dump", "--format=custom", "--compress=0")
+		cmd := exec.Command(realTool(b, "pg_dump"), "--format=custom", "--compress=0")
 		cmd.Env = []string{"PGHOST=127.0.0.1", "PGPORT=" + strconv.Itoa(s.Port()), "PGUSER=postgres", "PGDATABASE=" + database, "PGPASSWORD=" + s.Password().Reveal()}
 		if err := cmd.Run(); err != nil {
 			b.Fatal(err)
@@ -79,7 +79,7 @@ func BenchmarkRestore(b *testing.B) {
 	bare := func() {
 		name := newStaging()
 		createDatabase(b, s, name)
-		cmd := exec.Command(realBin+"pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", "--dbname="+name, path)
+		cmd := exec.Command(realTool(b, "pg_restore"), "--no-owner", "--no-privileges", "--exit-on-error", "--dbname="+name, path)
 		cmd.Env = []string{"PGHOST=127.0.0.1", "PGPORT=" + strconv.Itoa(s.Port()), "PGUSER=postgres", "PGPASSWORD=" + s.Password().Reveal()}
 		if err := cmd.Run(); err != nil {
 			b.Fatal(err)

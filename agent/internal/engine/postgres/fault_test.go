@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -127,6 +128,7 @@ func TestDump_TableLocked(t *testing.T) { // fault 56
 
 func TestDump_ToolVersion(t *testing.T) { // fault 57
 	s, database := server(t), newDatabase(t, smallSQL)
+	major := s.Bin().Major
 	t.Run("Older", func(t *testing.T) {
 		fake := fakedump.Install(t, "pg_dump", fakedump.Script{Version: "pg_dump (PostgreSQL) 9.6.24", Stdout: "PGDMP"})
 		cfg := config(s)
@@ -134,7 +136,8 @@ func TestDump_ToolVersion(t *testing.T) { // fault 57
 		e := newEngine(t, cfg)
 		_, err := e.Dump(testContext(t), engine.DumpRequest{Database: database})
 		f := wantCode(t, err, wire.CodeToolTooOld)
-		if !strings.Contains(f.Message, "9.6.24") || !strings.Contains(f.Message, "version 15") || !strings.Contains(f.Hint, "apt install postgresql-client-15") {
+		if !strings.Contains(f.Message, "9.6.24") || !strings.Contains(f.Message, fmt.Sprintf("version %d", major)) ||
+			!strings.Contains(f.Hint, fmt.Sprintf("apt install postgresql-client-%d", major)) {
 			t.Errorf("%+v", f)
 		}
 		if runs := fake.Runs(); len(runs) > 0 {
@@ -159,8 +162,11 @@ func TestDump_ToolVersion(t *testing.T) { // fault 57
 	t.Run("NearestIsChosen", func(t *testing.T) {
 		var dirs []string
 		fakes := map[string]*fakedump.Fake{}
-		for version, real := range map[string]string{"14.1": "", "15.3": realBin + "pg_dump", "17.2": "", "18beta1": ""} {
-			fakes[version] = fakedump.Install(t, "pg_dump", fakedump.Script{Version: "pg_dump (PostgreSQL) " + version, Real: real, Exit: 0})
+		fits := fmt.Sprintf("%d.3", major)
+		for version, program := range map[string]string{
+			fmt.Sprintf("%d.1", major-1): "", fits: realTool(t, "pg_dump"), fmt.Sprintf("%d.2", major+2): "", fmt.Sprintf("%dbeta1", major+3): "",
+		} {
+			fakes[version] = fakedump.Install(t, "pg_dump", fakedump.Script{Version: "pg_dump (PostgreSQL) " + version, Real: program, Exit: 0})
 			dirs = append(dirs, fakes[version].Dir())
 		}
 		cfg := config(s)
@@ -170,7 +176,7 @@ func TestDump_ToolVersion(t *testing.T) { // fault 57
 			t.Fatal(err)
 		}
 		defer d.Close()
-		if d.Info().ToolVersion != "15.3" || len(fakes["15.3"].Runs()) != 1 {
+		if d.Info().ToolVersion != fits || len(fakes[fits].Runs()) != 1 {
 			t.Errorf("%+v", d.Info())
 		}
 	})
@@ -181,9 +187,9 @@ func TestDump_ProgramSeesNoNameAndNoPassword(t *testing.T) { // fault 59
 	const database = "host=evil"
 	createDatabase(t, s, database)
 	t.Cleanup(func() { dropDatabase(t, s, database) })
-	fake := fakedump.Install(t, "pg_dump", fakedump.Script{Real: realBin + "pg_dump"})
-	fake.Add("pg_restore", fakedump.Script{Real: realBin + "pg_restore"})
-	fake.Add("pg_dumpall", fakedump.Script{Real: realBin + "pg_dumpall"})
+	fake := fakedump.Install(t, "pg_dump", fakedump.Script{Real: realTool(t, "pg_dump")})
+	fake.Add("pg_restore", fakedump.Script{Real: realTool(t, "pg_restore")})
+	fake.Add("pg_dumpall", fakedump.Script{Real: realTool(t, "pg_dumpall")})
 	t.Setenv("PGHOST", "evil.example")
 	t.Setenv("PGOPTIONS", "-c search_path=evil")
 	t.Setenv("PGPASSWORD", "evil")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -100,11 +101,15 @@ func makeRestoreRole(tb testing.TB, s *pgserver.Server) {
 }
 
 func config(s *pgserver.Server) postgres.Config {
-	return postgres.Config{
+	cfg := postgres.Config{
 		Name: "main", Host: s.Host(), Port: s.Port(), User: s.Superuser(), Password: s.Password(),
 		RestoreUser: restoreUser, RestorePassword: restorePassword,
 		AllowedExtensions: []string{"dblink"}, LockTimeout: 5 * time.Second,
 	}
+	if dir := os.Getenv(clientVariable); dir != "" {
+		cfg.BinDirs = []string{dir}
+	}
+	return cfg
 }
 
 func newEngine(tb testing.TB, cfg postgres.Config) *postgres.Engine {
@@ -152,7 +157,24 @@ func newStaging() string {
 	return engine.StagingPrefix + hex.EncodeToString(b[:])
 }
 
-const realBin = "/usr/lib/postgresql/15/bin/"
+// clientVariable names the directory of the programs that are tested instead of the installed ones. See pgkit.RootVariable
+// for the server.
+const clientVariable = "DEVFLOW_POSTGRES_CLIENT"
+
+// programs is where pg_dump and the others are that fit the server.
+func programs(tb testing.TB) string {
+	tb.Helper()
+	dir := os.Getenv(clientVariable)
+	if dir == "" {
+		dir = server(tb).Bin().Dir
+	}
+	if _, err := os.Stat(filepath.Join(dir, "pg_dump")); err != nil {
+		tb.Fatal(err)
+	}
+	return dir
+}
+
+func realTool(tb testing.TB, program string) string { return filepath.Join(programs(tb), program) }
 
 // isServer knows the processes of PostgreSQL servers; pg_dump and the fakes have other names.
 func isServer(command string) bool { return command == "postgres" }
@@ -167,9 +189,9 @@ func harness() enginetest.Harness {
 		},
 		NewFaulty: func(tb testing.TB, script fakedump.Script, withReal bool) (engine.Engine, *fakedump.Fake) {
 			if withReal {
-				script.Real = realBin + "pg_dump"
+				script.Real = realTool(tb, "pg_dump")
 			} else {
-				script.Version = "pg_dump (PostgreSQL) 15.99"
+				script.Version = fmt.Sprintf("pg_dump (PostgreSQL) %d.99", server(tb).Bin().Major)
 			}
 			fake := fakedump.Install(tb, "pg_dump", script)
 			cfg := config(server(tb))
@@ -240,7 +262,8 @@ var contentSQL = []string{
 	`SELECT 'large object ' || oid, md5(lo_get(oid)) FROM pg_largeobject_metadata`,
 	`SELECT 'comment ' || (pg_identify_object(classoid, objoid, objsubid)).type || ' ' || (pg_identify_object(classoid, objoid, objsubid)).identity, description
 		FROM pg_description WHERE classoid NOT IN ('pg_extension'::regclass, 'pg_publication'::regclass, 'pg_event_trigger'::regclass) AND objoid >= 16384`,
-	`SELECT 'collation ' || collname, concat_ws(' ', collprovider, collcollate, colliculocale) FROM pg_collation WHERE oid >= 16384`,
+	// Its locale has another name in each version.
+	`SELECT 'collation ' || collname, concat_ws(' ', collprovider, collcollate, coalesce(to_jsonb(c) ->> 'colllocale', to_jsonb(c) ->> 'colliculocale')) FROM pg_collation c WHERE oid >= 16384`,
 	`SELECT 'operator ' || oid::regoperator, oprcode::text FROM pg_operator WHERE oid >= 16384`,
 	`SELECT 'cast ' || castsource::regtype || ' ' || casttarget::regtype, concat(castfunc::regprocedure, castcontext) FROM pg_cast WHERE oid >= 16384`,
 	`SELECT 'text search ' || cfgname, '' FROM pg_ts_config WHERE oid >= 16384`,

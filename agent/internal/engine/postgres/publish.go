@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -45,7 +46,11 @@ func (e *Engine) Publish(ctx context.Context, from, to string) error {
 	return e.sqlFailure(ctx, err, what, from)
 }
 
-// Remove drops a database that Restore made and cuts its connections.
+// busyTimeout bounds the wait for server processes that do not end. It leaves a clean-up the time to say so.
+const busyTimeout = cleanupTimeout * 2 / 3
+
+// Remove drops a database that Restore made and cuts its connections. A server process that is in the middle of a long
+// step, such as the compression of a large value, is waited for.
 func (e *Engine) Remove(ctx context.Context, database string) error {
 	if !staging(database) || checkName(database) != nil {
 		return wire.Failf(wire.CodeNotAllowed, "remove database %q: only what a restore made (%s…) is removed", database, engine.StagingPrefix)
@@ -55,16 +60,28 @@ func (e *Engine) Remove(ctx context.Context, database string) error {
 		return err
 	}
 	defer hangUp(ctx, conn)
+	for deadline := time.Now().Add(busyTimeout); ; {
+		err := e.drop(ctx, conn, database)
+		var pg *pgconn.PgError
+		if err == nil {
+			return nil
+		}
+		// The server itself waited 5 seconds for the processes that it told to end.
+		if !errors.As(err, &pg) || pg.Code != "55006" || time.Now().After(deadline) {
+			return e.sqlFailure(ctx, err, "remove "+e.where(database), database)
+		}
+	}
+}
+
+func (e *Engine) drop(ctx context.Context, conn *pgx.Conn, database string) error {
 	sql := "DROP DATABASE IF EXISTS " + quoteName(database)
 	if _, major := serverVersion(conn); major >= 13 {
 		sql += " WITH (FORCE)"
 	} else if _, err := conn.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = $1::text", database); err != nil {
-		return e.sqlFailure(ctx, err, "remove "+e.where(database), database)
+		return err
 	}
-	if _, err := conn.Exec(ctx, sql); err != nil {
-		return e.sqlFailure(ctx, err, "remove "+e.where(database), database)
-	}
-	return nil
+	_, err := conn.Exec(ctx, sql)
+	return err
 }
 
 // restoreRights are what a dump could do as a role.

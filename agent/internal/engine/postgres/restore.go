@@ -38,6 +38,7 @@ type restore struct {
 	mu      sync.Mutex // one Write, Close or clean-up at a time
 	head    *archive   // until pg_restore runs
 	out     *tool.Writer
+	lenient bool // pg_restore goes on past errors, see outcome
 	created bool // the database is there and ours to remove
 	closed  bool
 	err     error
@@ -98,7 +99,7 @@ func (r *restore) Write(b []byte) (int, error) {
 func (r *restore) take(b []byte, last bool) error {
 	if r.out != nil {
 		_, err := r.out.Write(b)
-		return err
+		return r.outcome(err)
 	}
 	complete, err := r.head.add(r.ctx, b, last)
 	if err != nil || !complete {
@@ -131,10 +132,21 @@ func (r *restore) begin() error {
 	if err != nil {
 		return err
 	}
+	if r.lenient = refusesSetting(program.major, server); r.lenient {
+		r.note(fmt.Sprintf("note: pg_restore %s sets transaction_timeout, which PostgreSQL %s does not know: its first error is no harm", program.version, version))
+	}
 	if err := r.start(program, r.filter(list)); err != nil {
 		return err
 	}
-	return r.head.copyTo(r.out)
+	return r.outcome(r.head.copyTo(r.out))
+}
+
+// outcome is the error of pg_restore, without the one that it was bound to meet.
+func (r *restore) outcome(err error) error {
+	if r.lenient {
+		return withoutSetting(err)
+	}
+	return err
 }
 
 // create makes the database with encoding and locale of the one that was dumped, or as near as this server can.
@@ -348,9 +360,14 @@ func (r *restore) start(program binary, list []string) error {
 		return err
 	}
 	defer selected.Close()
-	c, started, err := r.e.command(program.path, r.e.restore, r.database,
-		"--dbname="+r.database, "--no-owner", "--no-privileges", "--no-security-labels", "--exit-on-error", "--no-password",
-		"--use-list="+tool.FilePath(1))
+	args := []string{
+		"--dbname=" + r.database, "--no-owner", "--no-privileges", "--no-security-labels", "--no-password",
+		"--use-list=" + tool.FilePath(1),
+	}
+	if !r.lenient {
+		args = append(args, "--exit-on-error")
+	}
+	c, started, err := r.e.command(program.path, r.e.restore, r.database, args...)
 	if err != nil {
 		return err
 	}
@@ -432,7 +449,7 @@ func (r *restore) Close() error {
 			return r.fail(err)
 		}
 	}
-	if err := r.out.Close(); err != nil {
+	if err := r.outcome(r.out.Close()); err != nil {
 		return r.fail(err)
 	}
 	if !r.detach() {

@@ -9,7 +9,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"devflowbackup/agent/internal/engine"
 	"devflowbackup/agent/internal/engine/enginetest"
@@ -187,9 +190,16 @@ func TestRestore_TellsWhatIsLeftOut(t *testing.T) {
 func TestRestore_EncodingAndLocale(t *testing.T) {
 	s := server(t)
 	e := newEngine(t, config(s))
-	for i, options := range []string{
+	kinds := []string{
 		"ENCODING 'LATIN1' LOCALE 'C'", "ENCODING 'SQL_ASCII' LOCALE 'C'", "LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'", "LOCALE_PROVIDER icu ICU_LOCALE 'de-AT' LOCALE 'C.UTF-8'",
-	} {
+	}
+	if s.Bin().Major >= 16 {
+		kinds = append(kinds, "LOCALE_PROVIDER icu ICU_LOCALE 'de' ICU_RULES '&a < g' LOCALE 'C.UTF-8'")
+	}
+	if s.Bin().Major >= 17 {
+		kinds = append(kinds, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'")
+	}
+	for i, options := range kinds {
 		database := fmt.Sprintf("locale_%d", i)
 		run(t, s, "postgres", "CREATE DATABASE "+database+" TEMPLATE template0 "+options)
 		t.Cleanup(func() { dropDatabase(t, s, database) })
@@ -199,7 +209,9 @@ func TestRestore_EncodingAndLocale(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", options, err, log)
 		}
-		const describe = "SELECT concat_ws(' ', pg_encoding_to_char(encoding), datcollate, datctype, daticulocale, datlocprovider) FROM pg_database WHERE datname = current_database()"
+		// Version 17 calls the locale otherwise.
+		const describe = `SELECT concat_ws(' ', pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider,
+			coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'), to_jsonb(d) ->> 'daticurules') FROM pg_database d WHERE datname = current_database()`
 		if want, got := query[string](t, s, database, describe), query[string](t, s, name, describe); want[0] != got[0] {
 			t.Errorf("%s: %s, want %s", options, got, want)
 		}
@@ -277,6 +289,48 @@ func TestPublish_WhileConnected(t *testing.T) {
 	holder.Close(context.Background())
 	if err := e.Remove(testContext(t), name); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRemove_BusyProcess removes a database that a server process works in, which does not see for longer than the server
+// waits that it is to end.
+func TestRemove_BusyProcess(t *testing.T) {
+	s := pgkit.Start(t)
+	makeRestoreRole(t, s)
+	name := newStaging()
+	createDatabase(t, s, name)
+	run(t, s, "postgres", "ALTER DATABASE "+name+" OWNER TO "+restoreUser)
+	cfg, err := pgx.ParseConfig(s.UserDSN(restoreUser, restorePassword, name).Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.ConnectConfig(testContext(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	busy := int(conn.PgConn().PID())
+	if err := syscall.Kill(busy, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(busy, syscall.SIGCONT) }()
+	removed := make(chan error, 1)
+	go func() { removed <- newEngine(t, config(s)).Remove(testContext(t), name) }()
+	tries := map[string]bool{}
+	enginetest.Eventually(t, "it tries again", func() bool {
+		for _, start := range query[string](t, s, "postgres", "SELECT query_start::text FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'DROP DATABASE%'") {
+			tries[start] = true
+		}
+		return len(tries) > 1 || len(removed) > 0
+	})
+	if err := syscall.Kill(busy, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-removed; err != nil {
+		t.Fatal(err)
+	}
+	if left := query[string](t, s, "postgres", "SELECT datname::text FROM pg_database WHERE datname = $1", name); len(left) > 0 {
+		t.Errorf("left: %q", left)
 	}
 }
 
@@ -368,7 +422,7 @@ func findingOf(findings []engine.Finding, name string) engine.Finding {
 func TestDump_Snapshot(t *testing.T) {
 	s, database := server(t), newDatabase(t, wide)
 	gate := filepath.Join(t.TempDir(), "gate")
-	fake := fakedump.Install(t, "pg_dump", fakedump.Script{Real: realBin + "pg_dump", WaitFor: gate})
+	fake := fakedump.Install(t, "pg_dump", fakedump.Script{Real: realTool(t, "pg_dump"), WaitFor: gate})
 	cfg := config(s)
 	cfg.BinDirs = []string{fake.Dir()}
 	type result struct {
