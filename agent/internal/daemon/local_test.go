@@ -552,6 +552,7 @@ func TestLocal_Recover(t *testing.T) {
 			a.c.Run(job)
 			report := a.c.AwaitReport(job.Attempt)
 			must(t, a.stopped())
+			sent := len(a.c.Reports(job.Attempt)) // more than one where an answer came late
 			// As it was at the crash.
 			path := filepath.Join(a.cfg.StateDir, "journal")
 			text, err := os.ReadFile(path)
@@ -582,8 +583,8 @@ func TestLocal_Recover(t *testing.T) {
 				if !slices.Equal(held, []wire.Attempt{job.Attempt}) {
 					t.Errorf("held are %+v", held)
 				}
-				a.await("the report", func() bool { return len(a.c.Reports(job.Attempt)) == 2 })
-				st := a.c.Complete(a.id, a.c.Reports(job.Attempt)[1])
+				a.await("the report", func() bool { return len(a.c.Reports(job.Attempt)) > sent })
+				st := a.c.Complete(a.id, a.c.Reports(job.Attempt)[sent])
 				got := a.lies()
 				want := parts(job.Backup)
 				slices.Sort(want)
@@ -596,7 +597,7 @@ func TestLocal_Recover(t *testing.T) {
 					t.Fatalf("%+v", r.Failure)
 				}
 			} else {
-				if len(held) != 0 || len(a.c.Reports(job.Attempt)) != 1 {
+				if len(held) != 0 || len(a.c.Reports(job.Attempt)) != sent {
 					t.Errorf("held are %+v", held)
 				}
 				if got := a.lies(); len(got) != tc.left {

@@ -418,3 +418,33 @@ func TestStore_Probe(t *testing.T) {
 		t.Fatalf("left are %q", got)
 	}
 }
+
+// Abort from beside a writer ends it, and nothing is left.
+func TestWriter_AbortBeside(t *testing.T) {
+	s, dir := store(t)
+	for range 20 {
+		w, err := s.Create(key)
+		must(t, err)
+		begun, done := make(chan struct{}), make(chan error, 1)
+		go func() {
+			b := random(1 << 20)
+			for n := 0; ; n++ {
+				if _, err := w.Write(b); err != nil {
+					done <- err
+					return
+				}
+				if n == 9 {
+					close(begun)
+				}
+			}
+		}()
+		<-begun
+		must(t, w.Abort())
+		if err := <-done; !errors.Is(err, fs.ErrClosed) {
+			t.Fatal(err)
+		}
+		if got := onlyFiles(t, dir); len(got) != 0 {
+			t.Fatalf("left are %q", got)
+		}
+	}
+}

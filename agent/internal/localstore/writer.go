@@ -18,8 +18,8 @@ const (
 	flushEvery = 8 << 20
 )
 
-// Writer writes one file of a backup under its partial name. Write and Close belong to one goroutine, Abort and Stored to
-// any.
+// Writer writes one file of a backup under its partial name. Write, Close and Release belong to one goroutine, Abort and
+// Stored to any. Abort waits for the write that is under way.
 type Writer struct {
 	s    *Store
 	at   place
@@ -28,10 +28,11 @@ type Writer struct {
 	room int64 // may be written before the free space is looked at again
 
 	stored  atomic.Int64
-	flushed int64
+	aborted atomic.Bool // no further write begins
 
-	mu    sync.Mutex
-	ended bool
+	mu      sync.Mutex // held by every method that uses the descriptors
+	flushed int64
+	ended   bool
 }
 
 // Create begins the file of a key. One that is there already, whole or partial, is refused, and so is every file when less
@@ -75,6 +76,11 @@ func (s *Store) create(at place) (*Writer, error) {
 
 // Write appends to the file. After an error the caller aborts.
 func (w *Writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended || w.aborted.Load() {
+		return 0, fs.ErrClosed
+	}
 	if int64(len(p)) > w.room {
 		room, err := w.s.room(w.at.dir, int64(len(p)))
 		if err != nil {
@@ -110,6 +116,11 @@ func (w *Writer) Stored() int64 { return w.stored.Load() }
 
 // Close makes the bytes durable, still under the partial name. After an error the caller aborts.
 func (w *Writer) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended || w.aborted.Load() {
+		return fs.ErrClosed
+	}
 	if err := w.f.Sync(); err != nil {
 		return writeFault("sync "+w.at.key, err)
 	}
@@ -122,9 +133,13 @@ func (w *Writer) Close() error {
 
 // Abort removes the partial file, before Commit. A second call does nothing, and neither does one after Release.
 func (w *Writer) Abort() error {
-	if !w.end() {
+	w.aborted.Store(true)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
 		return nil
 	}
+	w.ended = true
 	defer w.at.close()
 	err := w.f.Close()
 	if errors.Is(err, fs.ErrClosed) {
@@ -144,15 +159,10 @@ func (w *Writer) Abort() error {
 
 // Release ends the Writer after Close and leaves its file to Commit or Discard.
 func (w *Writer) Release() {
-	if w.end() {
-		w.at.close()
-	}
-}
-
-func (w *Writer) end() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	first := !w.ended
-	w.ended = true
-	return first
+	if !w.ended {
+		w.ended = true
+		w.at.close()
+	}
 }

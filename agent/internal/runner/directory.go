@@ -96,7 +96,7 @@ func (d *directory) Publish(ctx context.Context, report *wire.Report) error {
 	return nil
 }
 
-// Abort removes what was written. It does not wait for a write that hangs in a disk.
+// Abort removes what was written, after the write that is under way.
 func (d *directory) Abort(error) {
 	d.once.Do(func() {
 		var err error

@@ -167,7 +167,8 @@ func (b *Broker) Connect() *nats.Conn {
 	roots.AddCert(b.CA.Cert)
 	nc, err := nats.Connect(b.URL,
 		nats.UserJWT(func() (string, error) { return text, nil }, user.Sign),
-		nats.Secure(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+		nats.Secure(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
+		nats.Timeout(Patience))
 	check(b.tb, err)
 	b.tb.Cleanup(nc.Close)
 	return nc
