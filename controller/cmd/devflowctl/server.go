@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -99,6 +100,12 @@ func serverFacts(s controller.Server) func(*rows) {
 		t.fact("last seen", ago(s.LastSeenAt))
 		t.fact("agent", s.AgentID+" "+s.AgentVersion)
 		t.fact("host", strings.TrimSpace(s.Host.Hostname+" "+s.Host.OS+" "+s.Host.Arch))
+		if l := s.Host.Local; l != nil {
+			t.fact("backup directory", fmt.Sprintf("%s, %s of %s free, %s stay so", l.Dir, size(l.FreeBytes), size(l.TotalBytes), size(l.MinFree)))
+			if l.Error != "" {
+				t.note("backup directory: %s", l.Error)
+			}
+		}
 		t.fact("concurrency", number(int64(s.Concurrency)))
 		t.fact("verifier", yes(s.Verifier))
 		t.fact("projects", numbers(s.Projects))
