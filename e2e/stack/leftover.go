@@ -27,6 +27,9 @@ func (s *Stack) Processes() []Running {
 	for _, p := range s.databases {
 		marks = append(marks, "PGPORT="+strconv.Itoa(p.Port()))
 	}
+	for _, port := range s.mariaPorts {
+		marks = append(marks, fmt.Sprintf("port=%q", strconv.Itoa(port)))
+	}
 	s.mu.Unlock()
 	return ProcessesIn(s.Dir, marks...)
 }
@@ -35,7 +38,8 @@ func (s *Stack) Processes() []Running {
 var programs = []string{"devflow-agent", "devflow-controller", "versitygw", "postgres", "initdb", "pg_dump", "pg_restore", "mariadb", "mysql", "sqlite3"}
 
 // ProcessesIn are the running programs of the product and its servers that work in the directory or name it in an argument, and
-// the processes that have one of the given settings in their environment. This process is not among them.
+// the processes that have one of the given settings in their environment, or in an option file without a name as programs of
+// MariaDB get it from an agent. This process is not among them.
 func ProcessesIn(dir string, settings ...string) []Running {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -53,6 +57,9 @@ func ProcessesIn(dir string, settings ...string) []Running {
 		}
 		ours := slices.ContainsFunc(environ, func(e string) bool { return slices.Contains(settings, e) })
 		program := filepath.Base(command[0])
+		if !ours && (strings.HasPrefix(program, "mariadb") || strings.HasPrefix(program, "mysql")) {
+			ours = hasOption(pid, settings)
+		}
 		if !ours && slices.ContainsFunc(programs, func(p string) bool { return strings.HasPrefix(program, p) }) {
 			cwd, err := os.Readlink(filepath.Join("/proc", e.Name(), "cwd"))
 			ours = err == nil && within(dir, cwd) || slices.ContainsFunc(command, func(arg string) bool { return within(dir, arg) })
@@ -62,6 +69,24 @@ func ProcessesIn(dir string, settings ...string) []Running {
 		}
 	}
 	return found
+}
+
+// hasOption tells whether a process has an option file without a name with one of the settings as a line.
+func hasOption(pid int, settings []string) bool {
+	links, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "fd", "*"))
+	if err != nil {
+		return false
+	}
+	for _, link := range links {
+		if target, err := os.Readlink(link); err != nil || !strings.HasPrefix(target, "/memfd:") {
+			continue
+		}
+		text, err := os.ReadFile(link)
+		if err == nil && slices.ContainsFunc(strings.Split(string(text), "\n"), func(line string) bool { return slices.Contains(settings, line) }) {
+			return true
+		}
+	}
+	return false
 }
 
 func within(dir, text string) bool {

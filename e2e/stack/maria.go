@@ -49,6 +49,9 @@ func (s *Stack) StartMariaDB(ctx context.Context, name string, opt MariaDBOption
 		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
 	}
 	s.onStop(func(ctx context.Context) error { return errors.Join(server.Stop(ctx), log.Close()) })
+	s.mu.Lock()
+	s.mariaPorts = append(s.mariaPorts, server.Port())
+	s.mu.Unlock()
 	m := &MariaDB{Server: server}
 	if opt.Targets == nil {
 		opt.Targets = []string{`r\_%`}

@@ -47,9 +47,10 @@ type Stack struct {
 	toolsBin string // programs of others
 	log      io.Writer
 
-	mu        sync.Mutex
-	stops     []func(context.Context) error
-	databases []*Postgres
+	mu         sync.Mutex
+	stops      []func(context.Context) error
+	databases  []*Postgres
+	mariaPorts []int
 }
 
 // New makes a stack in which nothing runs yet. It fails if a program is missing.
