@@ -3,6 +3,7 @@ package controller
 import (
 	"encoding/json"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -119,8 +120,14 @@ func (s StorageSpec) validateLocal() error {
 			return Invalid(f.name, "is not allowed with kind local, which has a name and a prefix only")
 		}
 	}
+	if s.Prefix != "" && !hostPrefix.MatchString(strings.TrimSuffix(s.Prefix, "/")) {
+		return Invalid("prefix", "%q is not allowed with kind local; use directories of A–Z, a–z, 0–9, dot, dash and underscore that begin with none of . and -", s.Prefix)
+	}
 	return nil
 }
+
+// hostPrefix is what agents take: a path in the alphabet of artifacts' file names.
+var hostPrefix = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$`)
 
 func validStorageName(name string) error {
 	if strings.TrimSpace(name) == "" || len(name) > 100 || digits.MatchString(name) {

@@ -273,11 +273,17 @@ func TestStorageSpec_Validate(t *testing.T) {
 		field  string
 		says   string
 	}{
-		"no name":       {func(s *controller.StorageSpec) { s.Name = "" }, "name", `""`},
-		"name an id":    {func(s *controller.StorageSpec) { s.Name = "12" }, "name", `"12"`},
-		"long name":     {func(s *controller.StorageSpec) { s.Name = text(101) }, "name", "100 bytes"},
-		"ftp kind":      {func(s *controller.StorageSpec) { s.Kind = "ftp" }, "kind", `"ftp" is not supported; use s3 or local`},
-		"local":         {func(s *controller.StorageSpec) { s.Kind = controller.StorageLocal }, "endpoint", "kind local"},
+		"no name":    {func(s *controller.StorageSpec) { s.Name = "" }, "name", `""`},
+		"name an id": {func(s *controller.StorageSpec) { s.Name = "12" }, "name", `"12"`},
+		"long name":  {func(s *controller.StorageSpec) { s.Name = text(101) }, "name", "100 bytes"},
+		"ftp kind":   {func(s *controller.StorageSpec) { s.Kind = "ftp" }, "kind", `"ftp" is not supported; use s3 or local`},
+		"local":      {func(s *controller.StorageSpec) { s.Kind = controller.StorageLocal }, "endpoint", "kind local"},
+		"local prefix": {func(s *controller.StorageSpec) {
+			*s = controller.StorageSpec{Name: "disk", Kind: controller.StorageLocal, Prefix: "a b/c"}
+		}, "prefix", `"a b/c"`},
+		"hidden prefix": {func(s *controller.StorageSpec) {
+			*s = controller.StorageSpec{Name: "disk", Kind: controller.StorageLocal, Prefix: "a/.b"}
+		}, "prefix", `"a/.b"`},
 		"no kind":       {func(s *controller.StorageSpec) { s.Kind = "" }, "kind", `""`},
 		"no scheme":     {func(s *controller.StorageSpec) { s.Endpoint = "s3.example.com" }, "endpoint", "https://s3.example.com"},
 		"ftp":           {func(s *controller.StorageSpec) { s.Endpoint = "ftp://s3.example.com" }, "endpoint", "https://"},
