@@ -108,7 +108,7 @@ func (s *suite) cancelRestore(t *testing.T) {
 		closed := make(chan error)
 		go func() { closed <- r.Close() }()
 		cancel(cause)
-		s.wantCode(t, <-closed, wire.CodeCancelled, wire.CodeCorrupt)
+		s.wantCode(t, <-closed, wire.CodeCancelled, wire.CodeCorrupt, wire.CodeIncompleteDump)
 		r.Abort()
 	})
 	t.Run("Validate", func(t *testing.T) {

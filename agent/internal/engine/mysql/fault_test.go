@@ -731,7 +731,7 @@ func TestDump_Replica(t *testing.T) {
 // TestDump_HugeRow and TestDump_ManyTables are fault 60, scaled down.
 func TestDump_HugeRow(t *testing.T) {
 	s := server(t)
-	database := newDatabase(t, s, "CREATE TABLE huge (b longblob) ENGINE=InnoDB", "INSERT INTO huge VALUES (repeat(x'00ff', 32 << 20))")
+	database := newDatabase(t, s, "CREATE TABLE huge (b longblob) ENGINE=InnoDB", "INSERT INTO huge VALUES (repeat(x'00ff', 16 << 20))")
 	e := newEngine(t, config(s))
 	staging := newStaging()
 	r, err := e.Restore(testContext(t), engine.RestoreRequest{Database: staging})
@@ -740,21 +740,21 @@ func TestDump_HugeRow(t *testing.T) {
 	}
 	defer r.Abort()
 	n, err := io.CopyBuffer(struct{ io.Writer }{r}, struct{ io.Reader }{open(t, e, database)}, make([]byte, 64<<10))
-	if err != nil || n < 128<<20 {
+	if err != nil || n < 64<<20 {
 		t.Fatalf("%d, %v", n, err)
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{database, staging} {
-		if got := query(t, s, name, "SELECT CONCAT(LENGTH(b), MD5(b)) FROM huge"); got[0] != query(t, s, "", "SELECT CONCAT(64 << 20, MD5(repeat(x'00ff', 32 << 20)))")[0] {
+		if got := query(t, s, name, "SELECT CONCAT(LENGTH(b), MD5(b)) FROM huge"); got[0] != query(t, s, "", "SELECT CONCAT(32 << 20, MD5(repeat(x'00ff', 16 << 20)))")[0] {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
 }
 
 func TestDump_ManyTables(t *testing.T) {
-	const tables = 250
+	const tables = 120
 	s := server(t)
 	database := newDatabase(t, s)
 	var sql strings.Builder

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -169,10 +170,14 @@ func grant(tb testing.TB, s *mysqlserver.Server, privileges, on, user string) {
 }
 
 func config(s *mysqlserver.Server) mysql.Config {
-	return mysql.Config{
+	cfg := mysql.Config{
 		Name: "main", Host: s.Host(), Port: s.Port(), User: backupUser, Password: backupPassword,
 		RestoreUser: restoreUser, RestorePassword: restorePassword, LockTimeout: 10 * time.Second,
 	}
+	if os.Getenv(mysqlkit.RootVariable) != "" {
+		cfg.BinDirs = []string{realBin}
+	}
+	return cfg
 }
 
 func newEngine(tb testing.TB, cfg mysql.Config) *mysql.Engine {
@@ -235,7 +240,14 @@ func newStaging() string { return engine.StagingPrefix + random() }
 // isServer knows the processes of database servers; the programs and the fakes have other names.
 func isServer(command string) bool { return command == "mariadbd" || command == "mysqld" }
 
-const realBin = "/usr/bin/"
+// realBin has the programs that fit the server: those of Oracle MySQL if that is tested.
+var realBin, realDump, realVersion = "/usr/bin/", "mariadb-dump", "mariadb-dump  Ver 10.19 Distrib 10.11.99-MariaDB, for debian-linux-gnu (x86_64)"
+
+func init() {
+	if root := os.Getenv(mysqlkit.RootVariable); root != "" {
+		realBin, realDump, realVersion = filepath.Join(root, "bin")+"/", "mysqldump", "mysqldump  Ver 9.99.1 for Linux on x86_64 (MySQL Community Server - GPL)"
+	}
+}
 
 func harness() enginetest.Harness {
 	return enginetest.Harness{
@@ -247,11 +259,11 @@ func harness() enginetest.Harness {
 		},
 		NewFaulty: func(tb testing.TB, script fakedump.Script, withReal bool) (engine.Engine, *fakedump.Fake) {
 			if withReal {
-				script.Real = realBin + "mariadb-dump"
+				script.Real = realBin + realDump
 			} else {
-				script.Version = "mariadb-dump  Ver 10.19 Distrib 10.11.99-MariaDB, for debian-linux-gnu (x86_64)"
+				script.Version = realVersion
 			}
-			fake := fakedump.Install(tb, "mariadb-dump", script)
+			fake := fakedump.Install(tb, realDump, script)
 			cfg := config(server(tb))
 			cfg.BinDirs = []string{fake.Dir()}
 			return newEngine(tb, cfg), fake
@@ -321,6 +333,9 @@ func fillHurting(tb testing.TB, s *mysqlserver.Server, database string) {
 	}
 }
 
+// collated is a column's character set as MySQL prints it once the collation was said; the collation's name has it.
+var collated = regexp.MustCompile(`CHARACTER SET \w+ COLLATE `)
+
 var definer = regexp.MustCompile("DEFINER=[`\"][^`\"]*[`\"]@[`\"][^`\"]*[`\"] ?")
 
 // content describes a database by all definitions that the server prints, and each table by a sum over its rows that does
@@ -336,6 +351,7 @@ func content(tb testing.TB, s *mysqlserver.Server, database string) map[string]s
 	normal := func(text string) string {
 		text = definer.ReplaceAllString(text, "")
 		text = strings.ReplaceAll(text, mysqlserver.Quote(database)+".", "")
+		text = collated.ReplaceAllString(text, "COLLATE ")
 		return text
 	}
 	for _, row := range rows(tb, c, "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE"+schema("SCHEMA_NAME")) {
