@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -370,6 +371,11 @@ func (e *estate) backUp(t *testing.T, ctx context.Context, project, database str
 		t.Fatalf("backup is not completed: %+v", b)
 	}
 	return b
+}
+
+// serverOf is the server of a backup's engine.
+func (e *estate) serverOf(b fullBackup) stack.Server {
+	return e.servers[slices.IndexFunc(e.servers, func(s stack.Server) bool { return s.Engine() == b.DatabaseType })]
 }
 
 // restore restores a backup by devflowctl.

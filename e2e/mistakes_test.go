@@ -350,7 +350,7 @@ func TestMistake05_LongerThanOneBuffer(t *testing.T) {
 // runs nor afterwards.
 func TestMistake06_DumpPassesThrough(t *testing.T) {
 	e, ctx := commonEstate(t)
-	names := e.heavy(t, ctx)
+	e.heavy(t, ctx)
 	source := map[string]string{"postgresql": filepath.Join(e.Dir, "pg1"), "mysql": filepath.Join(e.Dir, "maria1"), "sqlite": e.sqlite.Dir}
 	nowhere := func(when string) {
 		t.Helper()
@@ -379,10 +379,10 @@ func TestMistake06_DumpPassesThrough(t *testing.T) {
 	all := e.awaitAll(t, ctx, backups)
 	nowhere("after the backups")
 	for _, b := range all {
-		server := e.servers[slices.IndexFunc(e.servers, func(s stack.Server) bool { return names[s.Engine()] == b.DatabaseName })]
-		restored := copyName(server, "through")
+		s := e.serverOf(b)
+		restored := copyName(s, "through")
 		e.restore(t, ctx, b, restored)
-		drop(t, ctx, server, restored)
+		drop(t, ctx, s, restored)
 	}
 	nowhere("after the restores")
 }
@@ -468,7 +468,7 @@ func openDeleted(t *testing.T, pid int) (names []string) {
 // in a file, while each engine is backed up and restored.
 func TestMistake09_PasswordsInArguments(t *testing.T) {
 	e, ctx := commonEstate(t)
-	names := e.heavy(t, ctx)
+	e.heavy(t, ctx)
 	watch := watchProcesses(e.Stack)
 	backups, open := e.standStill(t, ctx)
 	texts := []text{}
@@ -481,13 +481,16 @@ func TestMistake09_PasswordsInArguments(t *testing.T) {
 		texts = append(texts, text{"the arguments of a standing " + tool.Command, strings.Join(command, " ")}, text{"the environment of a standing " + tool.Command, strings.Join(environ, " ")})
 	}
 	open()
-	all := e.awaitAll(t, ctx, backups)
-	for _, s := range e.servers {
-		aes := e.backUp(t, ctx, heavyProject, names[s.Engine()], "--encryption", "aes-256-cbc", "--compression", "none")
-		all = append(all, aes)
-		restored := copyName(s, "argued")
-		e.restore(t, ctx, aes, restored)
-		drop(t, ctx, s, restored)
+	e.project(t, ctx, "mistake09")
+	var encrypted []fullBackup
+	for i, b := range e.awaitAll(t, ctx, backups) {
+		s := e.serverOf(b)
+		if s.Engine() != "sqlite" { // which runs no program
+			restored := copyName(s, fmt.Sprintf("argued_%d", i))
+			e.restore(t, ctx, b, restored)
+			drop(t, ctx, s, restored)
+		}
+		encrypted = append(encrypted, e.backUp(t, ctx, "mistake09", e.database(t, ctx, s, "mistake09", "argued", fewRows), "--encryption", "aes-256-cbc"))
 	}
 	texts = append(texts, watch()...)
 	for _, program := range []string{"pg_dump", "mariadb-dump", "pg_restore", "mariadb"} {
@@ -509,19 +512,16 @@ func TestMistake09_PasswordsInArguments(t *testing.T) {
 		secrets[name] = strings.TrimSpace(string(b))
 	}
 	keys := filepath.Join(t.TempDir(), "keys")
-	do(t, ctx, e.ctl, "project", "key", heavyProject, "-o", keys)
+	do(t, ctx, e.ctl, "project", "key", "mistake09", "-o", keys)
 	b, err := os.ReadFile(keys)
 	if err != nil {
 		t.Fatal(err)
 	}
 	secrets["the project's key"] = regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]+`).FindString(string(b))
-	if secrets["the project's app key"], err = e.ctl.AppKey(ctx, heavyProject); err != nil {
+	if secrets["the project's app key"], err = e.ctl.AppKey(ctx, "mistake09"); err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range all {
-		if b.Encryption != "aes-256-cbc" {
-			continue
-		}
+	for _, b := range encrypted {
 		var derived struct {
 			Cipher string `json:"cipher_key"`
 			MAC    string `json:"mac_key"`
