@@ -227,6 +227,8 @@ func backupState(b controller.Backup) string {
 	switch {
 	case b.PurgedAt != nil:
 		return "purged"
+	case b.DeletedAt != nil && b.Health == controller.HealthDeleting:
+		return "deleting"
 	case b.DeletedAt != nil:
 		return "deleted"
 	case b.Status == controller.StatusCompleted && b.Health != controller.HealthOK:
@@ -321,7 +323,7 @@ func backupFacts(b controller.Backup) func(*rows) {
 		t.fact("server", b.Server+" / "+b.Instance)
 		t.fact("type", b.Type)
 		t.fact("status", backupState(b))
-		if b.Waiting != "" && b.CompletedAt == nil && b.ErrorCode == nil {
+		if open := b.CompletedAt == nil && b.ErrorCode == nil; b.Waiting != "" && (open || b.Health == controller.HealthDeleting) {
 			t.fact("waits", b.Waiting)
 		}
 		if b.Progress != nil {

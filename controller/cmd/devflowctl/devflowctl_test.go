@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/app/apitest"
@@ -227,6 +228,16 @@ func TestBackup_create(t *testing.T) {
 
 	r.ctl("backup", "delete", id, "--reason", "test").ends(0, "undelete "+id)
 	r.ctl("backup", "undelete", id).ends(0, "completed")
+	r.ctl("backup", "delete", id, "--grace", "0s").ends(0)
+	r.ctl("backup", "show", id).ends(0, "deleted")
+	due, err := r.Store.DueDeletions(t.Context(), 5)
+	if err != nil || len(due) != 1 {
+		t.Fatalf("deletions are %+v, %v", due, err)
+	}
+	if err := r.Store.DeletionLater(t.Context(), due[0].Backup, time.Minute, "the agent on db-1 is not connected"); err != nil {
+		t.Fatal(err)
+	}
+	r.ctl("backup", "show", id).ends(0, "deleting", "waits", "the agent on db-1 is not connected")
 }
 
 // TestWait_interrupted: Ctrl-C leaves the job running and says how to stop it.

@@ -174,7 +174,8 @@ func (t *tx) addObject(ctx context.Context, backup int64, o controller.StoredObj
 	return err
 }
 
-// RetryFinish leaves an upload for a later try to complete it. A host that is away costs no try: its backup lies there and waits.
+// RetryFinish leaves an upload for a later try to complete it. A host that is away costs no try: its backup lies there and waits. One
+// that has started anew meanwhile is asked again at once: it was the session before that did not answer.
 func (c *Catalog) RetryFinish(ctx context.Context, a wire.Attempt, delay time.Duration, why *wire.Failure) error {
 	return c.system(ctx, func(t *tx) error {
 		j, err := t.claimed(ctx, a)
@@ -186,7 +187,9 @@ func (c *Catalog) RetryFinish(ctx context.Context, a wire.Attempt, delay time.Du
 				return err
 			}
 		}
-		_, err = t.exec(ctx, "UPDATE jobs SET claim_owner = '', claim_until = now() + ?, waiting = ? WHERE id = ?", interval(delay), cut(why.Message, 500), j.ID)
+		_, err = t.exec(ctx, `UPDATE jobs j SET claim_owner = '', waiting = ?, claim_until = now() + least(?, CASE
+			WHEN ? AND EXISTS (SELECT FROM servers s WHERE s.id = j.server_id AND s.session_at > now() - interval '20 seconds') THEN interval '1 second'
+			END) WHERE id = ?`, cut(why.Message, 500), interval(delay), why.Code == wire.CodeOffline, j.ID)
 		return err
 	})
 }

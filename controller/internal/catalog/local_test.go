@@ -140,6 +140,11 @@ func TestLocal_HostIsBack(t *testing.T) {
 	equal(t, "uploads to finish", len(must[[]controller.Finishing](t)(f.ClaimFinishing(ctx, 5))), 1)
 	f.helloAgain(a)
 	equal(t, "uploads to finish while one is at work", len(must[[]controller.Finishing](t)(f.ClaimFinishing(ctx, 5))), 0)
+	f.ok(f.RetryFinish(ctx, o.Attempt, time.Hour, away)) // sent to the session before, perhaps
+	equal(t, "soon", f.sql("SELECT claim_until < now() + interval '2 seconds' FROM jobs"), "t")
+	f.sql("UPDATE servers SET session_at = now() - interval '1 minute'")
+	f.sql("UPDATE jobs SET claim_until = '-infinity'")
+	equal(t, "uploads to finish", len(must[[]controller.Finishing](t)(f.ClaimFinishing(ctx, 5))), 1)
 	f.ok(f.RetryFinish(ctx, o.Attempt, time.Hour, away))
 	equal(t, "uploads to finish while the host is away", len(must[[]controller.Finishing](t)(f.ClaimFinishing(ctx, 5))), 0)
 	f.hello(a)
