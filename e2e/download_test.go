@@ -31,7 +31,7 @@ import (
 // TestDownload fetches backups by devflowctl, from the store, through the controller and from their host, and breaks each way.
 func TestDownload(t *testing.T) {
 	t.Parallel()
-	w := newLocalWorld(t, faultOptions{})
+	w := newLocalWorld(t, faultOptions{big: threeParts})
 	ctx := faultContext(t)
 	d := downloads{faultWorld: w, dir: t.TempDir()}
 	var err error
@@ -214,7 +214,7 @@ func (d *downloads) storeBreaks(t *testing.T, ctx context.Context) {
 	const part = 8 << 20
 	rule := d.s3.Proxy.Inject("GetObject", 2, s3kit.ResetDownload(part))
 	later := d.s3.Proxy.Add(&s3kit.Rule{Match: func(r *http.Request) bool {
-		return s3kit.OpOf(r) == "GetObject" && strings.HasPrefix(r.Header.Get("Range"), "bytes=1")
+		return s3kit.OpOf(r) == "GetObject" && strings.TrimPrefix(r.Header.Get("Range"), "bytes=") >= "1" // from a later byte on
 	}, Action: func(x *s3kit.Exchange) { x.Forward() }})
 	defer d.s3.Proxy.Reset()
 	file := d.file(t)
@@ -249,7 +249,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // killedDirect kills devflowctl in the middle. The same command goes on.
 func (d *downloads) killedDirect(t *testing.T, ctx context.Context) {
-	const part = 20 << 20
+	const part = 12 << 20
 	came := make(chan struct{}, 1)
 	d.s3.Proxy.Inject("GetObject", 1, held(part, came))
 	defer d.s3.Proxy.Reset()
@@ -266,7 +266,7 @@ func (d *downloads) killedVia(t *testing.T, ctx context.Context) {
 		b    stack.Backup
 		args []string
 	}{{d.stored, []string{"--via-controller"}}, {d.onHost, nil}} {
-		const part = 20 << 20
+		const part = 12 << 20
 		came := d.line.holdAfter(part)
 		file := d.file(t)
 		r := d.start(t, ctx, d.ctl, append([]string{"backup", "download", id(tc.b.ID), "-o", file}, tc.args...)...)
@@ -313,7 +313,7 @@ func (d *downloads) resumed(t *testing.T, ctx context.Context, _ *stack.Client, 
 
 // hostDies takes the host away in the middle: devflowctl waits for it and goes on.
 func (d *downloads) hostDies(t *testing.T, ctx context.Context) {
-	came := d.line.holdAfter(20 << 20)
+	came := d.line.holdAfter(12 << 20)
 	file := d.file(t)
 	r := d.start(t, ctx, d.ctl, "backup", "download", id(d.onHost.ID), "-o", file)
 	await(t, ctx, came)
@@ -328,7 +328,7 @@ func (d *downloads) hostDies(t *testing.T, ctx context.Context) {
 }
 
 func (d *downloads) controllerRestarts(t *testing.T, ctx context.Context) {
-	came := d.line.holdAfter(20 << 20)
+	came := d.line.holdAfter(12 << 20)
 	file := d.file(t)
 	r := d.start(t, ctx, d.ctl, "backup", "download", id(d.onHost.ID), "-o", file)
 	await(t, ctx, came)

@@ -347,7 +347,7 @@ func (w *faultWorld) onlyHost(t *testing.T, ctx context.Context) {
 // elsewhere go on.
 func TestFault_LocalDisk(t *testing.T) {
 	t.Parallel()
-	w := newLocalWorld(t, faultOptions{})
+	w := newLocalWorld(t, faultOptions{big: 40 << 20})
 	ctx := faultContext(t)
 	const disk = 24 << 20
 	if err := os.MkdirAll(w.agent.LocalDir, 0o700); err != nil {

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -54,6 +55,7 @@ type faultOptions struct {
 	sites       []string // failpoints of controllers and agent
 	limits      map[string]any
 	agent       func(*stack.AgentOptions) // changes how the agent is configured
+	big         int                       // random bytes in big, bigBytes if 0
 }
 
 // newFaultWorld starts an installation, which ends with the test. Then nothing may be left running.
@@ -105,7 +107,7 @@ func (w *faultWorld) start(ctx context.Context, opt faultOptions) (err error) {
 		return err
 	}
 	w.servers = []stack.Server{w.postgres}
-	if err := w.fill(ctx); err != nil {
+	if err := w.fill(ctx, cmp.Or(opt.big, bigBytes)); err != nil {
 		return err
 	}
 	if w.s3, err = w.StartS3(ctx, "s3", stack.S3Options{Proxy: true}); err != nil {
@@ -173,7 +175,7 @@ func (w *faultWorld) start(ctx context.Context, opt faultOptions) (err error) {
 	return nil
 }
 
-func (w *faultWorld) fill(ctx context.Context) error {
+func (w *faultWorld) fill(ctx context.Context, bytes int) error {
 	for _, name := range []string{small, big} {
 		if err := w.postgres.CreateDatabase(ctx, name, ""); err != nil {
 			return err
@@ -191,7 +193,7 @@ func (w *faultWorld) fill(ctx context.Context) error {
 		return err
 	}
 	const row = 1 << 20
-	_, err = conn.CopyFrom(ctx, pgx.Identifier{"noise"}, []string{"n", "bytes"}, pgx.CopyFromSlice(bigBytes/row, func(i int) ([]any, error) {
+	_, err = conn.CopyFrom(ctx, pgx.Identifier{"noise"}, []string{"n", "bytes"}, pgx.CopyFromSlice(bytes/row, func(i int) ([]any, error) {
 		b := make([]byte, row)
 		_, _ = rand.Read(b)
 		return []any{i, b}, nil

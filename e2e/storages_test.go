@@ -47,6 +47,9 @@ type probeStep struct {
 	Detail string
 }
 
+// threeParts of random data are uploaded in three parts.
+const threeParts = 20 << 20
+
 // storageArgs is the command that adds a bucket as a storage that is no default.
 func storageArgs(name string, s3 *stack.S3, more ...string) []string {
 	args := slices.DeleteFunc(stack.StorageArgs(name, s3), func(a string) bool { return a == "--default" })
@@ -56,7 +59,7 @@ func storageArgs(name string, s3 *stack.S3, more ...string) []string {
 // TestStorages has several stores of one installation, of all projects and of one, and changes them while they are used.
 func TestStorages(t *testing.T) {
 	t.Parallel()
-	w := newLocalWorld(t, faultOptions{})
+	w := newLocalWorld(t, faultOptions{big: threeParts})
 	ctx := faultContext(t)
 	two, err := w.StartS3(ctx, "s3-two", stack.S3Options{Bucket: "second-bucket"})
 	if err != nil {
@@ -313,7 +316,7 @@ func (s storages) removed(t *testing.T, ctx context.Context) {
 // TestStorages_Kinds goes the whole way through stores that behave otherwise than the one that the tests have.
 func TestStorages_Kinds(t *testing.T) {
 	t.Parallel()
-	w := newFaultWorld(t, faultOptions{})
+	w := newFaultWorld(t, faultOptions{big: threeParts})
 	buckets := map[string]*stack.S3{}
 	for _, tc := range []struct {
 		name    string
@@ -332,7 +335,7 @@ func TestStorages_Kinds(t *testing.T) {
 			}
 		}},
 		{"equal-parts", s3kit.EqualParts(), nil, nil, func(t *testing.T, ctx context.Context, s3 *stack.S3, p *s3kit.Profile, _ int) {
-			if n := s3.Proxy.Count("UploadPart"); n < 9 || p.Fired() != 0 {
+			if n := s3.Proxy.Count("UploadPart"); n < 3 || p.Fired() != 0 {
 				t.Errorf("of %d parts the store refused some: %d", n, p.Fired())
 			}
 			unequalParts(t, ctx, s3)
