@@ -107,7 +107,7 @@ func (r *Runner) publish(ctx context.Context, a *attempt, in Instance, o *wire.R
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
 	report.Log = clip(report.Log, maxLog)
 	if err := r.cfg.Journal.Publishing(report); err != nil {

@@ -33,6 +33,9 @@ const (
 	seenMost = 10_000
 	// cleanupTimeout bounds what is done after an attempt's context has ended.
 	cleanupTimeout = time.Minute
+	// publishTimeout bounds what cannot be cancelled any more. A server that cannot rename a database moves its tables, of
+	// which there may be ten thousands.
+	publishTimeout = 15 * time.Minute
 )
 
 // Controller answers requests. Request tries until an answer came or ctx ended; a refusal is a *wire.Failure.
