@@ -392,11 +392,11 @@ const canary = "canary-5f1c0a77e2-sings"
 const heavyProject = "heavy"
 
 var heavySQL = map[string]string{
-	"postgresql": fewRows + ` INSERT INTO people VALUES (4, '` + canary + `'); CREATE TABLE filler AS SELECT g, repeat('filler ', 140000) AS t FROM generate_series(1, 64) g;
-		CREATE TABLE zoo AS SELECT '` + canary + `'::text AS last;`,
-	"mysql": fewRows + ` INSERT INTO people VALUES (4, '` + canary + `'); CREATE TABLE filler (g int PRIMARY KEY, t longtext) ENGINE=InnoDB ROW_FORMAT=COMPRESSED;
+	"postgresql": fewRows + ` CREATE TABLE ark AS SELECT '` + canary + `' AS first; CREATE TABLE filler AS SELECT g, repeat('filler ', 140000) AS t FROM generate_series(1, 64) g;
+		CREATE TABLE zoo AS SELECT '` + canary + `' AS last;`,
+	"mysql": fewRows + ` CREATE TABLE ark AS SELECT '` + canary + `' AS first; CREATE TABLE filler (g int PRIMARY KEY, t longtext) ENGINE=InnoDB ROW_FORMAT=COMPRESSED;
 		INSERT INTO filler SELECT seq, repeat('filler ', 140000) FROM seq_1_to_64; CREATE TABLE zoo AS SELECT '` + canary + `' AS last;`,
-	"sqlite": fewRows + ` INSERT INTO people VALUES (4, '` + canary + `'); CREATE TABLE filler (g integer PRIMARY KEY, t blob);
+	"sqlite": fewRows + ` CREATE TABLE ark AS SELECT '` + canary + `' AS first; CREATE TABLE filler (g integer PRIMARY KEY, t blob);
 		WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 40) INSERT INTO filler SELECT n, zeroblob(1000000) FROM g;
 		CREATE TABLE zoo AS SELECT '` + canary + `' AS last;`,
 }

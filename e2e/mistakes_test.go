@@ -229,11 +229,27 @@ func TestMistake03_RestoreTouchesSource(t *testing.T) {
 
 	t.Run("error in postgresql", func(t *testing.T) {
 		ctx := testContext(t)
-		// The rule finds its table by the search path, which a restore empties: each row is refused.
+		// The rule finds its table by the search path, which a restore empties: each row is refused. Indexes come after rows.
 		name := e.database(t, ctx, e.postgres, "mistake03", "fragile", fewRows+`
 			CREATE FUNCTION known(n integer) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN EXISTS (SELECT FROM people WHERE id = n); END $$;
-			CREATE TABLE visits (person integer CHECK (known(person))); INSERT INTO visits VALUES (1), (2);`)
-		e.stopsAtError(t, ctx, e.postgres, name, e.backUp(t, ctx, "mistake03", name), "r_fragile")
+			CREATE TABLE visits (person integer CHECK (known(person))); INSERT INTO visits VALUES (1), (2); CREATE INDEX after_error ON people (name);`)
+		b := e.backUp(t, ctx, "mistake03", name)
+		logStatements := func(to string) {
+			t.Helper()
+			if _, err := e.postgres.Exec(ctx, "postgres", "ALTER ROLE "+stack.RestoreRole+" "+to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		logStatements("SET log_statement = 'all'")
+		defer logStatements("RESET log_statement")
+		from := logSize(t, e.LogFile("pg1"))
+		e.stopsAtError(t, ctx, e.postgres, name, b, "r_fragile", func() string {
+			log, err := os.ReadFile(e.LogFile("pg1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(log[from:])
+		}, "COPY public.visits")
 	})
 	t.Run("error in mysql", func(t *testing.T) {
 		ctx := testContext(t)
@@ -252,16 +268,36 @@ func TestMistake03_RestoreTouchesSource(t *testing.T) {
 		if len(fake.Runs()) == 0 {
 			t.Fatal("the program that adds an error did not run")
 		}
-		e.stopsAtError(t, ctx, e.maria, "erring", b, "r_erring")
+		sql := func(text string) string {
+			t.Helper()
+			out, err := e.maria.Exec(ctx, "", text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return out
+		}
+		sql("SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON")
+		defer sql("SET GLOBAL general_log = OFF; TRUNCATE mysql.general_log")
+		e.stopsAtError(t, ctx, e.maria, "erring", b, "r_erring", func() string {
+			return sql("SELECT argument FROM mysql.general_log WHERE user_host LIKE '" + stack.RestoreRole + "%'")
+		}, "INSERT INTO nosuch")
 	})
 	e.invariants(t, testContext(t))
 }
 
-// stopsAtError restores a dump whose SQL has an error.
-func (e *estate) stopsAtError(t *testing.T, ctx context.Context, s stack.Server, source string, b fullBackup, target string) {
+// stopsAtError restores a dump whose SQL has an error, in the given statement. What names after_error stands behind it. statements
+// are those that the database server has been given by the restoring account.
+func (e *estate) stopsAtError(t *testing.T, ctx context.Context, s stack.Server, source string, b fullBackup, target string, statements func() string, wrong string) {
 	t.Helper()
 	want := contentOf(t, ctx, s, source)
 	refused(t, ctx, e.ctl, 1, []string{"failed", "not touched"}, "restore", "create", id(b.ID), "--to-database", target, "--wait")
+	given := statements()
+	if !strings.Contains(given, wrong) {
+		t.Errorf("the server was not given %s:\n%s", wrong, given)
+	}
+	if strings.Contains(given, "after_error") {
+		t.Errorf("the restore went on after its error:\n%s", given)
+	}
 	names, err := s.Databases(ctx)
 	if err != nil || slices.Contains(names, target) {
 		t.Errorf("there is a target after a failed restore: %v, %v", names, err)
