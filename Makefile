@@ -124,6 +124,28 @@ test-race: deps tools build ## The tests of shared, agent and controller under t
 	$(STEP) 'tests with the race detector'
 	@CGO_ENABLED=1 bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -race -p 1 -timeout 30m -count=1 $(filter-out %/e2e/...,$(PACKAGES))
 
+# What differs between servers, against more of them: each engine's own tests. Those left out are of what only MariaDB has.
+# Each run is held to the same as `make test`: a test that was skipped counts as failed.
+VERSIONS        := $(CURDIR)/.cache/versions
+NOT_ORACLE      := ^(TestDump_ToolVersion|TestDump_Approximate|TestDump_ReaderPauses|TestDump_Replica|TestRestore_KeepDefiners|TestPublish_Crash)$$
+TEST_OF_VERSION  = bin/tools/gotestsum --format '$(TEST_FORMAT)' --jsonfile bin/test-versions.json -- -p 1 -timeout 20m -count=1
+
+.PHONY: test-versions
+test-versions: deps bin/tools/gotestsum ## Optional: engines against PostgreSQL 16, 17, 18 and Oracle MySQL, fetched into .cache/versions
+	@scripts/fetch-versions.sh
+	@run() { "$$@"; ! grep '"Action":"skip"' bin/test-versions.json | grep '"Test":' >&2; }; \
+	step() { printf '==> %s\n' "$$*"; }; \
+	export DEVFLOW_VERSIONS='$(VERSIONS)'; \
+	step 'rules of versions'; \
+	run $(TEST_OF_VERSION) -tags versions -run '^TestVersions_' ./agent/internal/engine/postgres ./agent/internal/engine/mysql; \
+	for pair in 16:17 17:17 18:18; do \
+		step "PostgreSQL $${pair%:*} with the programs of $${pair#*:}"; \
+		DEVFLOW_POSTGRES_ROOT='$(VERSIONS)'/postgresql-$${pair%:*} DEVFLOW_POSTGRES_CLIENT='$(VERSIONS)'/postgresql-client-$${pair#*:}/bin \
+			run $(TEST_OF_VERSION) ./agent/internal/engine/postgres; \
+	done; \
+	step 'Oracle MySQL'; \
+	DEVFLOW_MYSQL_ROOT='$(VERSIONS)/mysql' run $(TEST_OF_VERSION) -skip '$(NOT_ORACLE)' ./agent/internal/engine/mysql
+
 .PHONY: bench
 bench: deps tools build bin/bench ## Speed and memory against the bare tools, ratios with their inputs (docs/benchmarks.md; BENCH=-quick: a short try)
 	@exec bin/bench $(BENCH)

@@ -191,7 +191,7 @@ func TestDump_TableAltered(t *testing.T) { // fault 56
 	d := halfRead(t, newEngine(t, config(s)), database)
 	run(t, s, database, "ALTER TABLE zz ADD COLUMN m int, ALGORITHM=COPY")
 	_, err := io.Copy(io.Discard, d)
-	if f := wantCode(t, err, wire.CodeToolFailed); !f.Retryable || !strings.Contains(f.Message, "definition has changed") {
+	if f := wantCode(t, err, wire.CodeToolFailed); !f.Retryable || !strings.Contains(f.Message, "definition has changed") && !strings.Contains(f.Message, "field count") {
 		t.Errorf("%+v", f)
 	}
 }
@@ -250,12 +250,12 @@ func TestDump_Incomplete(t *testing.T) { // fault 50
 	s := server(t)
 	database := newDatabase(t, s, smallSQL...)
 	for name, script := range map[string]fakedump.Script{
-		"Cut":         {Real: realBin + "mariadb-dump", MaxOutput: 3000},
-		"MoreAfterIt": {Real: realBin + "mariadb-dump", Stdout: "SELECT 1;\n"},
-		"NoLineEnd":   {Version: mariaDump, Stdout: "SELECT 1;\n" + end[:len(end)-1]},
+		"Cut":         {Real: realBin + realDump, MaxOutput: 3000},
+		"MoreAfterIt": {Real: realBin + realDump, Stdout: "SELECT 1;\n"},
+		"NoLineEnd":   {Version: realVersion, Stdout: "SELECT 1;\n" + end[:len(end)-1]},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fake := fakedump.Install(t, "mariadb-dump", script)
+			fake := fakedump.Install(t, realDump, script)
 			cfg := config(s)
 			cfg.BinDirs = []string{fake.Dir()}
 			d := open(t, newEngine(t, cfg), database)
@@ -293,8 +293,8 @@ func TestDump_ProgramSeesNoNameAndNoPassword(t *testing.T) { // fault 59
 	const database = "--result-file=/tmp/devflow-canary"
 	createDatabase(t, s, database)
 	t.Cleanup(func() { dropDatabase(t, s, database) })
-	fake := fakedump.Install(t, "mariadb-dump", fakedump.Script{Real: realBin + "mariadb-dump"})
-	fake.Add("mariadb", fakedump.Script{Real: realBin + "mariadb"})
+	fake := fakedump.Install(t, realDump, fakedump.Script{Real: realBin + realDump})
+	fake.Add(realClient, fakedump.Script{Real: realBin + realClient})
 	t.Setenv("MYSQL_PWD", "evil")
 	t.Setenv("MYSQL_HOST", "evil.example")
 	t.Setenv("HOME", "/root")
@@ -395,7 +395,7 @@ func TestTLS(t *testing.T) { // fault 58
 	}
 	base := config(s)
 	base.Host = "localhost"
-	for name, c := range map[string]struct {
+	cases := map[string]struct {
 		change func(c *mysql.Config)
 		code   string
 	}{
@@ -409,7 +409,11 @@ func TestTLS(t *testing.T) { // fault 58
 		"NotAsked":        {func(c *mysql.Config) { c.SSLMode, c.SSLRootCert = "require", "" }, ""},
 		"Preferred":       {func(c *mysql.Config) { c.SSLMode, c.SSLRootCert = "prefer", "" }, ""},
 		"SystemAuthority": {func(c *mysql.Config) { c.SSLMode, c.SSLRootCert = "verify-full", "" }, wire.CodeTLS},
-	} {
+	}
+	if plain.Bin().Flavour == mysqlserver.MySQL {
+		delete(cases, "NotOffered") // it makes a certificate for itself
+	}
+	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			cfg := base
 			cfg.SSLRootCert = ours.path
@@ -466,6 +470,7 @@ func TestRestore_HostileDump(t *testing.T) {
 	run(t, s, "", "SET GLOBAL event_scheduler = ON")
 	t.Cleanup(func() { run(t, s, "", "SET GLOBAL event_scheduler = OFF") })
 	before := len(query(t, s, "", "SELECT User FROM mysql.user"))
+	mariaDB := s.Bin().Flavour == mysqlserver.MariaDB
 	for name, c := range map[string]struct {
 		sql    string
 		passes bool // it is restored, but inert
@@ -493,9 +498,9 @@ func TestRestore_HostileDump(t *testing.T) {
 		"Definer":       {"CREATE DEFINER=`root`@`localhost` PROCEDURE p() SQL SECURITY DEFINER SELECT 1 INTO OUTFILE '" + canary + "'; CALL p();", false},
 		"HiddenDefiner": {"PREPARE s FROM 'CREATE DEFINER=`root`@`localhost` VIEW v AS SELECT * FROM mysql.global_priv'; EXECUTE s;", false},
 		"Event":         {"CREATE EVENT e ON SCHEDULE EVERY 1 SECOND ENABLE DO INSERT INTO ran VALUES (1);", true},
-		"HiddenEvent":   {"EXECUTE IMMEDIATE 'CREATE EVENT e ON SCHEDULE EVERY 1 SECOND STARTS \\'2035-01-01 00:00:00\\' ENABLE DO INSERT INTO ran VALUES (1)';", true},
+		"HiddenEvent":   {"EXECUTE IMMEDIATE 'CREATE EVENT e ON SCHEDULE EVERY 1 SECOND STARTS \\'2035-01-01 00:00:00\\' ENABLE DO INSERT INTO ran VALUES (1)';", mariaDB}, // MySQL knows no such statement
 		"Reserved":      {"CREATE TABLE devflow_published (n int);", false},
-		"DataDirectory": {"CREATE TABLE d (n int) ENGINE=MyISAM DATA DIRECTORY='" + dir + "';", true},
+		"DataDirectory": {"CREATE TABLE d (n int) ENGINE=MyISAM DATA DIRECTORY='" + dir + "';", mariaDB},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(t, config(s))
@@ -641,6 +646,10 @@ func TestDump_Rights(t *testing.T) {
 	s := server(t)
 	database := newDatabase(t, s, append(slices.Clone(smallSQL), "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SET @x = 1")...)
 	plain := newDatabase(t, s, "CREATE TABLE t (n int)")
+	routines, lacksExecute := "SELECT ON mysql.proc", "EXECUTE"
+	if s.Bin().Flavour == mysqlserver.MySQL { // it describes a view without running its function
+		routines, lacksExecute = "SHOW_ROUTINE ON *.*", ""
+	}
 	for name, c := range map[string]struct {
 		rights   []string
 		database string
@@ -651,8 +660,8 @@ func TestDump_Rights(t *testing.T) {
 		"NoTrigger":       {[]string{"SELECT, SHOW VIEW, EVENT ON %s.*"}, database, "lacks TRIGGER"},
 		"NoRoutines":      {[]string{dumpRights + " ON %s.*"}, database, "does not see the routines"},
 		"NoRoutineText":   {[]string{dumpRights + ", EXECUTE ON %s.*"}, database, `text of the routines "twice"`},
-		"NoExecute":       {[]string{dumpRights + " ON %s.*", "SELECT ON mysql.proc"}, database, "EXECUTE"},
-		"Enough":          {[]string{dumpRights + ", EXECUTE ON %s.*", "SELECT ON mysql.proc"}, database, ""},
+		"NoExecute":       {[]string{dumpRights + " ON %s.*", routines}, database, lacksExecute},
+		"Enough":          {[]string{dumpRights + ", EXECUTE ON %s.*", routines}, database, ""},
 		"OwnDatabaseOnly": {[]string{"ALL PRIVILEGES ON %s.*"}, plain, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -747,7 +756,7 @@ func TestDump_HugeRow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{database, staging} {
-		if got := query(t, s, name, "SELECT CONCAT(LENGTH(b), MD5(b)) FROM huge"); got[0] != query(t, s, "", "SELECT CONCAT(32 << 20, MD5(repeat(x'00ff', 16 << 20)))")[0] {
+		if got := query(t, s, name, "SELECT CONCAT(LENGTH(b), SHA2(b, 256)) FROM huge"); got[0] != query(t, s, "", "SELECT CONCAT(32 << 20, SHA2(repeat(x'00ff', 16 << 20), 256))")[0] {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
@@ -801,7 +810,7 @@ func TestDump_PublicTools(t *testing.T) {
 	fillHurting(t, s, database)
 	dump, _ := readAll(t, newEngine(t, config(s)), database)
 	other := newDatabase(t, s)
-	cmd := exec.Command(realBin+"mariadb", "--defaults-file="+filepath.Join(filepath.Dir(filepath.Dir(s.Socket())), "client.cnf"), "--comments", other)
+	cmd := exec.Command(realBin+realClient, "--defaults-file="+filepath.Join(filepath.Dir(filepath.Dir(s.Socket())), "client.cnf"), "--comments", other)
 	cmd.Stdin = strings.NewReader(string(dump))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -966,6 +975,10 @@ func TestRemove_OnlyWhatBelongsToIt(t *testing.T) {
 
 func TestRestore_Accounts(t *testing.T) {
 	s := server(t)
+	everything, role := "ALL PRIVILEGES", "whose rights it may not see"
+	if s.Bin().Flavour == mysqlserver.MySQL { // it lists the rights one by one, those of roles too
+		everything, role = "CREATE USER", "FILE"
+	}
 	for name, c := range map[string]struct {
 		rights []string
 		target string
@@ -974,11 +987,11 @@ func TestRestore_Accounts(t *testing.T) {
 	}{
 		"Nothing":      {nil, "", wire.CodePrivilege, "staging databases"},
 		"File":         {[]string{"FILE ON *.*", "ALL PRIVILEGES ON " + allStaging}, "", wire.CodeSuperuser, "FILE"},
-		"Everything":   {[]string{"ALL PRIVILEGES ON *.*"}, "", wire.CodeSuperuser, "ALL PRIVILEGES"},
+		"Everything":   {[]string{"ALL PRIVILEGES ON *.*"}, "", wire.CodeSuperuser, everything},
 		"SystemTables": {[]string{"ALL PRIVILEGES ON `%`.*"}, "", wire.CodeSuperuser, "database mysql"},
 		"NoTarget":     {[]string{"ALL PRIVILEGES ON " + allStaging}, "shop", wire.CodePrivilege, `"shop"`},
 		"Target":       {[]string{"ALL PRIVILEGES ON " + allStaging, "ALL PRIVILEGES ON shop.*"}, "shop", "", ""},
-		"Role":         {[]string{"ALL PRIVILEGES ON " + allStaging, "role"}, "", wire.CodeSuperuser, "whose rights it may not see"},
+		"Role":         {[]string{"ALL PRIVILEGES ON " + allStaging, "role"}, "", wire.CodeSuperuser, role},
 	} {
 		t.Run(name, func(t *testing.T) {
 			user := "u_" + random()

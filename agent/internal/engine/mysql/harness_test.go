@@ -241,11 +241,11 @@ func newStaging() string { return engine.StagingPrefix + random() }
 func isServer(command string) bool { return command == "mariadbd" || command == "mysqld" }
 
 // realBin has the programs that fit the server: those of Oracle MySQL if that is tested.
-var realBin, realDump, realVersion = "/usr/bin/", "mariadb-dump", "mariadb-dump  Ver 10.19 Distrib 10.11.99-MariaDB, for debian-linux-gnu (x86_64)"
+var realBin, realDump, realClient, realVersion = "/usr/bin/", "mariadb-dump", "mariadb", "mariadb-dump  Ver 10.19 Distrib 10.11.99-MariaDB, for debian-linux-gnu (x86_64)"
 
 func init() {
 	if root := os.Getenv(mysqlkit.RootVariable); root != "" {
-		realBin, realDump, realVersion = filepath.Join(root, "bin")+"/", "mysqldump", "mysqldump  Ver 9.99.1 for Linux on x86_64 (MySQL Community Server - GPL)"
+		realBin, realDump, realClient, realVersion = filepath.Join(root, "bin")+"/", "mysqldump", "mysql", "mysqldump  Ver 9.99.1 for Linux on x86_64 (MySQL Community Server - GPL)"
 	}
 }
 
