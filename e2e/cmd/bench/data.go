@@ -91,6 +91,26 @@ func (s *source) size(ctx context.Context, database string) (int64, error) {
 	return strconv.ParseInt(text, 10, 64)
 }
 
+// subject is the measured PostgreSQL database.
+func (s *source) subject(database string) subject {
+	const target = "bench_restored"
+	return subject{
+		title: "PostgreSQL", id: "postgresql", database: database,
+		size: func(ctx context.Context) (int64, error) { return s.size(ctx, database) },
+		env:  s.env(stack.BackupRole, database),
+		dump: `pg_dump -Fc -Z0`, text: `pg_dump`, shown: "pg_dump -Fc -Z0", shownText: "pg_dump",
+		aims: map[string]aims{storageS3: {pipeline: 1.25, gzip: 2}, storageLocal: {pipeline: 1.00}},
+		restore: restoring{
+			instance: "main", target: target, aim: 1.15,
+			env:    s.env(stack.RestoreRole, "postgres", "TARGET="+target),
+			typed:  `createdb -T template0 "$TARGET"; pg_restore --exit-on-error --no-owner --no-privileges -d "$TARGET" "$FILE"`,
+			shown:  "createdb; pg_restore < local file",
+			drop:   func(ctx context.Context) error { return s.DropDatabase(ctx, target) },
+			settle: s.settle,
+		},
+	}
+}
+
 // makeData makes the databases that are not there, by this version and for this size. A file beside the data tells.
 func makeData(ctx context.Context, dir string, say func(string, ...any), databases map[string]int) (err error) {
 	missing := map[string]string{}

@@ -26,7 +26,7 @@ func (m machine) String() string {
 		m.Cores, m.CPU, m.MemoryMiB>>10, m.Kernel, m.Go, m.Load, strings.Join(m.Tools, " · "))
 }
 
-func describeMachine(ctx context.Context, env []string) machine {
+func describeMachine(ctx context.Context) machine {
 	m := machine{CPU: "an unknown processor", Cores: runtime.NumCPU(), Go: runtime.Version(), Kernel: firstField("/proc/sys/kernel/osrelease")}
 	m.Load, _ = strconv.ParseFloat(firstField("/proc/loadavg"), 64)
 	m.MemoryMiB = field("/proc/meminfo", "MemTotal:") >> 10
@@ -38,12 +38,15 @@ func describeMachine(ctx context.Context, env []string) machine {
 			}
 		}
 	}
-	for _, args := range [][]string{{"pg_dump", "--version"}, {"zstd", "--version"}, {"age", "--version"}, {"gzip", "--version"}} {
-		cmd := exec.CommandContext(ctx, "env", args...)
-		cmd.Env = env
-		if out, err := cmd.Output(); err == nil {
+	for _, args := range [][]string{
+		{"pg_dump", "--version"}, {"mysqldump", "--version"}, {"sqlite3", "--version"}, {"zstd", "--version"}, {"age", "--version"}, {"gzip", "--version"},
+	} {
+		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).Output(); err == nil {
 			first, _, _ := strings.Cut(string(out), "\n")
 			first = strings.Trim(first, "* ")
+			if args[0] == "sqlite3" { // a date and a checksum follow
+				first, _, _ = strings.Cut(first, " ")
+			}
 			if !strings.Contains(first, args[0]) && args[0] != "zstd" {
 				first = args[0] + " " + first
 			}

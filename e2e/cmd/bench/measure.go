@@ -13,7 +13,8 @@ import (
 type runner struct {
 	name string
 	run  func(context.Context) (time.Duration, error)
-	cold bool // needs no warm-up: it is long, and the others have warmed what it reads
+	cold bool // needs no warm-up: it is long, and others have warmed what it reads
+	most int  // how many samples are taken; 0: one in each round
 }
 
 // series is what one runner took, one sample for each round.
@@ -37,7 +38,7 @@ func median(values []float64) float64 {
 }
 
 // ratio of two series that were measured side by side: the median over the rounds of a's value by b's in the same round,
-// so that a machine that is slower for a while is slower for both.
+// so that a machine that is slower for a while is slower for both. One that has fewer samples counts in the first rounds.
 func ratio(a, b []float64) float64 {
 	each := make([]float64, 0, len(a))
 	for i := range min(len(a), len(b)) {
@@ -56,7 +57,7 @@ func interleave(ctx context.Context, rounds int, say func(format string, a ...an
 	}
 	for round := range rounds + 1 {
 		for _, i := range order {
-			if round == 0 && runners[i].cold {
+			if r := runners[i]; round == 0 && r.cold || r.most > 0 && round > r.most {
 				continue
 			}
 			syscall.Sync()
@@ -67,10 +68,10 @@ func interleave(ctx context.Context, rounds int, say func(format string, a ...an
 				return nil, fmt.Errorf("measure %s: %w", runners[i].name, err)
 			}
 			if round == 0 {
-				say("  warm-up  %-52s %7.2f s", runners[i].name, took.Seconds())
+				say("  warm-up  %-58s %7.2f s", runners[i].name, took.Seconds())
 				continue
 			}
-			say("  round %d  %-52s %7.2f s  (%.2f s of CPU)", round, runners[i].name, took.Seconds(), used.Seconds())
+			say("  round %d  %-58s %7.2f s  (%.2f s of CPU)", round, runners[i].name, took.Seconds(), used.Seconds())
 			out[i].Seconds = append(out[i].Seconds, took.Seconds())
 			out[i].CPU = append(out[i].CPU, used.Seconds())
 		}

@@ -51,11 +51,11 @@ func (b *bench) peaks(ctx context.Context, database string) (m memory, err error
 		run  func() (time.Duration, error)
 	}{
 		{"backup", func() (took time.Duration, err error) {
-			done, took, err = p.backup(ctx, database)
+			done, took, err = p.backup(ctx, database, storageS3)
 			return took, err
 		}},
 		{"verification of the content", func() (time.Duration, error) { return p.verify(ctx, done.ID) }},
-		{"restore", func() (time.Duration, error) { return p.restore(ctx, done.ID, target) }},
+		{"restore", func() (time.Duration, error) { return p.restore(ctx, done.ID, "main", target) }},
 	} {
 		took, err := step.run()
 		if err != nil {
@@ -82,6 +82,12 @@ func highWater(pid int) (float64, error) {
 		return 0, fmt.Errorf("read peak memory of process %d: it is gone", pid)
 	}
 	return float64(kib) / 1024, nil
+}
+
+// agentPeak is what the agent has needed at most since it started, with all that was measured before.
+func (b *bench) agentPeak() (result, error) {
+	mib, err := highWater(b.product.agent.Process().PID())
+	return result{Name: "agent's peak memory until here", Value: mib, Unit: "MiB", Target: agentLimit}, err
 }
 
 func memoryResults(all []memory) []result {

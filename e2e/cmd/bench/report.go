@@ -12,12 +12,18 @@ import (
 
 // report is all of one run, as it is written to result.json.
 type report struct {
-	At          time.Time         `json:"at"`
-	Version     string            `json:"version"`
-	Machine     machine           `json:"machine"`
-	Settings    map[string]string `json:"postgresql_settings"`
-	Comparisons []comparison      `json:"comparisons"`
-	Memory      []memory          `json:"memory"`
+	At          time.Time    `json:"at"`
+	Version     string       `json:"version"`
+	Machine     machine      `json:"machine"`
+	Settings    settingsOf   `json:"settings"`
+	Comparisons []comparison `json:"comparisons"`
+	Memory      []memory     `json:"memory"`
+}
+
+// settingsOf are the measured servers' own.
+type settingsOf struct {
+	PostgreSQL map[string]string `json:"postgresql"`
+	MariaDB    map[string]string `json:"mariadb"`
 }
 
 // comparison is one measurement with all of its samples.
@@ -85,16 +91,16 @@ func (r result) String() string {
 	if r.Unit == "MiB" {
 		value = fmt.Sprintf("%.0f MiB", r.Value)
 	}
-	return fmt.Sprintf("%-52s %16s   %s", r.Name, value, r.verdict())
+	return fmt.Sprintf("%-58s %16s   %s", r.Name, value, r.verdict())
 }
 
 func (r *report) print(w io.Writer) {
-	line := strings.Repeat("─", 132)
+	line := strings.Repeat("─", 138)
 	fmt.Fprintf(w, "\n%s\n%s   %s\n%s\n", line, r.At.Format("2006-01-02 15:04 MST"), r.Version, r.Machine)
 	for _, c := range r.Comparisons {
-		fmt.Fprintf(w, "%s\n(%s) %s: %s\n\n", line, c.ID, c.Title, c.Input)
+		fmt.Fprintf(w, "%s\n%s: %s\n\n", line, c.Title, c.Input)
 		for _, s := range c.Series {
-			fmt.Fprintf(w, "    %-52s %s   median %6.2f s  %5.0f MB/s  %6.2f s of CPU\n",
+			fmt.Fprintf(w, "    %-58s %s   median %6.2f s  %5.0f MB/s  %6.2f s of CPU\n",
 				s.Name, samples(s.Seconds), median(s.Seconds), float64(c.Bytes)/1e6/median(s.Seconds), median(s.CPU))
 		}
 		fmt.Fprintln(w)
@@ -103,7 +109,7 @@ func (r *report) print(w io.Writer) {
 		}
 	}
 	if len(r.Memory) > 0 {
-		fmt.Fprintf(w, "%s\n(d) Peak memory (VmHWM): a fresh agent and a fresh controller for each size\n\n", line)
+		fmt.Fprintf(w, "%s\nPeak memory (VmHWM): a fresh agent and a fresh controller for each size\n\n", line)
 		fmt.Fprintf(w, "    %10s %12s   %-34s %10s %12s\n", "dump", "stored", "after", "agent", "controller")
 		for _, m := range r.Memory {
 			for _, p := range m.Peaks {

@@ -4,54 +4,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
-
-	"devflowbackup/e2e/stack"
 )
 
-// restore compares a whole restore (download, both checksums, fingerprint, publication) with pg_restore from a local,
-// uncompressed file. Both end with a new database, which is then dropped.
-func (b *bench) restore(ctx context.Context) (comparison, error) {
-	if b.shopBackup == 0 {
-		last, _, err := b.product.backup(ctx, b.shop)
-		if err != nil {
-			return comparison{}, err
-		}
-		b.shopBackup = last.ID
-	}
-	dumped, err := fileSize(b.dump)
+// restore compares a whole restore from S3 (download, both checksums, fingerprint, publication) with what an operator types to
+// restore a local dump that is neither compressed nor encrypted. Both end with a new database, which is then dropped.
+func (b *bench) restore(ctx context.Context, s subject, dump string) (comparison, error) {
+	info, err := os.Stat(dump)
 	if err != nil {
 		return comparison{}, err
 	}
-	const target = "bench_restored"
+	backup, ok := b.stored[s.database]
+	if !ok {
+		last, _, err := b.product.backup(ctx, s.database, storageS3)
+		if err != nil {
+			return comparison{}, err
+		}
+		backup = last.ID
+	}
+	r := s.restore
 	fresh := func(run func(context.Context) (time.Duration, error)) func(context.Context) (time.Duration, error) {
 		return func(ctx context.Context) (took time.Duration, err error) {
-			if err := b.source.settle(ctx); err != nil {
-				return 0, err
+			if r.settle != nil {
+				if err := r.settle(ctx); err != nil {
+					return 0, err
+				}
 			}
-			defer func() { err = errors.Join(err, b.source.DropDatabase(context.WithoutCancel(ctx), target)) }()
+			defer func() { err = errors.Join(err, r.drop(context.WithoutCancel(ctx))) }()
 			return run(ctx)
 		}
 	}
-	env := b.source.env(stack.RestoreRole, "postgres", "FILE="+b.dump, "TARGET="+target)
+	env := append(r.env[:len(r.env):len(r.env)], "FILE="+dump)
+	// Minutes; what both read was written a moment ago.
 	all, err := interleave(ctx, b.rounds, b.say,
-		runner{name: "restore: API call to completed, from S3", run: fresh(func(ctx context.Context) (time.Duration, error) {
-			return b.product.restore(ctx, b.shopBackup, target)
+		runner{name: "restore: API call to completed, from S3", cold: true, run: fresh(func(ctx context.Context) (time.Duration, error) {
+			return b.product.restore(ctx, backup, r.instance, r.target)
 		})},
-		runner{name: "createdb; pg_restore < local file", run: fresh(func(ctx context.Context) (time.Duration, error) {
-			return shell(ctx, env, `createdb -T template0 "$TARGET"; pg_restore --exit-on-error --no-owner --no-privileges -d "$TARGET" "$FILE"`)
+		runner{name: r.shown, cold: true, run: fresh(func(ctx context.Context) (time.Duration, error) {
+			return shell(ctx, env, r.typed)
 		})},
 	)
 	if err != nil {
 		return comparison{}, err
 	}
-	return comparison{
-		ID: "c", Title: "A whole restore", Bytes: dumped,
-		Input:  fmt.Sprintf("dump of %s", mb(dumped)),
+	c := comparison{
+		ID: s.id + " restore", Title: s.title + ": a whole restore", Bytes: info.Size(),
+		Input:  fmt.Sprintf("dump of %s", mb(info.Size())),
 		Series: all,
 		Ratios: []result{
-			most("time, to createdb and pg_restore", all[0], all[1], 1.15),
-			cpu("CPU, to createdb and pg_restore", all[0], all[1]),
+			most("time, to "+r.shown, all[0], all[1], r.aim),
+			cpu("CPU, to "+r.shown, all[0], all[1]),
 		},
-	}, nil
+	}
+	peak, err := b.agentPeak()
+	c.Ratios = append(c.Ratios, peak)
+	return c, err
 }
