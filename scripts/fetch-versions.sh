@@ -102,7 +102,7 @@ update() {
 	for name in perl perl-base debconf postgresql-client-common netbase sensible-utils; do
 		printf 'Package: %s\nStatus: install ok installed\nArchitecture: %s\nMulti-Arch: allowed\nVersion: 9999\nMaintainer: none\nDescription: none\n\n' "$name" "$deb_arch"
 	done >"$own/status"
-	apt_of "$suite" update >"$own/update.log" 2>&1 || { cat "$own/update.log" >&2; return 1; }
+	apt_of "$suite" update --error-on=any >"$own/update.log" 2>&1 || { cat "$own/update.log" >&2; return 1; }
 	updated[$suite]=1
 }
 
