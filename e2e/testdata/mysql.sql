@@ -1,5 +1,5 @@
 -- A MariaDB database of a few megabytes with what is easily lost. The administrator runs it in an empty database.
--- Left out is what the plain client cannot load under another name or at all: defaults that name the database, comments in triggers.
+-- Left out is what the plain client cannot load under another name: defaults that name the database.
 SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES';
 CREATE TABLE numbers (
   id bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY, z int(6) unsigned zerofill, d decimal(65, 30), f float, g double, b bit(7), y year
@@ -59,7 +59,7 @@ END //
 SET sql_mode = 'NO_BACKSLASH_ESCAPES,ANSI_QUOTES' //
 CREATE PROCEDURE backslash() BEGIN SELECT 'a\' AS "b\"; END //
 SET sql_mode = '' //
-CREATE TRIGGER first_before BEFORE INSERT ON watched FOR EACH ROW BEGIN SET NEW.said = concat(coalesce(NEW.said, ''), ' first'); END //
+CREATE TRIGGER first_before BEFORE INSERT ON watched FOR EACH ROW BEGIN SET NEW.said = concat(coalesce(NEW.said, ''), ' first'); /* isn't */ END //
 CREATE TRIGGER second_before BEFORE INSERT ON watched FOR EACH ROW SET NEW.said = concat(NEW.said, ' second') //
 CREATE TRIGGER zeroth_before BEFORE INSERT ON watched FOR EACH ROW PRECEDES first_before SET NEW.said = concat(coalesce(NEW.said, ''), ' zeroth') //
 CREATE TRIGGER after_one AFTER INSERT ON watched FOR EACH ROW INSERT INTO log (what) VALUES (concat('two ', twice(NEW.n))) //
