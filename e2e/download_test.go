@@ -364,6 +364,11 @@ func (d *downloads) damaged(t *testing.T, ctx context.Context) {
 			}
 			file := d.file(t)
 			res := ctl(t, ctx, d.ctl, append([]string{"backup", "download", id(tc.b.ID), "-o", file, "--retry", "1s"}, tc.args...)...)
+			// Who does not compare checksums does not get the end either.
+			via := d.link(t, ctx, tc.b, map[string]any{"via": "controller"})
+			if resp, b, err := d.tryGet(t, ctx, via.URL, 0); err == nil && resp.StatusCode == http.StatusOK {
+				t.Errorf("the link gave %d bytes as if they were the whole", len(b))
+			}
 			if err := tc.flip(); err != nil { // as it was
 				t.Fatal(err)
 			}
@@ -423,6 +428,16 @@ func (d *downloads) decrypted(t *testing.T, ctx context.Context) {
 // get asks a link without a token, as a browser does.
 func (d *downloads) get(t *testing.T, ctx context.Context, link string, from int64) (*http.Response, []byte) {
 	t.Helper()
+	resp, b, err := d.tryGet(t, ctx, link, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, b
+}
+
+// tryGet returns an error if what is given breaks off.
+func (d *downloads) tryGet(t *testing.T, ctx context.Context, link string, from int64) (*http.Response, []byte, error) {
+	t.Helper()
 	pem, err := os.ReadFile(d.ctl.CAFile)
 	if err != nil {
 		t.Fatal(err)
@@ -444,10 +459,7 @@ func (d *downloads) get(t *testing.T, ctx context.Context, link string, from int
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp, b
+	return resp, b, err
 }
 
 type link struct {
@@ -481,7 +493,7 @@ func (d *downloads) once(t *testing.T, ctx context.Context) {
 		t.Errorf("it answered %s with %d bytes %x, %v", resp.Status, len(b), sum, resp.Header)
 	}
 	if resp, b := d.get(t, ctx, l.URL, 0); resp.StatusCode != http.StatusConflict || !bytes.Contains(b, []byte("already used")) {
-		t.Errorf("the second time it answered %s: %s", resp.Status, b)
+		t.Errorf("the second time it answered %s: %.200q", resp.Status, b)
 	}
 	if resp, _ := d.get(t, ctx, l.URL+"x", 0); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("a link that nobody made answered %s", resp.Status)
@@ -489,7 +501,7 @@ func (d *downloads) once(t *testing.T, ctx context.Context) {
 	late := d.link(t, ctx, d.aes, map[string]any{})
 	d.forward(t, ctx, "UPDATE download_links SET expires_at = now() WHERE used_at IS NULL")
 	if resp, b := d.get(t, ctx, late.URL, 0); resp.StatusCode != http.StatusConflict || !bytes.Contains(b, []byte("expired")) {
-		t.Errorf("when it had expired it answered %s: %s", resp.Status, b)
+		t.Errorf("when it had expired it answered %s: %.200q", resp.Status, b)
 	}
 	// The store's own link opens that object for reading and nothing else.
 	direct := d.link(t, ctx, d.stored, map[string]any{})
@@ -629,7 +641,6 @@ type line struct {
 	limit   int64         // bytes that a connection passes on to the client before it is held; 0: all
 	came    chan struct{} // one was held
 	release chan struct{} // closed by cut
-	closed  bool
 }
 
 func newLine(to string) (*line, error) {
