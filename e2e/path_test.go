@@ -180,7 +180,7 @@ func TestBackupNothing(t *testing.T) {
 	r, ctx := newRig(t)
 	r.project(t, ctx, "empty")
 	refused(t, ctx, r.ctl, 3, []string{"nothing to back up", "database assign"}, "backup", "create", "empty", "--wait")
-	refused(t, ctx, r.ctl, 2, []string{"encryption", "age, none"}, "backup", "create", "empty", "--encryption", "rot13")
+	refused(t, ctx, r.ctl, 2, []string{"encryption", "age, aes-256-cbc, none"}, "backup", "create", "empty", "--encryption", "rot13")
 	refused(t, ctx, r.ctl, 2, []string{"unknown flag", "--databse"}, "backup", "create", "empty", "--databse", "x")
 	refused(t, ctx, r.ctl, 1, []string{"project", "nosuch", "project list"}, "backup", "create", "nosuch", "--wait")
 	refused(t, ctx, r.ctl, 1, []string{"backup 999999", "backup list"}, "restore", "create", "999999", "--to-database", "x")
