@@ -5,9 +5,11 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,12 +38,24 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
+	sideBySide()
 	code := m.Run()
 	if err := errors.Join(shared.stop(), sharedEstate.stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// sideBySide lets more tests run at once than there are cores, unless the command line says how many: most of a fault test is
+// waiting.
+func sideBySide() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
+	}
 }
 
 // rig is a running installation: one controller, one S3 server, one PostgreSQL with its agent on "db1", and a default storage.
