@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"devflowbackup/shared/dbprocess"
 	"devflowbackup/shared/secret"
 )
 
@@ -44,7 +45,7 @@ func (s *Server) initialize(ctx context.Context) error {
 		return fmt.Errorf("make data directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(staging) }()
-	if err := s.account.own(staging); err != nil {
+	if err := s.account.Own(staging); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
 	if err := s.install(ctx, staging); err != nil {
@@ -80,14 +81,14 @@ func (s *Server) install(ctx context.Context, dir string) error {
 	// The death signal is bound to the thread that forks.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account.credential(), Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account.Credential(), Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("make data directory: %w", context.Cause(ctx))
 		}
-		return fmt.Errorf("make data directory: %w: %s", err, lastLines(out.String()))
+		return fmt.Errorf("make data directory: %w: %s", err, dbprocess.LastLines(out.String()))
 	}
 	return nil
 }
@@ -125,7 +126,7 @@ func (s *Server) writeInit() error {
 	if s.bin.Flavour == MariaDB {
 		lines = append(lines, "DROP USER IF EXISTS 'root'@'::1';", "DROP USER IF EXISTS ''@'localhost';")
 	}
-	return writePrivate(filepath.Join(s.dir, "init.sql"), strings.Join(lines, "\n")+"\n", s.account.own)
+	return writePrivate(filepath.Join(s.dir, "init.sql"), strings.Join(lines, "\n")+"\n", s.account.Own)
 }
 
 // writeOptions writes root's option file for the client.

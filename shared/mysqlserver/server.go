@@ -11,9 +11,7 @@ import (
 	"maps"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"devflowbackup/shared/dbprocess"
 	"devflowbackup/shared/secret"
 )
 
@@ -38,7 +37,7 @@ const (
 
 var (
 	// ErrInUse is wrapped by the error for a directory whose server is running already.
-	ErrInUse = errors.New("data directory is in use")
+	ErrInUse = dbprocess.ErrInUse
 	// ErrStopped is wrapped by errors of a server that was stopped or has ended.
 	ErrStopped = errors.New("the database server is not running")
 )
@@ -69,7 +68,7 @@ type Server struct {
 	opts      Options
 	bin       Bin
 	dir, data string
-	account   account
+	account   dbprocess.Account
 	password  secret.String
 	socketDir string
 	tempDir   bool // socketDir is ours to remove
@@ -77,7 +76,7 @@ type Server struct {
 
 	mu      sync.Mutex // held while the server starts or stops
 	port    int
-	process *process // nil before the first start
+	process *dbprocess.Process // nil before the first start
 	closed  bool
 }
 
@@ -107,10 +106,10 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.account, err = serverAccount(); err != nil {
 		return err
 	}
-	if err := s.account.reach(s.dir); err != nil {
+	if err := s.account.Reach(s.dir); err != nil {
 		return err
 	}
-	if s.lock, err = lockFile(filepath.Join(s.dir, "lock")); err != nil {
+	if s.lock, err = dbprocess.Lock(filepath.Join(s.dir, "lock")); err != nil {
 		return fmt.Errorf("lock %s: %w", s.dir, err)
 	}
 	if s.bin.Server == "" {
@@ -148,14 +147,14 @@ func (s *Server) open(ctx context.Context) (err error) {
 func (s *Server) awaitPredecessor(ctx context.Context) error {
 	deadline := time.Now().Add(stopTimeout)
 	for {
-		pids := processesIn(s.data)
+		pids := dbprocess.In(s.data)
 		if len(pids) == 0 {
 			return nil
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("use data directory %s: %w by the server with process id %d: stop it first", s.data, ErrInUse, pids[0])
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := dbprocess.Pause(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -165,7 +164,7 @@ func (s *Server) tmpDir() string { return filepath.Join(s.dir, "tmp") }
 
 // makeTmpDir makes an empty directory for temporary files: a server that starts deletes what others have in a shared one.
 func (s *Server) makeTmpDir() error {
-	if err := errors.Join(os.RemoveAll(s.tmpDir()), os.Mkdir(s.tmpDir(), 0o700), s.account.own(s.tmpDir())); err != nil {
+	if err := errors.Join(os.RemoveAll(s.tmpDir()), os.Mkdir(s.tmpDir(), 0o700), s.account.Own(s.tmpDir())); err != nil {
 		return fmt.Errorf("make directory for temporary files: %w", err)
 	}
 	return nil
@@ -184,7 +183,7 @@ func (s *Server) makeSocketDir() (err error) {
 		}
 		s.tempDir = true
 	}
-	if err := errors.Join(os.Chmod(s.socketDir, 0o755), s.account.own(s.socketDir)); err != nil {
+	if err := errors.Join(os.Chmod(s.socketDir, 0o755), s.account.Own(s.socketDir)); err != nil {
 		return fmt.Errorf("make socket directory: %w", err)
 	}
 	return nil
@@ -196,7 +195,7 @@ func (s *Server) launch(ctx context.Context) error {
 	defer cancel()
 	for try := 1; ; try++ {
 		if s.port == 0 {
-			port, err := freePort()
+			port, err := dbprocess.FreePort()
 			if err != nil {
 				return err
 			}
@@ -206,7 +205,10 @@ func (s *Server) launch(ctx context.Context) error {
 		if err := os.Remove(s.Socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove stale socket: %w", err)
 		}
-		p, err := startProcess(s.bin.Server, s.args(), s.data, s.account, s.opts.Log)
+		p, err := dbprocess.Start(dbprocess.Command{
+			Program: s.bin.Server, Args: s.args(), Env: environment(), Dir: s.data, Account: s.account,
+			Death: syscall.SIGTERM, Ended: ErrStopped, Log: s.opts.Log,
+		})
 		if err != nil {
 			return err
 		}
@@ -215,9 +217,9 @@ func (s *Server) launch(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		p.signal(syscall.SIGKILL)
-		<-p.done
-		if s.opts.Port != 0 || try == 5 || ctx.Err() != nil || !strings.Contains(p.log.String(), "Address already in use") {
+		p.Signal(syscall.SIGKILL)
+		<-p.Done()
+		if s.opts.Port != 0 || try == 5 || ctx.Err() != nil || !strings.Contains(p.Output(), "Address already in use") {
 			return err
 		}
 		s.port = 0
@@ -272,18 +274,18 @@ func (s *Server) args() []string {
 }
 
 // awaitReady waits until the server greets on its socket, which it opens to clients last.
-func (s *Server) awaitReady(ctx context.Context, p *process) error {
+func (s *Server) awaitReady(ctx context.Context, p *dbprocess.Process) error {
 	for {
 		if s.greets(ctx) {
 			return nil
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("the server ended (%w): %s", p.err, lastLines(p.log.String()))
+		case <-p.Done():
+			return fmt.Errorf("the server ended (%w): %s", p.Err(), dbprocess.LastLines(p.Output()))
 		default:
 		}
-		if err := pause(ctx, pollEvery); err != nil {
-			return fmt.Errorf("wait for the server: %w: %s", err, lastLines(p.log.String()))
+		if err := dbprocess.Pause(ctx, pollEvery); err != nil {
+			return fmt.Errorf("wait for the server: %w: %s", err, dbprocess.LastLines(p.Output()))
 		}
 	}
 }
@@ -355,10 +357,10 @@ func (s *Server) halt(ctx context.Context, how syscall.Signal) error {
 		signal syscall.Signal
 		wait   time.Duration
 	}{{how, stopTimeout}, {syscall.SIGKILL, 10 * time.Second}} {
-		p.signal(step.signal)
+		p.Signal(step.signal)
 		limit, cancel := context.WithTimeout(ctx, step.wait)
 		select {
-		case <-p.done:
+		case <-p.Done():
 			cancel()
 			return nil
 		case <-limit.Done():
@@ -366,7 +368,7 @@ func (s *Server) halt(ctx context.Context, how syscall.Signal) error {
 			ctx = context.WithoutCancel(ctx)
 		}
 	}
-	return fmt.Errorf("stop database server: process %d does not end", p.pid)
+	return fmt.Errorf("stop database server: process %d does not end", p.Pid)
 }
 
 func (s *Server) close() {
@@ -382,14 +384,14 @@ func (s *Server) close() {
 func (s *Server) Done() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.process.done
+	return s.process.Done()
 }
 
 // Pid is the process id of the server.
 func (s *Server) Pid() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.process.pid
+	return s.process.Pid
 }
 
 // Bin is the server that runs.
@@ -416,110 +418,3 @@ func (s *Server) OptionFile() string { return filepath.Join(s.dir, "client.cnf")
 
 // Password is root's password.
 func (s *Server) Password() secret.String { return s.password }
-
-// process is one run of the server program.
-type process struct {
-	pid  int
-	cmd  *exec.Cmd
-	log  *tail
-	done chan struct{}
-	err  error // set before done is closed
-}
-
-func startProcess(program string, args []string, dir string, a account, log io.Writer) (*process, error) {
-	p := &process{log: &tail{next: log}, done: make(chan struct{})}
-	p.cmd = exec.Command(program, args...)
-	p.cmd.Dir, p.cmd.Env = dir, environment()
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.WaitDelay = 10 * time.Second
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Credential: a.credential(),
-		Setpgid:    true, // Ctrl-C is for us; we stop the server when we are done with it
-		Pdeathsig:  syscall.SIGTERM,
-	}
-	started := make(chan error)
-	go func() {
-		// The death signal is bound to the thread that forks: this one stays until the server has ended.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		if err == nil {
-			p.pid = p.cmd.Process.Pid
-		}
-		started <- err
-		if err != nil {
-			return
-		}
-		p.err = p.cmd.Wait()
-		if p.err == nil {
-			p.err = ErrStopped
-		}
-		close(p.done)
-	}()
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("run %s: %w", program, err)
-	}
-	return p, nil
-}
-
-func (p *process) signal(sig syscall.Signal) { _ = p.cmd.Process.Signal(sig) }
-
-// processesIn returns the processes that have the directory as their working directory.
-func processesIn(dir string) []int {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
-	}
-	var pids []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		if cwd, err := os.Readlink("/proc/" + e.Name() + "/cwd"); err == nil && cwd == dir {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: another process runs its server: stop that one first", ErrInUse)
-		}
-		return nil, err
-	}
-	return f, nil
-}
-
-func freePort() (int, error) {
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(loopback)})
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	_, text, err := net.SplitHostPort(l.Addr().String())
-	if err == nil {
-		err = l.Close()
-	}
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	return strconv.Atoi(text)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"devflowbackup/shared/dbprocess"
 	"devflowbackup/shared/secret"
 )
 
@@ -34,7 +35,7 @@ func (s *Server) Exec(ctx context.Context, database, sql string) (string, error)
 		if ctx.Err() != nil {
 			return "", fmt.Errorf("run SQL: %w", context.Cause(ctx))
 		}
-		return "", fmt.Errorf("run SQL: %w: %s", err, secret.Scrub(lastLines(stderr.String()), s.password))
+		return "", fmt.Errorf("run SQL: %w: %s", err, secret.Scrub(dbprocess.LastLines(stderr.String()), s.password))
 	}
 	return strings.TrimSuffix(stdout.String(), "\n"), nil
 }

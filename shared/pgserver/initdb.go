@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"devflowbackup/shared/dbprocess"
 	"devflowbackup/shared/secret"
 )
 
@@ -54,7 +55,7 @@ func (s *Server) initialize(ctx context.Context) error {
 		return fmt.Errorf("make data directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(staging) }()
-	if err := s.account.own(staging); err != nil {
+	if err := s.account.Own(staging); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
 	if err := s.initdb(ctx, staging); err != nil {
@@ -76,8 +77,8 @@ func (s *Server) initdb(ctx context.Context, dir string) error {
 		return fmt.Errorf("run initdb: %w", err)
 	}
 	defer func() { _ = read.Close() }()
-	if s.account.change {
-		if err := read.Chown(int(s.account.uid), int(s.account.gid)); err != nil {
+	if s.account.Change {
+		if err := read.Chown(int(s.account.UID), int(s.account.GID)); err != nil {
 			_ = write.Close()
 			return fmt.Errorf("run initdb: %w", err)
 		}
@@ -100,14 +101,14 @@ func (s *Server) initdb(ctx context.Context, dir string) error {
 	// The death signal is bound to the thread that forks.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account.credential(), Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account.Credential(), Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("run initdb: %w", context.Cause(ctx))
 		}
-		return fmt.Errorf("run initdb: %w: %s", err, lastLines(out.String()))
+		return fmt.Errorf("run initdb: %w: %s", err, dbprocess.LastLines(out.String()))
 	}
 	return nil
 }
@@ -135,7 +136,7 @@ func (s *Server) loadPassword() error {
 	}
 	if _, statErr := os.Stat(filepath.Join(s.data, "PG_VERSION")); statErr == nil {
 		return fmt.Errorf("%w: it belongs to the databases in %s: put it back from a copy, or set a new one with `postgres --single` as user %s",
-			err, s.data, s.account.name)
+			err, s.data, s.account.Name)
 	}
 	random := make([]byte, 24)
 	_, _ = rand.Read(random)

@@ -12,9 +12,7 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"devflowbackup/shared/dbprocess"
 	"devflowbackup/shared/secret"
 )
 
@@ -39,7 +38,7 @@ const (
 
 var (
 	// ErrInUse is wrapped by the error for a directory whose server is running already.
-	ErrInUse = errors.New("data directory is in use")
+	ErrInUse = dbprocess.ErrInUse
 	// ErrStopped is wrapped by errors of a server that was stopped or has ended.
 	ErrStopped = errors.New("PostgreSQL is not running")
 )
@@ -78,7 +77,7 @@ type Server struct {
 	opts      Options
 	bin       Bin
 	dir, data string
-	account   account
+	account   dbprocess.Account
 	password  secret.String
 	socketDir string
 	tempDir   bool // socketDir is ours to remove
@@ -86,7 +85,7 @@ type Server struct {
 
 	mu      sync.Mutex // held while the server starts or stops
 	port    int
-	process *process // nil before the first start
+	process *dbprocess.Process // nil before the first start
 	closed  bool
 }
 
@@ -119,10 +118,10 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.account, err = serverAccount(s.data); err != nil {
 		return err
 	}
-	if err := s.account.reach(s.dir); err != nil {
+	if err := s.account.Reach(s.dir); err != nil {
 		return err
 	}
-	if s.lock, err = lockFile(filepath.Join(s.dir, "lock")); err != nil {
+	if s.lock, err = dbprocess.Lock(filepath.Join(s.dir, "lock")); err != nil {
 		return fmt.Errorf("lock %s: %w", s.dir, err)
 	}
 	if err := s.chooseBin(); err != nil {
@@ -168,14 +167,14 @@ func (s *Server) chooseBin() error {
 func (s *Server) awaitPredecessor(ctx context.Context) error {
 	deadline := time.Now().Add(stopTimeout)
 	for {
-		pids := processesIn(s.data)
+		pids := dbprocess.In(s.data)
 		if len(pids) == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("use data directory %s: %w by the PostgreSQL with process id %d: stop it first", s.data, ErrInUse, pids[0])
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := dbprocess.Pause(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -198,7 +197,7 @@ func (s *Server) makeSocketDir() (err error) {
 		}
 		s.tempDir = true
 	}
-	if err := errors.Join(os.Chmod(s.socketDir, 0o755), s.account.own(s.socketDir)); err != nil {
+	if err := errors.Join(os.Chmod(s.socketDir, 0o755), s.account.Own(s.socketDir)); err != nil {
 		return fmt.Errorf("make socket directory: %w", err)
 	}
 	return nil
@@ -210,7 +209,7 @@ func (s *Server) launch(ctx context.Context) error {
 	defer cancel()
 	for try := 1; ; try++ {
 		if s.port == 0 {
-			port, err := freePort()
+			port, err := dbprocess.FreePort()
 			if err != nil {
 				return err
 			}
@@ -219,7 +218,10 @@ func (s *Server) launch(ctx context.Context) error {
 		if err := s.writePassfile(); err != nil {
 			return err
 		}
-		p, err := startProcess(s.bin.path("postgres"), s.args(), s.env(), s.data, s.account, s.opts.Log)
+		p, err := dbprocess.Start(dbprocess.Command{
+			Program: s.bin.path("postgres"), Args: s.args(), Env: s.env(), Dir: s.data, Account: s.account,
+			Death: syscall.SIGINT, Ended: ErrStopped, Log: s.opts.Log,
+		})
 		if err != nil {
 			return err
 		}
@@ -228,12 +230,12 @@ func (s *Server) launch(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		p.signal(syscall.SIGQUIT)
-		if !p.wait(5 * time.Second) {
-			p.signal(syscall.SIGKILL)
-			<-p.done
+		p.Signal(syscall.SIGQUIT)
+		if !p.Wait(5 * time.Second) {
+			p.Signal(syscall.SIGKILL)
+			<-p.Done()
 		}
-		if s.opts.Port != 0 || try == 5 || ctx.Err() != nil || !strings.Contains(p.log.String(), "Address already in use") {
+		if s.opts.Port != 0 || try == 5 || ctx.Err() != nil || !strings.Contains(p.Output(), "Address already in use") {
 			return err
 		}
 		s.port = 0
@@ -266,18 +268,18 @@ func (s *Server) env() []string {
 }
 
 // awaitReady waits until the server has written "ready" into its pid file, as pg_ctl does.
-func (s *Server) awaitReady(ctx context.Context, p *process) error {
+func (s *Server) awaitReady(ctx context.Context, p *dbprocess.Process) error {
 	for {
-		if ready(filepath.Join(s.data, "postmaster.pid"), p.pid) {
+		if ready(filepath.Join(s.data, "postmaster.pid"), p.Pid) {
 			return nil
 		}
 		select {
-		case <-p.done:
-			return fmt.Errorf("PostgreSQL ended (%w): %s", p.err, lastLines(p.log.String()))
+		case <-p.Done():
+			return fmt.Errorf("PostgreSQL ended (%w): %s", p.Err(), dbprocess.LastLines(p.Output()))
 		default:
 		}
-		if err := pause(ctx, pollEvery); err != nil {
-			return fmt.Errorf("wait for PostgreSQL: %w: %s", err, lastLines(p.log.String()))
+		if err := dbprocess.Pause(ctx, pollEvery); err != nil {
+			return fmt.Errorf("wait for PostgreSQL: %w: %s", err, dbprocess.LastLines(p.Output()))
 		}
 	}
 }
@@ -348,34 +350,34 @@ func (s *Server) halt(ctx context.Context, how syscall.Signal) error {
 		signal syscall.Signal
 		wait   time.Duration
 	}{{how, stopTimeout}, {syscall.SIGQUIT, 5 * time.Second}, {syscall.SIGKILL, 5 * time.Second}} {
-		p.signal(step.signal)
+		p.Signal(step.signal)
 		if step.signal != how {
 			ctx = context.WithoutCancel(ctx)
 		}
 		limit, cancel := context.WithTimeout(ctx, step.wait)
 		select {
-		case <-p.done:
+		case <-p.Done():
 			cancel()
 			return s.awaitBackends()
 		case <-limit.Done():
 			cancel()
 		}
 	}
-	return fmt.Errorf("stop PostgreSQL: process %d does not end", p.pid)
+	return fmt.Errorf("stop PostgreSQL: process %d does not end", p.Pid)
 }
 
 // awaitBackends waits for the server's children, which end by themselves when their parent is gone.
 func (s *Server) awaitBackends() error {
 	deadline := time.Now().Add(stopTimeout)
 	for {
-		pids := processesIn(s.data)
+		pids := dbprocess.In(s.data)
 		if len(pids) == 0 {
 			return nil
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("stop PostgreSQL: process %d does not end", pids[0])
 		}
-		_ = pause(context.Background(), pollEvery)
+		_ = dbprocess.Pause(context.Background(), pollEvery)
 	}
 }
 
@@ -392,14 +394,14 @@ func (s *Server) close() {
 func (s *Server) Done() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.process.done
+	return s.process.Done()
 }
 
 // Pid is the process id of the server.
 func (s *Server) Pid() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.process.pid
+	return s.process.Pid
 }
 
 // Bin is the PostgreSQL that runs.
@@ -443,120 +445,4 @@ func (s *Server) UserDSN(user string, password secret.String, database string) s
 		u.User = url.UserPassword(user, password.Reveal())
 	}
 	return secret.String(u.String())
-}
-
-// process is one run of the postgres program.
-type process struct {
-	pid  int
-	cmd  *exec.Cmd
-	log  *tail
-	done chan struct{}
-	err  error // set before done is closed
-}
-
-func startProcess(program string, args, env []string, dir string, a account, log io.Writer) (*process, error) {
-	p := &process{log: &tail{next: log}, done: make(chan struct{})}
-	p.cmd = exec.Command(program, args...)
-	p.cmd.Dir, p.cmd.Env = dir, env
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.WaitDelay = 10 * time.Second
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Credential: a.credential(),
-		Setpgid:    true, // Ctrl-C is for us; we stop the server when we are done with it
-		Pdeathsig:  syscall.SIGINT,
-	}
-	started := make(chan error)
-	go func() {
-		// The death signal is bound to the thread that forks: this one stays until the server has ended.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		if err == nil {
-			p.pid = p.cmd.Process.Pid
-		}
-		started <- err
-		if err != nil {
-			return
-		}
-		p.err = p.cmd.Wait()
-		if p.err == nil {
-			p.err = ErrStopped
-		}
-		close(p.done)
-	}()
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("run %s: %w", program, err)
-	}
-	return p, nil
-}
-
-func (p *process) signal(sig syscall.Signal) { _ = p.cmd.Process.Signal(sig) }
-
-func (p *process) wait(d time.Duration) bool {
-	select {
-	case <-p.done:
-		return true
-	case <-time.After(d):
-		return false
-	}
-}
-
-// processesIn returns the processes that have the directory as their working directory: the server and its children.
-func processesIn(dir string) []int {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
-	}
-	var pids []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		if cwd, err := os.Readlink("/proc/" + e.Name() + "/cwd"); err == nil && cwd == dir {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: another process runs its PostgreSQL: stop that one first", ErrInUse)
-		}
-		return nil, err
-	}
-	return f, nil
-}
-
-func freePort() (int, error) {
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(loopback)})
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	_, text, err := net.SplitHostPort(l.Addr().String())
-	if err == nil {
-		err = l.Close()
-	}
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	return strconv.Atoi(text)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }

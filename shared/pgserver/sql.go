@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"devflowbackup/shared/dbprocess"
 	"devflowbackup/shared/secret"
 )
 
@@ -36,7 +37,7 @@ func (s *Server) Exec(ctx context.Context, database, sql string) (string, error)
 		if ctx.Err() != nil {
 			return "", fmt.Errorf("run SQL: %w", context.Cause(ctx))
 		}
-		return "", fmt.Errorf("run SQL: %w: %s", err, lastLines(stderr.String()))
+		return "", fmt.Errorf("run SQL: %w: %s", err, dbprocess.LastLines(stderr.String()))
 	}
 	return strings.TrimSuffix(stdout.String(), "\n"), nil
 }

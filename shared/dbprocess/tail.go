@@ -1,4 +1,4 @@
-package pgserver
+package dbprocess
 
 import (
 	"io"
@@ -36,7 +36,8 @@ func (t *tail) String() string {
 	return string(t.end)
 }
 
-func lastLines(text string) string {
+// LastLines is the end of a program's output, on one line.
+func LastLines(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if len(lines) > 6 {
 		lines = lines[len(lines)-6:]
