@@ -378,14 +378,14 @@ func TestRestore_WrongPassword(t *testing.T) { // fault 58
 
 func TestTLS(t *testing.T) { // fault 58
 	t.Parallel()
-	ours, theirs := newAuthority(t), newAuthority(t)
+	ours, theirs := enginetest.NewAuthority(t), enginetest.NewAuthority(t)
 	s := mysqlkit.Start(t, func(o *mysqlserver.Options) {
 		o.CertFile, o.KeyFile = filepath.Join(o.Dir, "server.crt"), filepath.Join(o.Dir, "server.key")
-		ours.issue(t, o.CertFile, o.KeyFile, "localhost")
+		ours.Issue(t, o.CertFile, o.KeyFile, "localhost", "mysql", "nobody")
 	})
 	other := mysqlkit.Start(t, func(o *mysqlserver.Options) {
 		o.CertFile, o.KeyFile = filepath.Join(o.Dir, "server.crt"), filepath.Join(o.Dir, "server.key")
-		ours.issue(t, o.CertFile, o.KeyFile, "db.example")
+		ours.Issue(t, o.CertFile, o.KeyFile, "db.example", "mysql", "nobody")
 	})
 	plain := server(t) // speaks no TLS
 	for _, s := range []*mysqlserver.Server{s, other} {
@@ -402,8 +402,8 @@ func TestTLS(t *testing.T) { // fault 58
 		"Full":            {func(c *mysql.Config) { c.SSLMode = "verify-full" }, ""},
 		"Authority":       {func(c *mysql.Config) { c.SSLMode, c.Port = "verify-ca", other.Port() }, ""},
 		"WrongName":       {func(c *mysql.Config) { c.SSLMode, c.Port = "verify-full", other.Port() }, wire.CodeTLS},
-		"ForeignCA":       {func(c *mysql.Config) { c.SSLMode, c.SSLRootCert = "verify-ca", theirs.path }, wire.CodeTLS},
-		"ForeignCAFull":   {func(c *mysql.Config) { c.SSLMode, c.SSLRootCert = "verify-full", theirs.path }, wire.CodeTLS},
+		"ForeignCA":       {func(c *mysql.Config) { c.SSLMode, c.SSLRootCert = "verify-ca", theirs.Path }, wire.CodeTLS},
+		"ForeignCAFull":   {func(c *mysql.Config) { c.SSLMode, c.SSLRootCert = "verify-full", theirs.Path }, wire.CodeTLS},
 		"NoFile":          {func(c *mysql.Config) { c.SSLMode, c.SSLRootCert = "verify-ca", "/no/such/file" }, wire.CodeTLS},
 		"NotOffered":      {func(c *mysql.Config) { c.SSLMode, c.Port = "require", plain.Port() }, wire.CodeTLS},
 		"NotAsked":        {func(c *mysql.Config) { c.SSLMode, c.SSLRootCert = "require", "" }, ""},
@@ -416,7 +416,7 @@ func TestTLS(t *testing.T) { // fault 58
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			cfg := base
-			cfg.SSLRootCert = ours.path
+			cfg.SSLRootCert = ours.Path
 			c.change(&cfg)
 			d, err := newEngine(t, cfg).Dump(testContext(t), engine.DumpRequest{Database: "secure"})
 			if c.code != "" {
@@ -439,7 +439,7 @@ func TestTLS(t *testing.T) { // fault 58
 		newAccount(t, s, "only_tls", "x1", dumpRights+", EXECUTE ON *.*", "ALL PRIVILEGES ON "+allStaging)
 		run(t, s, "", "ALTER USER only_tls@localhost REQUIRE SSL", "ALTER USER only_tls@127.0.0.1 REQUIRE SSL")
 		cfg := base
-		cfg.User, cfg.Password, cfg.RestoreUser, cfg.SSLMode, cfg.SSLRootCert = "only_tls", "x1", "", "verify-full", ours.path
+		cfg.User, cfg.Password, cfg.RestoreUser, cfg.SSLMode, cfg.SSLRootCert = "only_tls", "x1", "", "verify-full", ours.Path
 		e := newEngine(t, cfg)
 		dump, _ := readAll(t, e, "secure")
 		if _, _, err := restoreTo(t, e, dump); err != nil {

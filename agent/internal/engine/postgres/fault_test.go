@@ -273,10 +273,10 @@ func TestRestore_WrongPassword(t *testing.T) { // fault 58
 }
 
 func TestTLS(t *testing.T) { // fault 58
-	ours, theirs := newAuthority(t), newAuthority(t)
+	ours, theirs := enginetest.NewAuthority(t), enginetest.NewAuthority(t)
 	s := pgkit.Start(t, func(o *pgserver.Options) {
 		cert, key := filepath.Join(o.Dir, "server.crt"), filepath.Join(o.Dir, "server.key")
-		ours.issue(t, cert, key, "db.example")
+		ours.Issue(t, cert, key, "db.example", "postgres", "nobody")
 		o.Settings["ssl"], o.Settings["ssl_cert_file"], o.Settings["ssl_key_file"] = "on", cert, key
 	})
 	plain := pgkit.Shared(t) // speaks no TLS
@@ -293,7 +293,7 @@ func TestTLS(t *testing.T) { // fault 58
 	}{
 		"Authority":       {func(c *postgres.Config) { c.SSLMode = "verify-ca" }, ""},
 		"WrongName":       {func(c *postgres.Config) { c.SSLMode = "verify-full" }, wire.CodeTLS},
-		"ForeignCA":       {func(c *postgres.Config) { c.SSLMode, c.SSLRootCert = "verify-ca", theirs.path }, wire.CodeTLS},
+		"ForeignCA":       {func(c *postgres.Config) { c.SSLMode, c.SSLRootCert = "verify-ca", theirs.Path }, wire.CodeTLS},
 		"NoFile":          {func(c *postgres.Config) { c.SSLMode, c.SSLRootCert = "verify-ca", "/no/such/file" }, wire.CodeTLS},
 		"NotOffered":      {func(c *postgres.Config) { c.SSLMode, c.Port = "verify-ca", plain.Port() }, wire.CodeTLS},
 		"NotAsked":        {func(c *postgres.Config) { c.SSLMode, c.SSLRootCert = "require", "" }, ""},
@@ -301,7 +301,7 @@ func TestTLS(t *testing.T) { // fault 58
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := base
-			cfg.SSLRootCert = ours.path
+			cfg.SSLRootCert = ours.Path
 			c.change(&cfg)
 			d, err := newEngine(t, cfg).Dump(testContext(t), engine.DumpRequest{Database: "secure"})
 			if c.code != "" {

@@ -1,4 +1,4 @@
-package postgres_test
+package enginetest
 
 import (
 	"crypto/ecdsa"
@@ -9,21 +9,22 @@ import (
 	"encoding/pem"
 	"math/big"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
+
+	"devflowbackup/shared/dbprocess"
 )
 
-// authority signs certificates for tests.
-type authority struct {
-	path string // of its own certificate
+// Authority signs certificates for tests.
+type Authority struct {
+	Path string // of its own certificate
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-func newAuthority(t *testing.T) *authority {
+// NewAuthority makes one that is valid for an hour.
+func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -37,16 +38,16 @@ func newAuthority(t *testing.T) *authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &authority{path: filepath.Join(t.TempDir(), "ca.crt"), key: key}
+	a := &Authority{Path: filepath.Join(t.TempDir(), "ca.crt"), key: key}
 	if a.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	writePEM(t, a.path, "CERTIFICATE", der)
+	writePEM(t, a.Path, "CERTIFICATE", der)
 	return a
 }
 
-// issue writes a certificate for a host name and its key, readable by the server's user.
-func (a *authority) issue(t testing.TB, certPath, keyPath, host string) {
+// Issue writes a certificate for a host name and its key, readable by the first of these users that there is.
+func (a *Authority) Issue(t testing.TB, certPath, keyPath, host string, users ...string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -69,13 +70,12 @@ func (a *authority) issue(t testing.TB, certPath, keyPath, host string) {
 	if os.Geteuid() != 0 {
 		return
 	}
-	owner, err := user.Lookup("postgres")
+	owner, err := dbprocess.Lookup(users...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	uid, _ := strconv.Atoi(owner.Uid)
 	for _, path := range []string{certPath, keyPath} {
-		if err := os.Chown(path, uid, -1); err != nil {
+		if err := os.Chown(path, int(owner.UID), -1); err != nil {
 			t.Fatal(err)
 		}
 	}
