@@ -43,6 +43,33 @@ func Lookup(names ...string) (Account, error) {
 	return Account{}, errors.Join(failed...)
 }
 
+// For is the account of the server of a data directory: ourselves, or, for root, the owner of the directory if there is one, else
+// the first of these users that there is. A server does not run as root.
+func For(data string, names ...string) (Account, error) {
+	if os.Geteuid() != 0 {
+		return Ourselves(), nil
+	}
+	if info, err := os.Stat(data); err == nil {
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return Account{}, fmt.Errorf("use data directory %s: its owner is not known", data)
+		}
+		if owner.Uid == 0 {
+			return Account{}, fmt.Errorf("use data directory %s: it belongs to root, the server does not run as root: run `chown -R %s %s`", data, names[0], data)
+		}
+		found, err := user.LookupId(strconv.Itoa(int(owner.Uid)))
+		if err != nil { // an owner without a name is one all the same
+			return Account{Name: "uid " + strconv.Itoa(int(owner.Uid)), UID: owner.Uid, GID: owner.Gid, Change: true}, nil //nolint:nilerr // as above
+		}
+		names = []string{found.Username}
+	}
+	a, err := Lookup(names...)
+	if err != nil {
+		err = fmt.Errorf("find a user for the server, which does not run as root: %w", err)
+	}
+	return a, err
+}
+
 // Own gives a file or directory to the account.
 func (a Account) Own(path string) error {
 	if !a.Change {

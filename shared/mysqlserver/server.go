@@ -103,7 +103,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 }
 
 func (s *Server) open(ctx context.Context) (err error) {
-	if s.account, err = serverAccount(); err != nil {
+	if s.account, err = dbprocess.For(s.data, "mysql", "nobody"); err != nil {
 		return err
 	}
 	if err := s.account.Reach(s.dir); err != nil {

@@ -115,7 +115,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 }
 
 func (s *Server) open(ctx context.Context) (err error) {
-	if s.account, err = serverAccount(s.data); err != nil {
+	if s.account, err = dbprocess.For(s.data, "postgres", "nobody"); err != nil {
 		return err
 	}
 	if err := s.account.Reach(s.dir); err != nil {
