@@ -151,13 +151,12 @@ func (c *Calendar) prev(until int64) int64 {
 func (c *Calendar) inRealHour(hour int64) int64 {
 	from, end := hour*3600, (hour+1)*3600
 	s := spanAt(c.zone, from)
-	change := s.end // the first one in the hour, if it is in it
 	for {
 		if at := from + mod(c.inHour-from-s.offset, 3600); at < min(s.end, end) {
 			return at
 		}
 		if s.end >= end {
-			return change
+			return from // the change that swallowed the minute
 		}
 		from = s.end
 		s = spanAt(c.zone, from)

@@ -35,7 +35,7 @@ func LoadZone(name string) (*time.Location, error) {
 // A wall time is what a clock on the wall shows, as the seconds since 1970-01-01 00:00:00 on that clock. An instant is Unix seconds.
 // Wall times repeat and jump, instants do not.
 
-// span is a time in which a zone's clock runs evenly: from start up to, without, end.
+// span is a time in which a zone's clock runs evenly: from start up to, without, end. The clock may run on as evenly beside it.
 type span struct {
 	start, end int64 // instants
 	offset     int64 // wall time less instant
@@ -51,6 +51,10 @@ func spanAt(zone *time.Location, instant int64) span {
 	}
 	if !end.IsZero() {
 		s.end = end.Unix()
+	}
+	if s.end <= instant {
+		// Where a zone goes on by a rule, package time ends each year after 365 days. On the last day of a leap year that lies behind.
+		s.end = time.Date(time.Unix(instant, 0).UTC().Year()+1, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
 	}
 	return s
 }
