@@ -464,7 +464,8 @@ func TestTiming_Validate(t *testing.T) {
 	}
 	for _, good := range []controller.Timing{
 		cron("", " 0  3 30 2  1 "), cron("UTC", "0 0 31 1,2 ?"), cron("UTC", "0-59/59 */23 */31 */12 */7"), cron("UTC", "5,5,1-9/3 1 ? JAN-Dec SUN-SAT"),
-		{Frequency: "hourly"}, {Frequency: "daily", Time: "02:00:00", DayOfWeek: ptr(0), DayOfMonth: ptr(1)},
+		{Frequency: "hourly"},
+		{Frequency: "daily", Time: "02:00:00", DayOfWeek: ptr(0), DayOfMonth: ptr(1)},
 	} {
 		if err := good.Validate(); err != nil || good.Timezone != "UTC" {
 			t.Errorf("%+v: %v", good, err)

@@ -126,10 +126,12 @@ func TestFault69_RulesOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 			at := time.Date(2027, 12, 1, 0, 0, 0, 0, time.UTC)
-			for next := at; at.Year() < 2029; at = next {
-				if next = c.Next(at); !next.After(at) || !c.Prev(next).Equal(next) {
+			for at.Year() < 2029 {
+				next := c.Next(at)
+				if !next.After(at) || !c.Prev(next).Equal(next) {
 					t.Fatalf("%s in %s: after %s comes %s, Prev says %s", timing.Label(), name, at, next, c.Prev(next))
 				}
+				at = next
 			}
 		}
 	}
