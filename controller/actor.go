@@ -18,13 +18,15 @@ const (
 	ManageServers   = "manage-servers"
 	ManageStorages  = "manage-storages"
 	ManageTokens    = "manage-tokens"
+	ManageSchedules = "manage-schedules"
 	ViewAuditLogs   = "view-audit-logs"
+	ExportAuditLogs = "export-audit-logs"
 )
 
 // Permissions lists every permission.
 var Permissions = []string{
 	ViewBackups, CreateBackups, RestoreBackups, DeleteBackups, DownloadBackups,
-	ManageProjects, ManageServers, ManageStorages, ManageTokens, ViewAuditLogs,
+	ManageProjects, ManageSchedules, ManageServers, ManageStorages, ManageTokens, ViewAuditLogs, ExportAuditLogs,
 }
 
 // Scope is the set of projects that a caller may see. The zero Scope sees nothing.
@@ -55,6 +57,7 @@ type Actor struct {
 	Permissions []string
 	Scope       Scope
 	Remote      string // address, for the audit log
+	OnBehalfOf  string // the panel's user, for the audit log
 }
 
 // Can tells whether the actor holds the permission.

@@ -5,14 +5,56 @@ import (
 	"time"
 )
 
-// AuditEntry tells who did what. It is written in the transaction of what it tells.
+// Results of audited acts, beside "refused: <code>".
+const (
+	AuditDone     = "done"
+	AuditAccepted = "accepted" // a job was made; its outcome is the job's
+)
+
+// AuditEntry tells who did what. It is written in the transaction of what it tells, and sealed into a chain within a second.
 type AuditEntry struct {
-	ID        int64           `json:"id"`
-	At        time.Time       `json:"at"`
-	Actor     string          `json:"actor"`
-	Action    string          `json:"action"` // such as backup.create
-	ProjectID *int64          `json:"project_id"`
-	Subject   string          `json:"subject"`
-	Detail    json.RawMessage `json:"detail"`
-	Remote    string          `json:"remote"`
+	ID         int64           `json:"id"`
+	At         time.Time       `json:"at"`
+	Actor      string          `json:"actor"` // the token's name, or the part of the controller
+	TokenID    *int64          `json:"token_id"`
+	OnBehalfOf string          `json:"on_behalf_of"` // the panel's user
+	Action     string          `json:"action"`       // such as backup.create
+	ProjectID  *int64          `json:"project_id"`
+	Subject    string          `json:"subject"`
+	Detail     json.RawMessage `json:"detail"`
+	Remote     string          `json:"remote"`
+	Result     string          `json:"result"`
+	Seq        *int64          `json:"seq"`       // place in the chain; null until sealed
+	PrevHash   string          `json:"prev_hash"` // hexadecimal
+	Hash       string          `json:"hash"`
+}
+
+// AuditFilter selects entries.
+type AuditFilter struct {
+	Project  string
+	Action   string // exact, or a prefix that ends with a point
+	Actor    string
+	Since    *time.Time
+	Until    *time.Time
+	BeforeID int64
+	Limit    int
+}
+
+// AuditHead is the end of the chain at some time. Kept elsewhere, it shows a tail that was cut.
+type AuditHead struct {
+	Seq  int64     `json:"seq"`
+	Hash string    `json:"hash"` // hexadecimal
+	At   time.Time `json:"at"`
+}
+
+// AuditCheck is what the verification of the chain found.
+type AuditCheck struct {
+	OK      bool      `json:"ok"`
+	Rows    int64     `json:"rows"`
+	Head    AuditHead `json:"head"`
+	Anchors int       `json:"anchors"` // heads kept at a storage that were compared
+	// The first row that is wrong.
+	BadSeq  int64  `json:"bad_seq"`
+	BadID   int64  `json:"bad_id"`
+	Problem string `json:"problem"`
 }

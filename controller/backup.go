@@ -54,8 +54,13 @@ type Backup struct {
 	DatabaseType   string          `json:"database_type"`
 	DatabaseName   string          `json:"database_name"`
 	Type           string          `json:"type"`
+	ScheduleID     *int64          `json:"schedule_id"`
+	OccurrenceAt   *time.Time      `json:"occurrence_at"` // of its schedule
+	RetryOf        *int64          `json:"retry_of"`
 	Status         string          `json:"status"`
 	Health         string          `json:"health"`
+	HealthReason   string          `json:"health_reason"` // why it is not ok, and what to do
+	HealthAt       *time.Time      `json:"health_at"`
 	StorageID      int64           `json:"storage_id"`
 	Storage        string          `json:"storage"`
 	StorageDisk    string          `json:"storage_disk"`
@@ -75,6 +80,11 @@ type Backup struct {
 	VerifiedAt     *time.Time      `json:"verified_at"`
 	VerifiedLevel  *string         `json:"verified_level"`
 	VerifiedByHost bool            `json:"verified_by_host"` // only by the host that made it
+	VerifyAfter    string          `json:"verify_after"`     // none, checksum, content: what follows its completion
+	HeldAt         *time.Time      `json:"held_at"`          // it is not deleted while someone holds it
+	HeldBy         string          `json:"held_by"`
+	HoldReason     string          `json:"hold_reason"`
+	LockedUntil    *time.Time      `json:"locked_until"` // its storage refuses to delete it until then
 	ErrorCode      *string         `json:"error_code"`
 	ErrorMessage   *string         `json:"error_message"`
 	ErrorHint      *string         `json:"error_hint"`
@@ -117,6 +127,7 @@ type BackupRequest struct {
 	Compression string // zstd, gzip, none; default zstd
 	Level       int    // 1–19 for zstd, 1–9 for gzip; 0 is the codec's default
 	MaxDuration time.Duration
+	VerifyAfter string // none, checksum, content; default none
 }
 
 // Validate fills defaults and names the first field that is wrong.
@@ -143,6 +154,12 @@ func (r *BackupRequest) Validate() error {
 	}
 	if err := validCompression(r.Compression, r.Level); err != nil {
 		return err
+	}
+	if r.VerifyAfter == "" {
+		r.VerifyAfter = VerifyNone
+	}
+	if !slices.Contains(VerifyLevels, r.VerifyAfter) {
+		return Invalid("verify_after", "%q is not allowed; use %s", r.VerifyAfter, orList(VerifyLevels))
 	}
 	if r.MaxDuration == 0 {
 		r.MaxDuration = DefaultMaxDuration
@@ -178,6 +195,8 @@ type BackupFilter struct {
 	Type     string
 	Health   string
 	Verified *bool
+	Schedule int64
+	Held     *bool
 	Deleted  bool  // include tombstones and closed rows
 	BeforeID int64 // cursor: ids below it; 0 starts at the newest
 	Limit    int   // 1–200, default 50

@@ -48,6 +48,10 @@ type StoredObject struct {
 	VersionID    string
 	AgeHeader    []byte
 	MAC          []byte // with aes-256-cbc: HMAC-SHA-256 over the stored SHA-256
+	// LockedUntil is how long the store refuses to delete this version; zero: it is not locked.
+	LockedUntil time.Time
+	// Archived tells that the store has to bring it back before it can be read.
+	Archived bool
 }
 
 // PartTarget is what a part request may be signed for.

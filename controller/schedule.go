@@ -49,6 +49,11 @@ type Schedule struct {
 	Retention
 	NotifyOnFailure bool       `json:"notify_on_failure"`
 	IsActive        bool       `json:"is_active"`
+	Problem         string     `json:"problem"`         // why it cannot occur, such as a zone that is no longer known
+	PausedReason    string     `json:"paused_reason"`   // empty: it is not paused
+	PausedUntil     *time.Time `json:"paused_until"`    // null: until the pause is ended
+	ShorterAt       *time.Time `json:"shorter_at"`      // from then on a retention that was made shorter is in effect; null: it is
+	NextOccurrence  *time.Time `json:"next_occurrence"` // as the calendar says; next_run_at has its spread
 	LastRunAt       *time.Time `json:"last_run_at"`
 	NextRunAt       *time.Time `json:"next_run_at"`
 	CreatedAt       time.Time  `json:"created_at"`

@@ -13,10 +13,11 @@ const (
 	ScopeDatabase = "database" // one
 	ScopeProject  = "project"  // all that are assigned to the project, those found later too
 	ScopePattern  = "pattern"  // those of the project whose name matches, those found later too
+	ScopeDefault  = "default"  // those of the project that no other active schedule covers, assigned now or later; one in a project
 )
 
 // ScheduleScopes lists them.
-var ScheduleScopes = []string{ScopeDatabase, ScopeProject, ScopePattern}
+var ScheduleScopes = []string{ScopeDatabase, ScopeProject, ScopePattern, ScopeDefault}
 
 const maxPattern = 200
 
@@ -24,7 +25,7 @@ var engines = []string{wire.EnginePostgreSQL, wire.EngineMySQL, wire.EngineSQLit
 
 // Target says which databases of its project a schedule covers.
 type Target struct {
-	Scope        string      // default: database, pattern or project, by what else is given
+	Scope        string      // absent: database, pattern or project, by what else is given
 	Database     DatabaseRef // scope database
 	Pattern      string      // scope pattern: * is any text, ? any one character, everything else itself
 	DatabaseType string      // only databases of this engine; empty: of any
@@ -47,7 +48,7 @@ func (t *Target) Validate() error {
 	case !slices.Contains(ScheduleScopes, t.Scope):
 		return Invalid("scope", "%q is not allowed; use %s", t.Scope, orList(ScheduleScopes))
 	case t.Scope == ScopeDatabase && !named:
-		return Invalid("database_name", "is missing; give the database's exact name or id, or use scope project or pattern")
+		return Invalid("database_name", "is missing; give the database's exact name or id, or use scope project, pattern or default")
 	case t.Scope != ScopeDatabase && (named || t.Database.Server != "" || t.Database.Instance != ""):
 		return Invalid("database_name", "is not allowed with scope %s; use scope database, or leave out database, server and instance", t.Scope)
 	case t.Database.ID < 0:
@@ -64,13 +65,14 @@ func (t *Target) Validate() error {
 	return nil
 }
 
-// Covers tells whether a database of the schedule's project is covered. A database that is named is found by the catalog instead.
+// Covers tells whether a database of the schedule's project is covered, for the default: where no other schedule covers it. A database
+// that is named is found by the catalog instead.
 func (t Target) Covers(databaseType, name string) bool {
 	if t.DatabaseType != "" && t.DatabaseType != databaseType {
 		return false
 	}
 	switch t.Scope {
-	case ScopeProject:
+	case ScopeProject, ScopeDefault:
 		return true
 	case ScopePattern:
 		return matchName(t.Pattern, name)

@@ -68,7 +68,10 @@ type EnrolmentSpec struct {
 	ServerName string
 	Project    string // slug, id or external id that is granted at enrolment; may be empty
 	Verifier   bool
-	TTL        time.Duration
+	// Replace lets the host take the place of the server of that name: its databases, backups and schedules stay its own. The host
+	// that was there before is cut off when the new one enrols.
+	Replace bool
+	TTL     time.Duration
 }
 
 // MaxEnrolmentTTL bounds how long an enrolment token may live.

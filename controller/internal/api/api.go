@@ -29,6 +29,7 @@ const Prefix = "/api/v1"
 type Options struct {
 	Store     Store
 	Fleet     Fleet
+	Cleaner   Cleaner
 	Log       hclog.Logger
 	Version   string
 	PublicURL string // where agents reach the API, for enrolment commands

@@ -135,7 +135,7 @@ func (a *API) registerAudit() {
 	}
 	register(a, operation{id: "list-audit", method: http.MethodGet, path: "/audit", summary: "Who did what, newest first", tag: tagSystem, access: []string{controller.ViewAuditLogs}},
 		func(ctx context.Context, in *auditIn) (*bodyOut[body.Page[controller.AuditEntry]], error) {
-			rows, err := a.opt.Store.Audit(ctx, actorOf(ctx), in.Project, in.BeforeID, in.Limit)
+			rows, err := a.opt.Store.Audit(ctx, actorOf(ctx), controller.AuditFilter{Project: in.Project, BeforeID: in.BeforeID, Limit: in.Limit})
 			return page(rows, in.Limit, func(e controller.AuditEntry) int64 { return e.ID }, err)
 		})
 	register(a, operation{id: "list-security-events", method: http.MethodGet, path: "/security-events", summary: "What only a fault, a clone or an attack explains", tag: tagSystem, access: []string{controller.ViewAuditLogs}},

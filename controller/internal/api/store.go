@@ -69,7 +69,40 @@ type Store interface {
 	RevokeToken(ctx context.Context, actor controller.Actor, id int64) error
 	TokenByHash(ctx context.Context, hash []byte) (controller.Actor, error)
 
-	Audit(ctx context.Context, actor controller.Actor, project string, beforeID int64, limit int) ([]controller.AuditEntry, error)
+	// Schedules lists those of a project, or all that the actor sees, by project and id; afterID 0 starts at the first.
+	Schedules(ctx context.Context, actor controller.Actor, project string, afterID int64, limit int) ([]controller.Schedule, error)
+	Schedule(ctx context.Context, actor controller.Actor, id int64) (controller.Schedule, error)
+	CreateSchedule(ctx context.Context, actor controller.Actor, spec controller.ScheduleSpec) (controller.Schedule, error)
+	UpdateSchedule(ctx context.Context, actor controller.Actor, id int64, change controller.ScheduleChange) (controller.Schedule, error)
+	DeleteSchedule(ctx context.Context, actor controller.Actor, id int64) error
+	// RunSchedule orders a backup of each database that the schedule covers, now; no occurrence is used up by it.
+	RunSchedule(ctx context.Context, actor controller.Actor, id int64) ([]controller.BackupOutcome, error)
+	// Occurrences are the records of a schedule, newest first; a zero before starts at the newest.
+	Occurrences(ctx context.Context, actor controller.Actor, schedule int64, before time.Time, limit int) ([]controller.ScheduleOccurrence, error)
+	Pauses(ctx context.Context, actor controller.Actor, all bool) ([]controller.Pause, error)
+	CreatePause(ctx context.Context, actor controller.Actor, spec controller.PauseSpec) (controller.Pause, error)
+	EndPause(ctx context.Context, actor controller.Actor, id int64) (controller.Pause, error)
+	// RetryBackup orders a backup that failed once more, as it was ordered.
+	RetryBackup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error)
+
+	HoldBackup(ctx context.Context, actor controller.Actor, id int64, reason string) (controller.Backup, error)
+	ReleaseBackup(ctx context.Context, actor controller.Actor, id int64, reason string) (controller.Backup, error)
+	Settings(ctx context.Context, actor controller.Actor) (controller.Settings, error)
+	UpdateSettings(ctx context.Context, actor controller.Actor, s controller.Settings) (controller.Settings, error)
+
+	// StorageInventories are the last inventories of a storage, of a local one that of each host.
+	StorageInventories(ctx context.Context, actor controller.Actor, storage string) ([]controller.StorageInventory, error)
+	// RequestInventory makes an inventory due now.
+	RequestInventory(ctx context.Context, actor controller.Actor, storage string) ([]controller.StorageInventory, error)
+	StorageFindings(ctx context.Context, actor controller.Actor, storage string, limit int) ([]controller.StorageFinding, error)
+
+	Audit(ctx context.Context, actor controller.Actor, f controller.AuditFilter) ([]controller.AuditEntry, error)
+	// ExportAudit calls row for each entry, oldest first, without limit, and writes an audit row of its own.
+	ExportAudit(ctx context.Context, actor controller.Actor, f controller.AuditFilter, row func(controller.AuditEntry) error) error
+	// CheckAudit verifies the chain from its first row to its last, against the heads given too.
+	CheckAudit(ctx context.Context, actor controller.Actor, heads []controller.AuditHead) (controller.AuditCheck, error)
+	// Refused records that an act was refused.
+	Refused(ctx context.Context, actor controller.Actor, action, subject, code string) error
 	SecurityEvents(ctx context.Context, actor controller.Actor) ([]controller.SecurityEvent, error)
 
 	// BeginIdempotent claims the key for a request. A non-nil response is that of the first request with the same key and
@@ -77,6 +110,12 @@ type Store interface {
 	BeginIdempotent(ctx context.Context, actor controller.Actor, key string, requestHash []byte) (*controller.StoredResponse, error)
 	EndIdempotent(ctx context.Context, actor controller.Actor, key string, r controller.StoredResponse) error
 	AbandonIdempotent(ctx context.Context, actor controller.Actor, key string) error
+}
+
+// Cleaner applies retention.
+type Cleaner interface {
+	// Clean makes the plan of what the actor sees and, unless it is a dry run, carries it out.
+	Clean(ctx context.Context, actor controller.Actor, r controller.CleanupRequest) (controller.CleanupResult, error)
 }
 
 // Fleet is what reaches agents and stores.

@@ -8,22 +8,30 @@ import (
 
 // audit writes who did what, in the transaction of what it tells. A nil project is a thing of the installation.
 func (t *tx) audit(ctx context.Context, actor controller.Actor, action string, project *int64, subject string, detail map[string]any) error {
+	return t.auditResult(ctx, actor, action, project, subject, detail, controller.AuditDone)
+}
+
+func (t *tx) auditResult(ctx context.Context, actor controller.Actor, action string, project *int64, subject string, detail map[string]any, result string) error {
 	if detail == nil {
 		detail = map[string]any{}
 	}
-	_, err := t.exec(ctx, "INSERT INTO audit_log (actor, action, project_id, subject, detail, remote) VALUES (?, ?, ?, ?, ?::jsonb, ?)",
-		cut(actor.Name, 200), action, project, cut(subject, 500), jsonText(detail), cut(actor.Remote, 100))
+	var token *int64
+	if actor.TokenID != 0 {
+		token = &actor.TokenID
+	}
+	_, err := t.exec(ctx, `INSERT INTO audit_log (actor, token_id, on_behalf_of, action, project_id, subject, detail, remote, result) VALUES (?, ?, ?, ?, ?, ?, ?::jsonb, ?, ?)`,
+		cut(actor.Name, 200), token, cut(actor.OnBehalfOf, 200), action, project, cut(subject, 500), jsonText(detail), cut(actor.Remote, 100), cut(result, 100))
 	return err
 }
 
 // Audit lists entries, newest first: those of one project, or of all that the caller sees. BeforeID 0 starts at the newest.
-func (c *Catalog) Audit(ctx context.Context, actor controller.Actor, project string, beforeID int64, limit int) ([]controller.AuditEntry, error) {
+func (c *Catalog) Audit(ctx context.Context, actor controller.Actor, f controller.AuditFilter) ([]controller.AuditEntry, error) {
 	var out []controller.AuditEntry
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.AuditEntry{}
 		only := int64(0)
-		if project != "" {
-			p, err := t.project(ctx, project)
+		if f.Project != "" {
+			p, err := t.project(ctx, f.Project)
 			if err != nil {
 				return err
 			}
@@ -31,9 +39,21 @@ func (c *Catalog) Audit(ctx context.Context, actor controller.Actor, project str
 		}
 		return t.scan(ctx, &out, `SELECT id, at, actor, action, project_id, subject, detail, remote FROM audit_log
 			WHERE ? AND (? = 0 OR project_id = ?) AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?`,
-			t.sees("project_id"), only, only, beforeID, beforeID, page(limit))
+			t.sees("project_id"), only, only, f.BeforeID, f.BeforeID, page(f.Limit))
 	})
 	return out, err
+}
+
+func (c *Catalog) ExportAudit(context.Context, controller.Actor, controller.AuditFilter, func(controller.AuditEntry) error) error {
+	return errNotYet
+}
+
+func (c *Catalog) CheckAudit(context.Context, controller.Actor, []controller.AuditHead) (controller.AuditCheck, error) {
+	return controller.AuditCheck{}, errNotYet
+}
+
+func (c *Catalog) Refused(context.Context, controller.Actor, string, string, string) error {
+	return errNotYet
 }
 
 // SecurityEvents lists the newest events. They are of the whole installation: a caller of some projects is refused.

@@ -61,7 +61,7 @@ func TestDownload(t *testing.T) {
 	links := f.sql("SELECT count(*) FROM download_links")
 	must[controller.Download](t)(f.CreateDownload(ctx, only(p), req, nil, 0))
 	equal(t, "links", f.sql("SELECT count(*) FROM download_links"), links)
-	equal(t, "newest audit entry", must[[]controller.AuditEntry](t)(f.Audit(ctx, f.admin, "shop", 0, 1))[0].Action, "backup.download")
+	equal(t, "newest audit entry", must[[]controller.AuditEntry](t)(f.Audit(ctx, f.admin, controller.AuditFilter{Project: "shop", Limit: 1}))[0].Action, "backup.download")
 
 	// What is refused leaves neither.
 	rows := f.sql("SELECT count(*) FROM audit_log WHERE action = 'backup.download'")

@@ -187,7 +187,7 @@ func TestScope_UseCases(t *testing.T) {
 		"cancel restore":   second(f.CancelRestore(ctx, me, restore.ID, "")),
 		"delete":           second(f.DeleteBackup(ctx, me, controller.DeleteRequest{Backup: theirs.ID})),
 		"undelete":         second(f.UndeleteBackup(ctx, me, theirs.ID)),
-		"audit":            second(f.Audit(ctx, me, two.Slug, 0, 0)),
+		"audit":            second(f.Audit(ctx, me, controller.AuditFilter{Project: two.Slug, Limit: 0})),
 		"token of project": second(f.CreateToken(ctx, me, controller.TokenSpec{Name: "t", Permissions: []string{controller.ViewBackups}, Projects: []string{two.Slug}}, hash("t"))),
 	} {
 		if controller.ErrorCode(err) != controller.ENotFound {
@@ -221,7 +221,7 @@ func TestScope_UseCases(t *testing.T) {
 	nobody := controller.Actor{Name: "nobody"}
 	equal(t, "backups that nobody sees", len(must[[]controller.Backup](t)(f.Backups(ctx, nobody, controller.BackupFilter{}))), 0)
 	equal(t, "servers that nobody sees", len(must[[]controller.Server](t)(f.Servers(ctx, nobody))), 0)
-	for _, e := range must[[]controller.AuditEntry](t)(f.Audit(ctx, me, "", 0, 200)) {
+	for _, e := range must[[]controller.AuditEntry](t)(f.Audit(ctx, me, controller.AuditFilter{Project: "", Limit: 200})) {
 		if e.ProjectID == nil || *e.ProjectID != one.ID {
 			t.Errorf("audit entry %+v is seen", e)
 		}

@@ -49,7 +49,7 @@ func TestProjects(t *testing.T) {
 	}
 	equal(t, "identity", string(must[controller.ProjectSecrets](t)(f.ProjectSecrets(ctx, f.admin, "shop")).Identity), identity)
 	equal(t, "identity for the controller", string(must[[]byte](t)(f.ProjectIdentitySecret(ctx, p.ID))), identity)
-	equal(t, "newest audit entry", must[[]controller.AuditEntry](t)(f.Audit(ctx, f.admin, "shop", 0, 1))[0].Action, "project.export_key")
+	equal(t, "newest audit entry", must[[]controller.AuditEntry](t)(f.Audit(ctx, f.admin, controller.AuditFilter{Project: "shop", Limit: 1}))[0].Action, "project.export_key")
 	f.sql("UPDATE projects SET age_identity = (SELECT age_identity || '\\x00' FROM projects LIMIT 1)")
 	if _, err := f.ProjectSecrets(ctx, f.admin, "shop"); err == nil {
 		t.Fatal("a damaged identity opened")
@@ -476,7 +476,7 @@ func TestCreateBackups(t *testing.T) {
 	f.refused(err, controller.EConflict, "nothing to back up", `"empty"`)
 	_, err = f.CreateBackups(ctx, f.admin, controller.BackupRequest{Project: "empty", Database: "app"})
 	f.refused(err, controller.EConflict, `project "shop"`)
-	entry := must[[]controller.AuditEntry](t)(f.Audit(ctx, f.admin, "shop", 0, 1))[0]
+	entry := must[[]controller.AuditEntry](t)(f.Audit(ctx, f.admin, controller.AuditFilter{Project: "shop", Limit: 1}))[0]
 	if entry.Action != "backup.create" || entry.Actor != "admin" || entry.Remote != "127.0.0.1" || entry.Subject != fmt.Sprint(b.ID+2) {
 		t.Fatalf("audit entry is %+v", entry)
 	}
