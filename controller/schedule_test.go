@@ -534,7 +534,7 @@ func TestScheduleSpec_Validate(t *testing.T) {
 		"nothing kept": {func(s *controller.ScheduleSpec) {
 			s.RetentionDays, s.RetentionHourly, s.RetentionDaily, s.RetentionWeekly, s.RetentionMonthly = ptr(0), ptr(0), ptr(0), ptr(0), ptr(0)
 		}, "retention_days", []string{"0 is not allowed", "use 1 or more"}},
-		"scope":               {func(s *controller.ScheduleSpec) { s.Scope = "server" }, "scope", []string{`"server"`, "database, project or pattern"}},
+		"scope":               {func(s *controller.ScheduleSpec) { s.Scope = "server" }, "scope", []string{`"server"`, "database, project, pattern or default"}},
 		"no database":         {func(s *controller.ScheduleSpec) { s.Scope = "database" }, "database_name", []string{"missing"}},
 		"database of project": {func(s *controller.ScheduleSpec) { s.Scope, s.Database.Name = "project", "app" }, "database_name", []string{"scope project"}},
 		"server of project":   {func(s *controller.ScheduleSpec) { s.Database.Server = "a" }, "database_name", []string{"scope project"}},
