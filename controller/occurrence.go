@@ -23,6 +23,7 @@ const (
 	MissedDatabase = "database_missing" // the agent no longer finds it
 	MissedRevoked  = "server_revoked"
 	MissedRefused  = "refused" // the backup could not be ordered, such as for want of a storage
+	MissedChanged  = "changed" // the schedule was changed, deactivated or deleted before it was due
 	SkippedOverlap = "overlap"
 )
 
@@ -63,6 +64,7 @@ type DueSchedule struct {
 type Tick struct {
 	ScheduleID    int64
 	RecordedUntil time.Time
+	Now           time.Time   // when it was looked at: what is paused then does not run
 	Missed        []time.Time // a page of them, oldest first
 	MissedCode    string      // MissedDowntime or MissedTooLate
 	MissedReason  string

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 	"time"
@@ -38,6 +39,8 @@ type ProjectSpec struct {
 	// AppKey is what the keys of aes-256-cbc are derived from, as artifact.AppKeyBytes reads it. It is given when the project is made
 	// or not at all: one is made then. It never changes.
 	AppKey secret.String
+	// DefaultSchedule is made with the project, of scope default; nil: none. It is not changed here afterwards.
+	DefaultSchedule *ScheduleSpec
 }
 
 // MaxEscrowRecipients bounds how many keys besides the project's own open its backups.
@@ -73,7 +76,29 @@ func (s ProjectSpec) Validate() error {
 			return Invalid("app_key", "%v; use base64: and the base64 of 32 bytes, or a text of at least 16 bytes", err)
 		}
 	}
-	return nil
+	_, err := s.ScheduleOfProject()
+	return err
+}
+
+// ScheduleOfProject is the default schedule with its defaults filled, nil if there is none.
+func (s ProjectSpec) ScheduleOfProject() (*ScheduleSpec, error) {
+	if s.DefaultSchedule == nil {
+		return nil, nil
+	}
+	spec := *s.DefaultSchedule
+	spec.Project = s.Slug
+	if spec.Scope == "" {
+		spec.Scope = ScopeDefault
+	}
+	err := spec.Validate()
+	if err == nil && spec.Scope != ScopeDefault {
+		err = Invalid("scope", "%q is not allowed for a project's default schedule; leave it out", spec.Scope)
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		e.Field = "default_schedule." + e.Field
+	}
+	return &spec, err
 }
 
 // validRecipients refuses what cannot be encrypted to. A secret key that was given by mistake is not shown.
