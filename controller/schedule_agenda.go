@@ -44,6 +44,19 @@ func (a *Agenda) Occurrence(at time.Time) Occurrence {
 	return o
 }
 
+// Spread is how far its occurrences are spread; 0: they are not.
+func (a *Agenda) Spread() time.Duration { return a.spread }
+
+// Upcoming are the n occurrences after t.
+func (a *Agenda) Upcoming(t time.Time, n int) []Occurrence {
+	next := make([]Occurrence, n)
+	for i := range next {
+		t = a.Next(t)
+		next[i] = a.Occurrence(t)
+	}
+	return next
+}
+
 // Due is the first occurrence after the one at an instant, or after the time at which the schedule was made or activated.
 func (a *Agenda) Due(after time.Time) Occurrence { return a.Occurrence(a.Next(after)) }
 

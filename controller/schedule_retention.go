@@ -88,6 +88,37 @@ func (r Retention) Text() string {
 	return strings.Join(parts, ",")
 }
 
+// Words are the retention as a sentence for people.
+func (r Retention) Words() string {
+	var periods []string
+	for _, p := range []struct {
+		n    int
+		unit string
+	}{{r.Hourly, "hour"}, {r.Daily, "day"}, {r.Weekly, "week"}, {r.Monthly, "month"}} {
+		switch {
+		case p.n == 1:
+			periods = append(periods, "1 "+p.unit)
+		case p.n > 1:
+			periods = append(periods, fmt.Sprintf("%d %ss", p.n, p.unit))
+		}
+	}
+	var parts []string
+	if last := len(periods) - 1; last >= 0 {
+		text := periods[last]
+		if last > 0 {
+			text = strings.Join(periods[:last], ", ") + " and " + text
+		}
+		parts = append(parts, "the newest backup of each of the last "+text+" that have one")
+	}
+	switch {
+	case r.Days == 1:
+		parts = append(parts, "every backup younger than 1 day")
+	case r.Days > 1:
+		parts = append(parts, fmt.Sprintf("every backup younger than %d days", r.Days))
+	}
+	return strings.Join(parts, ", and ")
+}
+
 // ParseRetention reads "hourly=24,daily=7,weekly=4,monthly=3,days=30", where any part may be left out and is off then. A unit that is
 // unknown or given twice, a number that is not one and a retention that is not valid are errors.
 func ParseRetention(text string) (Retention, error) {

@@ -57,6 +57,14 @@ func (a *API) registerBackups() {
 		func(ctx context.Context, in *idIn) (*bodyOut[controller.Backup], error) {
 			return out(store.UndeleteBackup(ctx, actorOf(ctx), in.ID))
 		})
+	register(a, operation{id: "retry-backup", method: http.MethodPost, path: "/backups/{id}/retry", summary: "Order a backup that failed once more, as it was ordered", tag: tagBackups, access: create, creates: true},
+		func(ctx context.Context, in *idIn) (*bodyOut[controller.Backup], error) {
+			b, err := store.RetryBackup(ctx, actorOf(ctx), in.ID)
+			if err == nil {
+				a.opt.Fleet.Kick()
+			}
+			return out(b, err)
+		})
 }
 
 type backupsIn struct {
@@ -67,6 +75,8 @@ type backupsIn struct {
 	Type     string `query:"type" enum:"manual,scheduled,pre_deploy"`
 	Health   string `query:"health" enum:"ok,missing,corrupt,archived,deleting"`
 	Verified string `query:"verified" enum:"true,false" doc:"Only verified ones, or only those that are not"`
+	Schedule int64  `query:"schedule_id" minimum:"0" doc:"Only those of a schedule"`
+	Held     string `query:"held" enum:"true,false" doc:"Only held ones, or only those that are not"`
 	Deleted  bool   `query:"deleted" doc:"Deleted ones too"`
 	PageIn
 }
@@ -74,7 +84,11 @@ type backupsIn struct {
 func (a *API) listBackups(ctx context.Context, in *backupsIn) (*bodyOut[body.Page[controller.Backup]], error) {
 	f := controller.BackupFilter{
 		Project: in.Project, Database: in.Database, Server: in.Server, Status: in.Status, Type: in.Type, Health: in.Health,
-		Deleted: in.Deleted, BeforeID: in.BeforeID, Limit: in.Limit,
+		Schedule: in.Schedule, Deleted: in.Deleted, BeforeID: in.BeforeID, Limit: in.Limit,
+	}
+	if in.Held != "" {
+		held := in.Held == "true"
+		f.Held = &held
 	}
 	if in.Verified != "" {
 		verified := in.Verified == "true"
@@ -111,11 +125,16 @@ func (a *API) createBackups(ctx context.Context, in *bodyIn[body.CreateBackups])
 	r := controller.BackupRequest{
 		Project: b.Project, Database: b.Database, Server: b.Server, Instance: b.Instance, Type: b.Type, Storage: b.Storage, StorageDisk: b.StorageDisk,
 		Encryption: b.Encryption, Encrypt: b.Encrypt, Compression: b.Compression, Level: b.Level, MaxDuration: time.Duration(b.MaxDurationSeconds) * time.Second,
+		VerifyAfter: b.VerifyAfter,
 	}
 	if err := r.Validate(); err != nil {
 		return nil, err
 	}
-	outcomes, err := a.opt.Store.CreateBackups(ctx, actorOf(ctx), r)
+	return a.ordered(a.opt.Store.CreateBackups(ctx, actorOf(ctx), r))
+}
+
+// ordered is the answer to an order of backups.
+func (a *API) ordered(outcomes []controller.BackupOutcome, err error) (*backupsOut, error) {
 	if err != nil {
 		return nil, nothingIsACode(err)
 	}

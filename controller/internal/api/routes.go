@@ -18,6 +18,8 @@ const (
 	tagRestores  = "restores"
 	tagTokens    = "tokens"
 	tagSystem    = "system"
+	tagSchedules = "schedules"
+	tagRetention = "retention"
 )
 
 // registerAll lists every operation by its file.
@@ -31,6 +33,12 @@ func (a *API) registerAll() {
 	a.registerDownloads()
 	a.registerVerify()
 	a.registerRestores()
+	a.registerSchedules()
+	a.registerPauses()
+	a.registerHolds()
+	a.registerCleanup()
+	a.registerInventory()
+	a.registerSettings()
 	a.registerJobs()
 	a.registerTokens()
 	a.registerAudit()
@@ -58,6 +66,10 @@ type (
 	optionalIn[T any] struct {
 		IDPath
 		Body *T
+	}
+	idBodyIn[T any] struct {
+		IDPath
+		Body T
 	}
 	refBodyIn[T any] struct {
 		RefPath

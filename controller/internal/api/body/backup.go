@@ -16,6 +16,7 @@ type CreateBackups struct {
 	Compression        string `json:"compression,omitempty" enum:"zstd,gzip,none" doc:"zstd if absent"`
 	Level              int    `json:"level,omitempty" minimum:"0" maximum:"19" doc:"1–19 for zstd, 3 if absent; 1–9 for gzip, 6 if absent"`
 	MaxDurationSeconds int64  `json:"max_duration_seconds,omitempty" minimum:"0" maximum:"604800" doc:"3600 if absent"`
+	VerifyAfter        string `json:"verify_after,omitempty" enum:"none,checksum,content" doc:"Verify each backup once it is completed; none if absent"`
 }
 
 // BackupOutcome is what the request came to for one database.

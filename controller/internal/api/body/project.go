@@ -13,6 +13,8 @@ type CreateProject struct {
 	EscrowRecipients  []string `json:"escrow_recipients,omitempty" maxItems:"16" doc:"age recipients that can open every backup encrypted by age as well"`
 	DefaultStorage    *string  `json:"default_storage,omitempty" doc:"Name or id"`
 
+	DefaultSchedule *ScheduleOptions `json:"default_schedule,omitempty" doc:"A schedule of scope default: for the databases that no other one covers, those assigned later too"`
+
 	AppKey secret.String `json:"app_key,omitempty" writeOnly:"true" maxLength:"1000" doc:"What the keys of aes-256-cbc are derived from: base64: and 32 bytes, or a text of at least 16 bytes. It never changes; one is made if absent"`
 }
 

@@ -1,0 +1,170 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"reflect"
+	"time"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
+)
+
+// upcoming is how many occurrences are shown wherever a schedule is.
+const upcoming = 5
+
+func (a *API) registerSchedules() {
+	view, manage := []string{controller.ViewBackups}, []string{controller.ManageSchedules}
+	store, schemas := a.opt.Store, a.huma.OpenAPI().Components.Schemas
+	schemas.RegisterTypeAlias(reflect.TypeFor[body.Clearable[int64]](), reflect.TypeFor[*int64]())
+	schemas.RegisterTypeAlias(reflect.TypeFor[body.Clearable[bool]](), reflect.TypeFor[*bool]())
+
+	register(a, operation{id: "list-schedules", method: http.MethodGet, path: "/schedules", summary: "Schedules, with when each occurs next", tag: tagSchedules, access: view, errors: []int{http.StatusNotFound}}, a.listSchedules)
+	register(a, operation{
+		id: "create-schedule", method: http.MethodPost, path: "/schedules", summary: "Make a schedule of one database, of all of a project, or of those whose names match",
+		tag: tagSchedules, access: manage, creates: true,
+	}, a.createSchedule)
+	register(a, operation{id: "preview-schedule", method: http.MethodPost, path: "/schedules/preview", summary: "What a schedule would be; nothing is made", tag: tagSchedules, access: view}, a.previewSchedule)
+	register(a, operation{id: "get-schedule", method: http.MethodGet, path: "/schedules/{id}", summary: "One schedule", tag: tagSchedules, access: view},
+		func(ctx context.Context, in *idIn) (*bodyOut[body.Schedule], error) {
+			return a.scheduleOut(store.Schedule(ctx, actorOf(ctx), in.ID))
+		})
+	register(a, operation{id: "update-schedule", method: http.MethodPatch, path: "/schedules/{id}", summary: "Change a schedule, activate it or not", tag: tagSchedules, access: manage},
+		func(ctx context.Context, in *idBodyIn[body.UpdateSchedule]) (*bodyOut[body.Schedule], error) {
+			return a.scheduleOut(store.UpdateSchedule(ctx, actorOf(ctx), in.ID, scheduleChange(in.Body)))
+		})
+	register(a, operation{id: "delete-schedule", method: http.MethodDelete, path: "/schedules/{id}", summary: "Delete a schedule; its backups stay", tag: tagSchedules, access: manage, status: http.StatusNoContent},
+		func(ctx context.Context, in *idIn) (*answer, error) {
+			return nil, store.DeleteSchedule(ctx, actorOf(ctx), in.ID)
+		})
+	register(a, operation{
+		id: "run-schedule", method: http.MethodPost, path: "/schedules/{id}/run", summary: "Back up now what the schedule covers; 207 where some could not be ordered. Its occurrences are not changed by it",
+		tag: tagSchedules, access: []string{controller.ManageSchedules, controller.CreateBackups}, creates: true, also: http.StatusMultiStatus,
+	}, func(ctx context.Context, in *idIn) (*backupsOut, error) {
+		return a.ordered(store.RunSchedule(ctx, actorOf(ctx), in.ID))
+	})
+	register(a, operation{id: "list-occurrences", method: http.MethodGet, path: "/schedules/{id}/occurrences", summary: "What became of each occurrence: run, missed or skipped, and why; newest first", tag: tagSchedules, access: view}, a.listOccurrences)
+}
+
+func (a *API) listSchedules(ctx context.Context, in *struct {
+	Project string `query:"project" doc:"Slug, id or external id"`
+	AfterID int64  `query:"after_id" minimum:"0" doc:"Rows with ids above it; the first if absent"`
+	Limit   int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
+},
+) (*bodyOut[body.SchedulePage], error) {
+	rows, err := a.opt.Store.Schedules(ctx, actorOf(ctx), in.Project, in.AfterID, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	p := body.SchedulePage{Items: make([]body.Schedule, len(rows))}
+	for i, s := range rows {
+		p.Items[i] = a.schedule(s)
+	}
+	if len(rows) >= in.Limit {
+		p.Items = p.Items[:in.Limit]
+		last := p.Items[in.Limit-1].ID
+		p.NextAfterID = &last
+	}
+	return out(p, nil)
+}
+
+func (a *API) createSchedule(ctx context.Context, in *bodyIn[body.CreateSchedule]) (*bodyOut[body.Schedule], error) {
+	spec := scheduleSpec(in.Body.Project, in.Body.ScheduleTarget, in.Body.ScheduleOptions)
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	return a.scheduleOut(a.opt.Store.CreateSchedule(ctx, actorOf(ctx), spec))
+}
+
+// previewSchedule needs no project: what it says follows from the request alone.
+func (a *API) previewSchedule(_ context.Context, in *bodyIn[body.PreviewSchedule]) (*bodyOut[body.SchedulePreview], error) {
+	spec := scheduleSpec(cmp.Or(in.Body.Project, "-"), in.Body.ScheduleTarget, in.Body.ScheduleOptions)
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	agenda, err := controller.Schedule{Timing: spec.Timing, SpreadSeconds: spec.SpreadSeconds}.Agenda()
+	if err != nil {
+		return nil, err
+	}
+	keeps := spec.Retention()
+	return out(body.SchedulePreview{
+		Label: spec.Label(), Timezone: spec.Timezone, NextFive: agenda.NextFive(a.opt.Now()), SpreadSeconds: int64(agenda.Spread() / time.Second),
+		Retention: keeps, Keeps: keeps.Words(),
+	}, nil)
+}
+
+func (a *API) listOccurrences(ctx context.Context, in *struct {
+	IDPath
+	Before time.Time `query:"before" doc:"Those before it; the newest if absent"`
+	Limit  int       `query:"limit" minimum:"1" maximum:"200" default:"50"`
+},
+) (*bodyOut[body.OccurrencePage], error) {
+	rows, err := a.opt.Store.Occurrences(ctx, actorOf(ctx), in.ID, in.Before, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	p := body.OccurrencePage{Items: append([]controller.ScheduleOccurrence{}, rows...)}
+	if len(rows) >= in.Limit {
+		p.Items = p.Items[:in.Limit]
+		last := p.Items[in.Limit-1].At
+		p.NextBefore = &last
+	}
+	return out(p, nil)
+}
+
+func (a *API) scheduleOut(s controller.Schedule, err error) (*bodyOut[body.Schedule], error) {
+	if err != nil {
+		return nil, err
+	}
+	return out(a.schedule(s), nil)
+}
+
+// schedule adds what follows from a schedule. One whose zone is no longer known has no next occurrence, and says why.
+func (a *API) schedule(s controller.Schedule) body.Schedule {
+	v := body.Schedule{Schedule: s, Label: s.Label(), Keeps: s.Words(), NextFive: []controller.Occurrence{}}
+	agenda, err := s.Agenda()
+	if err != nil {
+		v.Problem = cmp.Or(s.Problem, err.Error())
+		return v
+	}
+	after := a.opt.Now()
+	// One that has come and waits for its share of the spread is still the next.
+	if next := s.NextOccurrence; s.IsActive && next != nil && !next.After(after) && agenda.Occurrence(*next).Due.After(after) {
+		after = next.Add(-time.Second)
+	}
+	v.NextFive = agenda.Upcoming(after, upcoming)
+	return v
+}
+
+func scheduleSpec(project string, t body.ScheduleTarget, o body.ScheduleOptions) controller.ScheduleSpec {
+	return controller.ScheduleSpec{
+		Project: project,
+		Target: controller.Target{
+			Scope: t.Scope, Pattern: t.Pattern, DatabaseType: t.DatabaseType,
+			Database: controller.DatabaseRef{ID: t.DatabaseID, Name: t.DatabaseName, Server: t.Server, Instance: t.Instance},
+		},
+		Timing:        controller.Timing{Frequency: o.Frequency, Time: o.Time, DayOfWeek: o.DayOfWeek, DayOfMonth: o.DayOfMonth, Cron: o.Cron, Timezone: o.Timezone},
+		SpreadSeconds: o.SpreadSeconds, CatchUpSeconds: o.CatchUpSeconds, MaxDurationSeconds: o.MaxDurationSeconds,
+		Storage: o.Storage, StorageDisk: o.StorageDisk, Encryption: o.Encryption, Encrypt: o.Encrypt, Compression: o.Compression, Level: o.Level, VerifyAfter: o.VerifyAfter,
+		RetentionDays: o.RetentionDays, RetentionHourly: o.RetentionHourly, RetentionDaily: o.RetentionDaily, RetentionWeekly: o.RetentionWeekly, RetentionMonthly: o.RetentionMonthly,
+		NotifyOnFailure: o.NotifyOnFailure, IsActive: o.IsActive,
+	}
+}
+
+func scheduleChange(b body.UpdateSchedule) controller.ScheduleChange {
+	return controller.ScheduleChange{
+		Frequency: b.Frequency, Time: b.Time, DayOfWeek: b.DayOfWeek, DayOfMonth: b.DayOfMonth, Cron: b.Cron, Timezone: b.Timezone,
+		SpreadSeconds: change(b.SpreadSeconds), CatchUpSeconds: change(b.CatchUpSeconds), MaxDurationSeconds: b.MaxDurationSeconds,
+		Storage: b.Storage, StorageDisk: b.StorageDisk, Encryption: b.Encryption, Encrypt: change(b.Encrypt), Compression: b.Compression, Level: b.Level, VerifyAfter: b.VerifyAfter,
+		RetentionDays: b.RetentionDays, RetentionHourly: b.RetentionHourly, RetentionDaily: b.RetentionDaily, RetentionWeekly: b.RetentionWeekly, RetentionMonthly: b.RetentionMonthly,
+		NotifyOnFailure: b.NotifyOnFailure, IsActive: b.IsActive,
+	}
+}
+
+func change[T any](c body.Clearable[T]) **T {
+	if !c.Given {
+		return nil
+	}
+	return &c.Value
+}
