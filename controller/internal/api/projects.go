@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 
@@ -63,15 +62,12 @@ func (a *API) createProject(ctx context.Context, in *bodyIn[body.CreateProject])
 	if !b.AppKey.Empty() && spec.AppKey.Empty() {
 		return nil, controller.Invalid("app_key", "is white space only; leave it out to have one made")
 	}
+	if b.DefaultSchedule != nil {
+		schedule := scheduleSpec(b.Slug, body.ScheduleTarget{}, *b.DefaultSchedule)
+		spec.DefaultSchedule = &schedule
+	}
 	if err := spec.Validate(); err != nil {
 		return nil, err
-	}
-	if b.DefaultSchedule != nil {
-		schedule := scheduleSpec(b.Slug, body.ScheduleTarget{Scope: controller.ScopeDefault}, *b.DefaultSchedule)
-		if err := schedule.Validate(); err != nil {
-			return nil, within("default_schedule", err)
-		}
-		spec.DefaultSchedule = &schedule
 	}
 	identity, recipient, err := artifact.NewIdentity()
 	if err != nil {
@@ -82,17 +78,6 @@ func (a *API) createProject(ctx context.Context, in *bodyIn[body.CreateProject])
 		appKey = artifact.NewAppKey()
 	}
 	return out(a.opt.Store.CreateProject(ctx, actorOf(ctx), spec, recipient, []byte(identity), []byte(appKey)))
-}
-
-// within names the field of an error by the one that it lies in.
-func within(field string, err error) error {
-	var e *controller.Error
-	if !errors.As(err, &e) || e.Field == "" {
-		return err
-	}
-	inner := *e
-	inner.Field = field + "." + e.Field
-	return &inner
 }
 
 func (a *API) projectKey(ctx context.Context, in *refIn) (*bodyOut[body.ProjectKey], error) {
