@@ -185,6 +185,12 @@ func (c *Client) Backups(ctx context.Context, f controller.BackupFilter) (body.P
 	if f.Verified != nil {
 		q.Set("verified", strconv.FormatBool(*f.Verified))
 	}
+	if f.Held != nil {
+		q.Set("held", strconv.FormatBool(*f.Held))
+	}
+	if f.Schedule != 0 {
+		q.Set("schedule_id", id(f.Schedule))
+	}
 	if f.Deleted {
 		q.Set("deleted", "true")
 	}
