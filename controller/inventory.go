@@ -25,8 +25,8 @@ type InventoryDue struct {
 	Storage   string
 	Kind      string
 	Prefix    string
-	Server    Server // of a local storage: the host; the zero Server otherwise
-	StartedAt time.Time
+	Server    Server    // of a local storage: the host; the zero Server otherwise
+	StartedAt time.Time // of this claim, and of no other one
 }
 
 // KnownObject is what the catalog knows of a key at a storage.
@@ -88,4 +88,44 @@ type StorageInventory struct {
 	ForeignObjects int        `json:"foreign_objects"`
 	StaleUploads   int        `json:"stale_uploads"`
 	Error          string     `json:"error"` // why the last one did not come to its end
+}
+
+// ListedPage is a part of a listing, in ascending order of the keys' bytes.
+type ListedPage struct {
+	Objects []ListedObject
+	Next    string // what the page after it is asked for with, opaque; empty: this is the last one
+}
+
+// UploadPage is a part of a listing of uploads.
+type UploadPage struct {
+	Uploads []ListedUpload
+	Next    string // as of ListedPage
+}
+
+// InventoryPage is what one step of an inventory found.
+type InventoryPage struct {
+	Found   []Found          // only those whose health is, or may be, another one than the catalog says
+	Foreign []StorageFinding // Kind, Key, UploadID, Size, ModifiedAt
+}
+
+// HealthChange is a backup whose health an inventory changed.
+type HealthChange struct {
+	BackupID int64
+	Project  string
+	Database string
+	From, To string
+	Reason   string
+}
+
+// InventoryTotals is what a whole inventory found.
+type InventoryTotals struct {
+	Requests       int64 // to the store or the agent
+	Objects        int64
+	Bytes          int64
+	Missing        int
+	Damaged        int
+	Archived       int
+	Recovered      int
+	ForeignObjects int
+	StaleUploads   int // begun and never completed, of no attempt that is at work
 }

@@ -116,29 +116,17 @@ func (s *Store) UploadExists(ctx context.Context, key, uploadID string) (bool, e
 // that is not a key may list none there. Idempotent, retried.
 func (s *Store) ListUploads(ctx context.Context, prefix string) ([]Upload, error) {
 	var all []Upload
-	in := &s3.ListMultipartUploadsInput{Bucket: &s.cfg.Bucket, Prefix: &prefix}
-	for {
-		out, err := s.listUploads(ctx, in)
+	for next := ""; ; {
+		page, after, err := s.UploadPage(ctx, prefix, next)
 		if err != nil {
-			return nil, s.fail(ctx, "list uploads", prefix, err)
+			return nil, err
 		}
-		for _, u := range out.Uploads {
-			all = append(all, Upload{Key: aws.ToString(u.Key), ID: aws.ToString(u.UploadId), Initiated: aws.ToTime(u.Initiated)})
-		}
-		if !aws.ToBool(out.IsTruncated) {
+		all = append(all, page...)
+		if after == "" {
 			return all, nil
 		}
-		if aws.ToString(out.NextKeyMarker) == aws.ToString(in.KeyMarker) && aws.ToString(out.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker) {
-			return nil, s.refuse("list uploads", prefix, ErrUnavailable, "the store's listing does not advance", "")
-		}
-		in.KeyMarker, in.UploadIdMarker = out.NextKeyMarker, out.NextUploadIdMarker
+		next = after
 	}
-}
-
-func (s *Store) listUploads(ctx context.Context, in *s3.ListMultipartUploadsInput) (*s3.ListMultipartUploadsOutput, error) {
-	cctx, cancel := s.call(ctx)
-	defer cancel()
-	return s.client.ListMultipartUploads(cctx, in)
 }
 
 // AbortUpload removes an open upload and its parts. Idempotent, retried: one that is not there is no error. A part that
