@@ -2,6 +2,9 @@ package controller
 
 import (
 	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
 	"time"
 )
 
@@ -10,6 +13,9 @@ const (
 	AuditDone     = "done"
 	AuditAccepted = "accepted" // a job was made; its outcome is the job's
 )
+
+// AuditRefused is the result of an act that was refused with that code.
+func AuditRefused(code string) string { return "refused: " + code }
 
 // AuditEntry tells who did what. It is written in the transaction of what it tells, and sealed into a chain within a second.
 type AuditEntry struct {
@@ -44,7 +50,31 @@ type AuditFilter struct {
 type AuditHead struct {
 	Seq  int64     `json:"seq"`
 	Hash string    `json:"hash"` // hexadecimal
-	At   time.Time `json:"at"`
+	At   time.Time `json:"at"`   // of the entry; zero if it is not known
+}
+
+// AuditAnchor is a head that is kept as an object at a storage.
+type AuditAnchor struct {
+	AuditHead        // At is when the anchor was made
+	StorageID int64  `json:"storage_id"`
+	Key       string `json:"key"`
+	// Written tells that the storage has it.
+	Written bool `json:"written"`
+}
+
+// AnchorPlace is where anchors lie: all keys below Root of a storage.
+type AnchorPlace struct {
+	StorageID int64
+	Storage   string
+	Root      string // such as prefix/audit/
+}
+
+// AnchorRoot is where the anchors of a storage with that prefix lie. Their keys order as their times do.
+func AnchorRoot(prefix string) string { return path.Join(strings.Trim(prefix, "/"), "audit") + "/" }
+
+// AnchorKey is where the anchor of a head lies below a root.
+func AnchorKey(root string, h AuditHead) string {
+	return fmt.Sprintf("%s%s/%012d.json", root, h.At.UTC().Format("2006/01/02"), h.Seq)
 }
 
 // AuditCheck is what the verification of the chain found.
@@ -57,4 +87,6 @@ type AuditCheck struct {
 	BadSeq  int64  `json:"bad_seq"`
 	BadID   int64  `json:"bad_id"`
 	Problem string `json:"problem"`
+	// Warnings tell what could not be compared, and why.
+	Warnings []string `json:"warnings"`
 }

@@ -3,6 +3,7 @@
 -- When scheduled clean-up runs, and in which zone.
 ALTER TABLE installation ADD COLUMN timezone text NOT NULL DEFAULT 'UTC';
 ALTER TABLE installation ADD COLUMN cleanup_time text NOT NULL DEFAULT '00:00';
+ALTER TABLE installation ADD COLUMN cleanup_since timestamptz NOT NULL DEFAULT now(); -- since then it runs at that time
 
 CREATE TABLE backup_schedules (
     id                   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -109,6 +110,8 @@ ALTER TABLE database_backups ADD COLUMN held_at timestamptz;
 ALTER TABLE database_backups ADD COLUMN held_by text NOT NULL DEFAULT '';
 ALTER TABLE database_backups ADD COLUMN hold_reason text NOT NULL DEFAULT '';
 ALTER TABLE database_backups ADD COLUMN locked_until timestamptz; -- its storage refuses to delete it until then
+ALTER TABLE database_backups ADD COLUMN delete_claim text NOT NULL DEFAULT ''; -- the controller that removes it from its storage
+CREATE INDEX database_backups_delete_claim ON database_backups (delete_claim) WHERE delete_claim <> '';
 ALTER TABLE database_backups ADD COLUMN health_reason text NOT NULL DEFAULT ''; -- why the health is not ok, and what to do
 ALTER TABLE database_backups ADD COLUMN health_at timestamptz;
 ALTER TABLE database_backups ADD FOREIGN KEY (schedule_id) REFERENCES backup_schedules (id);
@@ -123,7 +126,7 @@ CREATE TABLE cleanups (
     at         timestamptz NOT NULL, -- daily: the instant that it is for
     project_id bigint REFERENCES projects (id), -- null: all
     created_by text        NOT NULL DEFAULT '',
-    claim_until timestamptz NOT NULL DEFAULT '-infinity',
+    claim_until timestamptz NOT NULL DEFAULT '-infinity', -- daily: until then the controller that has it works on it; the fence
     started_at timestamptz NOT NULL DEFAULT now(),
     ended_at   timestamptz,
     kept       int         NOT NULL DEFAULT 0,
@@ -189,27 +192,33 @@ ALTER TABLE audit_log ADD COLUMN result text NOT NULL DEFAULT 'done'; -- done, a
 ALTER TABLE audit_log ADD COLUMN seq bigint UNIQUE;
 ALTER TABLE audit_log ADD COLUMN prev_hash bytea;
 ALTER TABLE audit_log ADD COLUMN hash bytea;
+ALTER TABLE audit_log ADD CHECK ((seq IS NULL) = (hash IS NULL) AND (seq IS NULL) = (prev_hash IS NULL));
 CREATE INDEX audit_log_unsealed ON audit_log (id) WHERE seq IS NULL;
 CREATE INDEX audit_log_project ON audit_log (project_id, id DESC);
 CREATE FUNCTION devflow_audit_guard() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' AND OLD.seq IS NULL AND NEW.seq IS NOT NULL AND ROW (NEW.id, NEW.at, NEW.actor, NEW.action, NEW.project_id, NEW.subject, NEW.detail, NEW.remote,
-        NEW.token_id, NEW.on_behalf_of, NEW.result) IS NOT DISTINCT FROM ROW (OLD.id, OLD.at, OLD.actor, OLD.action, OLD.project_id, OLD.subject, OLD.detail, OLD.remote,
-        OLD.token_id, OLD.on_behalf_of, OLD.result) THEN
-        RETURN NEW;
+    IF TG_OP = 'UPDATE' THEN
+        IF OLD.seq IS NULL AND NEW.seq IS NOT NULL AND ROW (NEW.id, NEW.at, NEW.actor, NEW.action, NEW.project_id, NEW.subject, NEW.detail, NEW.remote,
+            NEW.token_id, NEW.on_behalf_of, NEW.result) IS NOT DISTINCT FROM ROW (OLD.id, OLD.at, OLD.actor, OLD.action, OLD.project_id, OLD.subject, OLD.detail, OLD.remote,
+            OLD.token_id, OLD.on_behalf_of, OLD.result) THEN
+            RETURN NEW;
+        END IF;
     END IF;
     RAISE EXCEPTION 'rows of the audit log are not changed' USING ERRCODE = 'insufficient_privilege';
 END $$;
 CREATE TRIGGER audit_guard BEFORE UPDATE OR DELETE ON audit_log FOR EACH ROW EXECUTE FUNCTION devflow_audit_guard();
+CREATE TRIGGER audit_guard_all BEFORE TRUNCATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION devflow_audit_guard();
+ALTER POLICY appends ON audit_log WITH CHECK (devflow_sees(project_id) AND seq IS NULL);
 CREATE POLICY seals ON audit_log FOR UPDATE USING (devflow_system() AND seq IS NULL) WITH CHECK (devflow_system());
 
--- Heads of the chain that were written to a storage.
+-- Heads of the chain that are kept as objects at a storage. The row is committed before the object is written.
 CREATE TABLE audit_anchors (
     seq        bigint PRIMARY KEY,
     hash       bytea       NOT NULL,
     storage_id bigint      NOT NULL REFERENCES storages (id),
     key        text        NOT NULL,
-    at         timestamptz NOT NULL DEFAULT now()
+    at         timestamptz NOT NULL DEFAULT now(),
+    written_at timestamptz -- null: the storage does not have it yet
 );
 
 DO $$

@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"devflowbackup/controller"
 )
@@ -12,6 +14,12 @@ func (t *tx) audit(ctx context.Context, actor controller.Actor, action string, p
 }
 
 func (t *tx) auditResult(ctx context.Context, actor controller.Actor, action string, project *int64, subject string, detail map[string]any, result string) error {
+	_, err := t.auditOwn(ctx, actor, action, project, subject, detail, result)
+	return err
+}
+
+// auditOwn is auditResult; it returns the entry's id.
+func (t *tx) auditOwn(ctx context.Context, actor controller.Actor, action string, project *int64, subject string, detail map[string]any, result string) (int64, error) {
 	if detail == nil {
 		detail = map[string]any{}
 	}
@@ -19,9 +27,28 @@ func (t *tx) auditResult(ctx context.Context, actor controller.Actor, action str
 	if actor.TokenID != 0 {
 		token = &actor.TokenID
 	}
-	_, err := t.exec(ctx, `INSERT INTO audit_log (actor, token_id, on_behalf_of, action, project_id, subject, detail, remote, result) VALUES (?, ?, ?, ?, ?, ?, ?::jsonb, ?, ?)`,
+	var id int64
+	err := t.scan(ctx, &id, `INSERT INTO audit_log (actor, token_id, on_behalf_of, action, project_id, subject, detail, remote, result) VALUES (?, ?, ?, ?, ?, ?, ?::jsonb, ?, ?) RETURNING id`,
 		cut(actor.Name, 200), token, cut(actor.OnBehalfOf, 200), action, project, cut(subject, 500), jsonText(detail), cut(actor.Remote, 100), cut(result, 100))
-	return err
+	return id, err
+}
+
+const auditColumns = `id, at, actor, token_id, on_behalf_of, action, project_id, subject, detail, remote, result, seq,
+	coalesce(encode(prev_hash, 'hex'), '') AS prev_hash, coalesce(encode(hash, 'hex'), '') AS hash`
+
+// auditWhere is what a filter selects of the entries that the caller sees.
+func (t *tx) auditWhere(ctx context.Context, f controller.AuditFilter) (string, []any, error) {
+	only := int64(0)
+	if f.Project != "" {
+		p, err := t.project(ctx, f.Project)
+		if err != nil {
+			return "", nil, err
+		}
+		only = p.ID
+	}
+	return `? AND (? = 0 OR project_id = ?) AND (? = '' OR action = ? OR ? LIKE '%.' AND starts_with(action, ?)) AND (? = '' OR actor = ? OR on_behalf_of = ?)
+		AND (?::timestamptz IS NULL OR at >= ?::timestamptz) AND (?::timestamptz IS NULL OR at < ?::timestamptz)`,
+		[]any{t.sees("project_id"), only, only, f.Action, f.Action, f.Action, f.Action, f.Actor, f.Actor, f.Actor, f.Since, f.Since, f.Until, f.Until}, nil
 }
 
 // Audit lists entries, newest first: those of one project, or of all that the caller sees. BeforeID 0 starts at the newest.
@@ -29,31 +56,110 @@ func (c *Catalog) Audit(ctx context.Context, actor controller.Actor, f controlle
 	var out []controller.AuditEntry
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.AuditEntry{}
-		only := int64(0)
+		where, args, err := t.auditWhere(ctx, f)
+		if err != nil {
+			return err
+		}
+		return t.scan(ctx, &out, "SELECT "+auditColumns+" FROM audit_log WHERE "+where+" AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?",
+			append(args, f.BeforeID, f.BeforeID, page(f.Limit))...)
+	})
+	return out, err
+}
+
+// ExportAudit calls row for each entry in the order of the chain, without limit. The export is written to the log before its first row,
+// and what was committed before that is in it; the export's own entry is the end, where the filter does not leave it out. Each page of
+// entries is a transaction.
+func (c *Catalog) ExportAudit(ctx context.Context, actor controller.Actor, f controller.AuditFilter, row func(controller.AuditEntry) error) error {
+	own := int64(0)
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		project := onlyProject(actor)
+		detail := map[string]any{}
+		for name, v := range map[string]any{"action": f.Action, "actor": f.Actor, "since": f.Since, "until": f.Until} {
+			if v != "" && v != (*time.Time)(nil) {
+				detail[name] = v
+			}
+		}
 		if f.Project != "" {
 			p, err := t.project(ctx, f.Project)
 			if err != nil {
 				return err
 			}
-			only = p.ID
+			project = &p.ID
 		}
-		return t.scan(ctx, &out, `SELECT id, at, actor, action, project_id, subject, detail, remote FROM audit_log
-			WHERE ? AND (? = 0 OR project_id = ?) AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?`,
-			t.sees("project_id"), only, only, f.BeforeID, f.BeforeID, page(f.Limit))
+		return t.elevated(ctx, func() (err error) {
+			own, err = t.auditOwn(ctx, actor, "audit.export", project, f.Project, detail, controller.AuditDone)
+			return err
+		})
 	})
-	return out, err
+	if err != nil {
+		return err
+	}
+	last, err := c.sealedAs(ctx, own)
+	if err != nil {
+		return err
+	}
+	for after := int64(0); after < last; {
+		var entries []controller.AuditEntry
+		err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+			entries = nil
+			where, args, err := t.auditWhere(ctx, f)
+			if err != nil {
+				return err
+			}
+			return t.scan(ctx, &entries, "SELECT "+auditColumns+" FROM audit_log WHERE "+where+" AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?", append(args, after, last, auditPage)...)
+		})
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := row(e); err != nil {
+				return err
+			}
+			after = *e.Seq
+		}
+		if len(entries) < auditPage {
+			return nil
+		}
+	}
+	return nil
 }
 
-func (c *Catalog) ExportAudit(context.Context, controller.Actor, controller.AuditFilter, func(controller.AuditEntry) error) error {
-	return errNotYet
+// sealedAs seals until the entry is, and returns its place.
+func (c *Catalog) sealedAs(ctx context.Context, id int64) (int64, error) {
+	for {
+		if _, err := c.SealAudit(ctx, auditPage); err != nil {
+			return 0, err
+		}
+		var seq *int64
+		err := c.system(ctx, func(t *tx) error {
+			return t.scan(ctx, &seq, "SELECT seq FROM audit_log WHERE id = ?", id)
+		})
+		if err != nil {
+			return 0, err
+		}
+		if seq != nil {
+			return *seq, nil
+		}
+		if !pause(ctx, sealPause) { // another controller seals
+			return 0, fmt.Errorf("seal the audit log: %w", context.Cause(ctx))
+		}
+	}
 }
 
-func (c *Catalog) CheckAudit(context.Context, controller.Actor, []controller.AuditHead) (controller.AuditCheck, error) {
-	return controller.AuditCheck{}, errNotYet
+// onlyProject is the project that an actor is limited to, nil for one of several or of all.
+func onlyProject(actor controller.Actor) *int64 {
+	if actor.Scope.All || len(actor.Scope.Projects) != 1 {
+		return nil
+	}
+	return &actor.Scope.Projects[0]
 }
 
-func (c *Catalog) Refused(context.Context, controller.Actor, string, string, string) error {
-	return errNotYet
+// Refused records that an act was refused, with the code of the refusal. Whatever the actor may see, the entry is written; an actor that
+// is limited to one project leaves it there.
+func (c *Catalog) Refused(ctx context.Context, actor controller.Actor, action, subject, code, reason string) error {
+	return c.system(ctx, func(t *tx) error {
+		return t.auditResult(ctx, actor, action, onlyProject(actor), subject, map[string]any{"reason": cut(reason, 500)}, controller.AuditRefused(code))
+	})
 }
 
 // SecurityEvents lists the newest events. They are of the whole installation: a caller of some projects is refused.

@@ -21,6 +21,8 @@ const (
 	lockFirst     = 0x6465760005
 	lockDefault   = 0x6465760006
 	lockStorages  = 0x6465760007
+	lockSeal      = 0x6465760008
+	lockAnchor    = 0x6465760009
 	lockRestoreTo = 0x64657606 // first of two numbers
 )
 
