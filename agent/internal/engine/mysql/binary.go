@@ -21,6 +21,7 @@ type binary struct {
 	flavour      string
 	version      string // "10.11.19"
 	major, minor int
+	buffered     bool // takes tool.Command.Buffered
 }
 
 func (b binary) atLeast(major, minor int) bool {
@@ -94,15 +95,15 @@ func (e *Engine) inspect(ctx context.Context, path string) (binary, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	out, _, err := tool.Run(ctx, tool.Command{Path: path, Args: []string{"--version"}, Env: []string{"LC_ALL=C.UTF-8", "HOME=/nonexistent"}}, 4<<10)
+	answer, buffered, err := tool.Version(ctx, path, "LC_ALL=C.UTF-8", "HOME=/nonexistent")
 	if err != nil {
 		return binary{}, err
 	}
-	b, err := parseProgram(string(out))
+	b, err := parseProgram(answer)
 	if err != nil {
 		return binary{}, err
 	}
-	b.path = path
+	b.path, b.buffered = path, buffered
 	e.mu.Lock()
 	e.versions[path] = installed{b, info.Size(), info.ModTime()}
 	e.mu.Unlock()

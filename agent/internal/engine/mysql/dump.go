@@ -115,6 +115,7 @@ func (d *dump) open(req engine.DumpRequest) (err error) {
 		return err
 	}
 	defer started()
+	c.Buffered = program.buffered
 	if d.out, err = tool.Output(d.ctx, c); err != nil {
 		return err
 	}
@@ -287,7 +288,8 @@ var (
 )
 
 // awaitTransaction reads until the program has begun its transaction. It writes its header before and everything else
-// after that, so the first byte past the header proves it; bytes come late for the program's own buffer, never early.
+// after that, so the first byte past the header proves it; bytes come late for the program's buffer, never early. The larger
+// that buffer, the longer the global read lock is held: 32 KiB take milliseconds.
 func (d *dump) awaitTransaction() error {
 	var head []byte
 	for {

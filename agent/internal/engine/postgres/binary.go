@@ -19,6 +19,8 @@ type binary struct {
 	path    string
 	version string // "15.18"
 	major   int
+
+	buffered bool // takes tool.Command.Buffered
 }
 
 // installed is what a file answered to --version.
@@ -84,15 +86,15 @@ func (e *Engine) inspect(ctx context.Context, path string) (binary, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	out, _, err := tool.Run(ctx, tool.Command{Path: path, Args: []string{"--version"}, Env: []string{"LC_ALL=C.UTF-8"}}, 4<<10)
+	answer, buffered, err := tool.Version(ctx, path, "LC_ALL=C.UTF-8")
 	if err != nil {
 		return binary{}, err
 	}
-	m := versionLine.FindSubmatch(out)
+	m := versionLine.FindStringSubmatch(answer)
 	if m == nil {
-		return binary{}, fmt.Errorf("unknown answer %q", strings.TrimSpace(string(out)))
+		return binary{}, fmt.Errorf("unknown answer %q", strings.TrimSpace(answer))
 	}
-	b := binary{path: path, version: string(m[1]), major: leadingNumber(string(m[2]))}
+	b := binary{path: path, version: m[1], major: leadingNumber(m[2]), buffered: buffered}
 	e.mu.Lock()
 	e.versions[path] = installed{b, info.Size(), info.ModTime()}
 	e.mu.Unlock()

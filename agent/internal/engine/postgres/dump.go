@@ -92,7 +92,7 @@ func (d *dump) open(req engine.DumpRequest) (err error) {
 		return err
 	}
 	defer started()
-	c.StallTimeout = req.StallTimeout
+	c.StallTimeout, c.Buffered = req.StallTimeout, program.buffered
 	if d.out, err = tool.Output(d.ctx, c); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"devflowbackup/agent/internal/engine"
 	"devflowbackup/agent/internal/engine/enginetest"
 	"devflowbackup/agent/internal/engine/postgres"
+	"devflowbackup/agent/internal/engine/tool"
 	"devflowbackup/shared/pgserver"
 	"devflowbackup/shared/testkit/fakedump"
 	"devflowbackup/shared/testkit/pgkit"
@@ -230,11 +231,19 @@ func TestDump_ProgramSeesNoNameAndNoPassword(t *testing.T) { // fault 59
 				t.Errorf("%s has the argument %q", run.Name, arg)
 			}
 		}
+		buffered := 0
 		for _, v := range run.Env {
+			if slices.Contains(tool.OutputBuffering(), v) {
+				buffered++
+				continue
+			}
 			name, value, _ := strings.Cut(v, "=")
 			if !slices.Contains(allowed, name) || name != "PGDATABASE" && strings.Contains(value, "evil") || strings.Contains(value, s.Password().Reveal()) {
 				t.Errorf("%s has the environment %s", run.Name, name)
 			}
+		}
+		if (buffered == 2) != (run.Name == "pg_dump") || buffered == 1 {
+			t.Errorf("%s has %d variables for a larger buffer", run.Name, buffered)
 		}
 	}
 }

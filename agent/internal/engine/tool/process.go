@@ -44,10 +44,10 @@ func start(ctx context.Context, c Command, stdin, stdout *os.File) (*process, er
 		p.grace = defaultGrace
 	}
 	// Not CommandContext: it would kill the program alone, at once.
-	p.cmd = exec.Command(c.Path, c.Args...) //nolint:noctx // supervise ends the whole group, gently first
-	p.cmd.Env = c.Env
-	if p.cmd.Env == nil {
-		p.cmd.Env = []string{}
+	p.cmd = exec.Command(c.Path, c.Args...)  //nolint:noctx // supervise ends the whole group, gently first
+	p.cmd.Env = append([]string{}, c.Env...) // nil would be ours
+	if c.Buffered {
+		p.cmd.Env = append(p.cmd.Env, OutputBuffering()...)
 	}
 	p.cmd.Dir = "/"
 	p.cmd.ExtraFiles = c.Files

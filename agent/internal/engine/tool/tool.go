@@ -39,7 +39,10 @@ var (
 type Command struct {
 	Path string
 	Args []string // without the program's name
-	Env  []string // the whole environment
+	Env  []string // the whole environment, but for what Buffered adds
+	// Buffered makes the program write its standard output in pieces of 32 KiB instead of 4, where the system has what it
+	// takes (OutputBuffering). Only for a program that Version said takes it.
+	Buffered bool
 	// Files become the descriptors 3, 4, … of the program: see FilePath. The caller closes them after the start.
 	Files []*os.File
 	// Stdin is the program's standard input; nil is /dev/null. Input ignores it.
