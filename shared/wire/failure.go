@@ -28,11 +28,15 @@ const (
 	CodeUploadStalled      = "upload_stalled"      // the store or the controller could not be reached for too long
 	CodeStorageUnavailable = "storage_unavailable" // the store answered with errors beyond the retry budget
 	CodeStorageDenied      = "storage_denied"      // the store refused the credentials or the bucket
+	CodeLocked             = "locked"              // the store refuses the deletion until a date
 	CodeUploadLost         = "upload_lost"         // object and upload are both gone from the store
 	CodeForeignObject      = "foreign_object"      // an object that is not ours lies at the key
 	CodeChecksum           = "checksum"            // stored bytes differ from the signed statement
 	CodeCorrupt            = "corrupt"             // an artifact is damaged
 	CodeMissing            = "missing"             // an artifact is gone
+	CodeArchived           = "archived"            // an artifact lies in an archive of its store and has to be brought back first
+	CodeOrphaned           = "orphaned"            // a row was found in work, and nothing worked on it
+	CodeRecord             = "record_differs"      // the catalog's row of a backup differs from its signed manifest
 	CodeWrongKey           = "wrong_key"           // no key opens the artifact
 	CodeForeignHeader      = "foreign_header"      // the age header belongs to another backup or does not open
 	CodeStatement          = "statement_refused"   // the signed statement differs from what was ordered

@@ -104,6 +104,10 @@ func examples() map[string]any {
 			V: 1, Session: "5e55", Failure: &failure, Exists: true, Size: 7, Data: []byte("data"),
 			Steps: []wire.LocalStep{{Name: "write", OK: true, Millis: 3, Detail: "1 KiB"}}, Dir: &wire.LocalDir{Dir: "/var/backups/devflow", FreeBytes: 1},
 		},
+		"local_order_list": &wire.LocalOrder{Op: wire.LocalList, Key: "p/backups/", After: "p/backups/2025/01/02/a.dump", Length: 1000},
+		"local_reply_list": &wire.LocalReply{
+			V: 1, Session: "5e55", Entries: []wire.LocalEntry{{Key: "p/backups/2025/01/02/b.dump.zst.age", Size: 77, ModifiedAt: 1735787045}}, More: true,
+		},
 		"failure": &failure,
 		"fingerprint": &wire.Fingerprint{
 			V: 1, Engine: wire.EnginePostgreSQL, Exact: true, Tables: []wire.TableCount{{Schema: "public", Name: "orders", Rows: 9}}, Counts: map[string]int64{"views": 1},

@@ -316,16 +316,21 @@ const (
 	LocalWrite  = "write"  // write a whole small file durably
 	LocalDelete = "delete" // remove the file, and what an unfinished backup left of it; one that is not there is no error
 	LocalProbe  = "probe"  // write, read, list and delete a file of the agent's own, and tell of each step
+	LocalList   = "list"   // list at most Length files whose keys begin with Key and come after After
 )
 
 // MaxLocalData is the most bytes that one LocalRead returns or LocalWrite takes.
 const MaxLocalData = 128 << 10
 
+// MaxLocalList is the most files that one LocalList returns. There are fewer, and More, where their names would not fit into a message.
+const MaxLocalList = 1000
+
 // LocalOrder does one thing to a file in the host's backup directory. Keys are relative paths as BackupOrder.Key has them;
-// the agent refuses every other.
+// the agent refuses every other. The Key of a LocalList is what all of a storage's keys begin with, up to "backups/".
 type LocalOrder struct {
 	Op     string `json:"op"`
 	Key    string `json:"key"`
+	After  string `json:"after,omitempty"`
 	Offset int64  `json:"offset,omitempty"`
 	Length int64  `json:"length,omitempty"`
 	Data   []byte `json:"data,omitempty"`
@@ -342,6 +347,16 @@ type LocalReply struct {
 	Data    []byte      `json:"data,omitempty"`
 	Steps   []LocalStep `json:"steps,omitempty"` // of LocalProbe
 	Dir     *LocalDir   `json:"dir,omitempty"`   // of LocalProbe
+
+	Entries []LocalEntry `json:"entries,omitempty"` // of LocalList, in ascending order of the keys' bytes
+	More    bool         `json:"more,omitempty"`    // of LocalList: there are files after the last one
+}
+
+// LocalEntry is one file of a backup directory, whatever it is: also one that is not whole, or nobody's backup.
+type LocalEntry struct {
+	Key        string `json:"key"`
+	Size       int64  `json:"size"`
+	ModifiedAt int64  `json:"modified_at"` // seconds since 1970, on the host's clock: for people
 }
 
 // LocalStep is one step of LocalProbe.

@@ -86,7 +86,7 @@ func (d *Daemon) facts() wire.Host {
 	return h
 }
 
-// onLocal looks at or changes one file of the backup directory.
+// onLocal looks at the backup directory, or changes one file of it.
 func (d *Daemon) onLocal(m wire.Directive) any {
 	reply, err := d.doLocal(m)
 	if err != nil {
@@ -133,6 +133,9 @@ func (d *Daemon) doLocal(m wire.Directive) (r wire.LocalReply, err error) {
 		dir := d.localDir.Load().dir
 		r.Dir = &dir
 		return r, nil
+	case wire.LocalList:
+		r.Entries, r.More, err = d.local.List(o.Key, o.After, int(min(o.Length, wire.MaxLocalList+1)))
+		return r, err
 	}
 	return r, wire.Failf(wire.CodeBadRequest, "this agent does not know the local operation %.32q", o.Op).WithHint("update the agent")
 }
