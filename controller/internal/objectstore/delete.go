@@ -17,8 +17,9 @@ type version struct {
 }
 
 // DeleteAllVersions removes every version and delete marker of exactly this key. Idempotent, retried: a key that is not
-// there is no error. It goes on past a version that is refused and returns the first error: ErrLocked with the time when
-// it ends if retention or a legal hold protects it, ErrDenied, ErrNoSuchBucket, ErrUnavailable. Only Gone proves the end.
+// there is no error. It goes on past a version that is refused and returns the first error: ErrLocked if retention or a
+// legal hold protects it, with the time at which it is worth trying again, ErrDenied, ErrNoSuchBucket, ErrUnavailable. Only
+// Gone proves the end.
 func (s *Store) DeleteAllVersions(ctx context.Context, key string) error {
 	all, err := s.versions(ctx, key)
 	if err != nil {
@@ -61,17 +62,34 @@ func (s *Store) deleteVersion(ctx context.Context, key string, v version) error 
 	var e *Error
 	if errors.As(err, &e) && !v.marker && (errors.Is(e.Kind, ErrDenied) || errors.Is(e.Kind, ErrRefused) || errors.Is(e.Kind, ErrLocked)) {
 		// AWS says AccessDenied for a locked version as for a missing permission: ask which it is.
-		if until, locked := s.lockedUntil(ctx, key, v.id); locked {
-			e.Kind, e.LockedUntil, e.Hint = ErrLocked, until, "a legal hold of the store protects it"
-			if !until.IsZero() {
-				e.Hint = "the store protects it until " + until.UTC().Format(time.RFC3339)
+		if until, held := s.lockedUntil(ctx, key, v.id); !until.IsZero() {
+			e.Kind, e.LockedUntil, e.Hint = ErrLocked, until, "the store protects it until "+until.UTC().Format(time.RFC3339)
+			if held {
+				e.Hint = "a legal hold of the store protects it: it is tried again every day"
 			}
 		}
 	}
 	return err
 }
 
-func (s *Store) lockedUntil(ctx context.Context, key, id string) (time.Time, bool) {
+// holdAgain is how long an object under a legal hold, which has no end of its own, is taken to be locked: then it is looked at again.
+const holdAgain = 24 * time.Hour
+
+// lockOf is how long the store refuses to delete what a reply to HEAD describes; zero if it does not.
+func (s *Store) lockOf(out *s3.HeadObjectOutput) time.Time {
+	now := s.cfg.Now()
+	until := aws.ToTime(out.ObjectLockRetainUntilDate)
+	if !until.After(now) {
+		until = time.Time{}
+	}
+	if held := now.Add(holdAgain).UTC(); out.ObjectLockLegalHoldStatus == types.ObjectLockLegalHoldStatusOn && held.After(until) {
+		until = held
+	}
+	return until
+}
+
+// lockedUntil is zero if the version is not locked, or if that cannot be told. held is one that a legal hold keeps longest.
+func (s *Store) lockedUntil(ctx context.Context, key, id string) (until time.Time, held bool) {
 	in := &s3.HeadObjectInput{Bucket: &s.cfg.Bucket, Key: &key}
 	if id != "" {
 		in.VersionId = &id
@@ -82,8 +100,8 @@ func (s *Store) lockedUntil(ctx context.Context, key, id string) (time.Time, boo
 	if err != nil {
 		return time.Time{}, false
 	}
-	until := aws.ToTime(out.ObjectLockRetainUntilDate)
-	return until, until.After(s.cfg.Now()) || out.ObjectLockLegalHoldStatus == types.ObjectLockLegalHoldStatusOn
+	until = s.lockOf(out)
+	return until, until.After(aws.ToTime(out.ObjectLockRetainUntilDate))
 }
 
 // versions lists what is at exactly this key. Stores without version listing answer by HEAD.

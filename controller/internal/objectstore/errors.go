@@ -46,7 +46,7 @@ type Error struct {
 	Code   string // the store's own, if it gave one
 	Status int    // HTTP status, 0 without a reply
 	Hint   string // a sentence for operators, or empty
-	// LockedUntil is when a locked object can be deleted, if the store told; see ErrLocked.
+	// LockedUntil is when it is worth trying to delete a locked object again, if the store told; see ErrLocked.
 	LockedUntil time.Time
 
 	detail string
@@ -182,7 +182,7 @@ func (s *Store) classify(op, code string, status int) (hint string, kind error) 
 	case "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull", "InsufficientCapacity", "StorageFull":
 		return "free space at the store or raise its quota", ErrFull
 	case "InvalidObjectState":
-		return "the object lies in an archive class: restore it there first", ErrArchived
+		return "it lies in an archive of the store: bring it back there first (on AWS `aws s3api restore-object`), then try again", ErrArchived
 	case "ObjectLocked":
 		return "a retention period or legal hold of the store protects it", ErrLocked
 	case "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "Throttling", "ThrottlingException", "TooManyRequests", "BadGateway", "GatewayTimeout":

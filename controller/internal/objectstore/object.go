@@ -24,6 +24,8 @@ type ObjectInfo struct {
 	CompositeSHA256 string // base64, -N for multipart objects; empty if the store keeps none
 	StorageClass    string // empty for the standard class
 	LastModified    time.Time
+	Archived        bool      // it has to be brought back before it can be read
+	LockedUntil     time.Time // the store refuses to delete this version until then, as far as HEAD tells; zero: it is not locked
 }
 
 // Head asks for the current version of an object. Idempotent, retried. Errors: ErrNotFound (also for a missing bucket,
@@ -42,6 +44,7 @@ func (s *Store) Head(ctx context.Context, key string) (ObjectInfo, error) {
 	return ObjectInfo{
 		Size: aws.ToInt64(out.ContentLength), ETag: trimETag(out.ETag), VersionID: versionID(out.VersionId),
 		CompositeSHA256: aws.ToString(out.ChecksumSHA256), StorageClass: string(out.StorageClass), LastModified: aws.ToTime(out.LastModified),
+		Archived: archived(out), LockedUntil: s.lockOf(out),
 	}, nil
 }
 

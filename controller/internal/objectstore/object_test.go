@@ -2,8 +2,6 @@ package objectstore_test
 
 import (
 	"context"
-	"crypto/md5"
-	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -237,22 +235,19 @@ func TestDeleteAllVersions_Locked(t *testing.T) {
 	s := s3kit.StartWith(t, s3kit.Options{ObjectLock: true})
 	st := open(t, config(s, s.Endpoint))
 	ctx := t.Context()
-	info, err := st.Put(ctx, "k", []byte("locked"), "text/plain")
-	if err != nil {
+	if _, err := st.Put(ctx, "k", []byte("locked"), "text/plain"); err != nil {
 		t.Fatal(err)
+	}
+	info, err := st.Head(ctx, "k")
+	if err != nil || !info.LockedUntil.IsZero() {
+		t.Fatalf("before it is locked: %+v, %v", info, err)
 	}
 	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
-	body := "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>COMPLIANCE</Mode><RetainUntilDate>" + until.Format(time.RFC3339) + "</RetainUntilDate></Retention>"
-	sum := md5.Sum([]byte(body))
-	h := http.Header{"Content-Md5": {base64.StdEncoding.EncodeToString(sum[:])}}
-	resp, err := s.Do(ctx, http.MethodPut, "/"+s.Bucket+"/k", map[string][]string{"retention": {""}, "versionId": {info.VersionID}}, h, []byte(body))
-	if err != nil {
+	if err := s.Retain(ctx, s.Bucket, "k", until); err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(resp.Body)
-		t.Fatalf("%s: %s", resp.Status, text)
+	if info, err = st.Head(ctx, "k"); err != nil || !info.LockedUntil.Equal(until) {
+		t.Fatalf("HEAD: locked until %s, want %s; %v", info.LockedUntil, until, err)
 	}
 	err = st.DeleteAllVersions(ctx, "k")
 	wantErr(t, err, objectstore.ErrLocked, `"k"`, until.Format(time.RFC3339))
@@ -261,6 +256,41 @@ func TestDeleteAllVersions_Locked(t *testing.T) {
 		t.Fatalf("locked until %v, want %v", e.LockedUntil, until)
 	}
 	if gone, err := st.Gone(ctx, "k"); gone || err != nil {
+		t.Fatal(gone, err)
+	}
+}
+
+// A legal hold has no end: it is taken to last a day, and looked at again then.
+func TestDeleteAllVersions_LegalHold(t *testing.T) {
+	s := s3kit.StartWith(t, s3kit.Options{ObjectLock: true})
+	now := time.Now().UTC()
+	cfg := config(s, s.Endpoint)
+	cfg.Now = func() time.Time { return now }
+	st := open(t, cfg)
+	ctx := t.Context()
+	if _, err := st.Put(ctx, "k", []byte("held"), "text/plain"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.LegalHold(ctx, s.Bucket, "k", true); err != nil {
+		t.Fatal(err)
+	}
+	again := now.Add(24 * time.Hour)
+	if info, err := st.Head(ctx, "k"); err != nil || !info.LockedUntil.Equal(again) {
+		t.Fatalf("HEAD: locked until %s, want %s; %v", info.LockedUntil, again, err)
+	}
+	err := st.DeleteAllVersions(ctx, "k")
+	wantErr(t, err, objectstore.ErrLocked, `"k"`, "legal hold")
+	var e *objectstore.Error
+	if !errors.As(err, &e) || !e.LockedUntil.Equal(again) {
+		t.Fatalf("locked until %v, want %v", e.LockedUntil, again)
+	}
+	if err := s.LegalHold(ctx, s.Bucket, "k", false); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.DeleteAllVersions(ctx, "k"); err != nil {
+		t.Fatal(err)
+	}
+	if gone, err := st.Gone(ctx, "k"); !gone || err != nil {
 		t.Fatal(gone, err)
 	}
 }
