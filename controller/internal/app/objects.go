@@ -244,7 +244,7 @@ func (o objects) Settle(ctx context.Context, key, uploadID string, parts []contr
 }
 
 func stored(key string, info objectstore.ObjectInfo) controller.StoredObject {
-	return controller.StoredObject{Key: key, StoredSize: info.Size, ETag: info.ETag, VersionID: info.VersionID}
+	return controller.StoredObject{Key: key, StoredSize: info.Size, ETag: info.ETag, VersionID: info.VersionID, LockedUntil: info.LockedUntil}
 }
 
 func (o objects) ReadStart(ctx context.Context, key, etag string, n int64) ([]byte, error) {
@@ -321,6 +321,10 @@ func storageFailure(err error) error {
 		if errors.Is(err, m.kind) {
 			return wire.Failf(m.code, "%w", err)
 		}
+	}
+	var e *objectstore.Error
+	if errors.Is(err, objectstore.ErrLocked) && errors.As(err, &e) && !e.LockedUntil.IsZero() {
+		return wire.Failf(wire.CodeLocked, "%w", &fleet.LockedError{Until: e.LockedUntil, Err: err})
 	}
 	f := wire.Failf(wire.CodeStorageUnavailable, "%w", err)
 	f.Retryable = objectstore.Retryable(err)

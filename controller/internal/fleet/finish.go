@@ -319,6 +319,13 @@ func (f *Fleet) complete(ctx context.Context, w controller.Finishing) (*controll
 	if err != nil {
 		return nil, retryOr(err)
 	}
+	if !object.LockedUntil.IsZero() { // where the store locks what is new, the manifest is locked last
+		head, err := objects.Head(ctx, key)
+		if err != nil {
+			return nil, retryOr(err)
+		}
+		put.LockedUntil = head.LockedUntil
+	}
 	sum := sha256.Sum256(manifest)
 	put.Object, put.Key = "manifest", key
 	fill(&put, artifact.Sums{
@@ -408,6 +415,9 @@ func (f *Fleet) manifest(w controller.Finishing, object controller.StoredObject)
 		Project: artifact.ProjectFacts{ID: w.Project.ID, Slug: w.Project.Slug},
 		Server:  artifact.ServerFacts{ID: w.Server.AgentID, Name: w.Server.Name, SigningKey: w.Server.SigningKey, NKey: w.Server.NKey},
 		Storage: artifact.StorageFacts{ID: w.StorageID, Name: w.Backup.Storage, Disk: w.Backup.StorageDisk, ETag: object.ETag, VersionID: object.VersionID},
+	}
+	if w.Backup.ScheduleID != nil {
+		facts.ScheduleID = *w.Backup.ScheduleID
 	}
 	if w.Project.ExternalID != nil {
 		facts.Project.ExternalID = *w.Project.ExternalID

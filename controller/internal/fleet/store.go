@@ -13,9 +13,12 @@ import (
 // Store is the catalog as the fleet uses it. Each method is one transaction on Postgres's clock and may be repeated.
 // A refusal that the agent must hear is a *wire.Failure; a catalog that cannot be reached is a controller.EUnavailable.
 type Store interface {
-	Hello(ctx context.Context, agentID, session string, h wire.Hello) (controller.HelloResult, controller.Server, error)
+	// Hello is given the key by which the broker knows who speaks, empty where the broker does not tell.
+	Hello(ctx context.Context, agentID, key, session string, h wire.Hello) (controller.HelloResult, controller.Server, error)
 	Heartbeats(ctx context.Context, beats []controller.AgentBeat) ([]wire.Attempt, error)
 	Inventory(ctx context.Context, agentID, session string, inv wire.Inventory) error
+	// RecordDiffers marks a backup whose rows are not what was signed as corrupt, with the reason and a security event.
+	RecordDiffers(ctx context.Context, backup int64, reason string) error
 	AddSecurityEvent(ctx context.Context, agentID, kind, detail string, count int64) error
 
 	ClaimOffers(ctx context.Context, limit int) ([]controller.Offer, error)
@@ -44,6 +47,7 @@ type Store interface {
 	DueDeletions(ctx context.Context, limit int) ([]controller.Deletion, error)
 	DeletionDone(ctx context.Context, backup int64) error
 	DeletionLater(ctx context.Context, backup int64, delay time.Duration, reason string) error
+	DeletionLocked(ctx context.Context, backup int64, until time.Time) error
 
 	StorageAccess(ctx context.Context, id int64) (controller.StorageAccess, error)
 	UpdateProbe(ctx context.Context, id int64, report json.RawMessage, ok bool, checksumMode string) error
@@ -105,7 +109,17 @@ type Objects interface {
 	Get(ctx context.Context, key string, limit int64) ([]byte, error)
 	Head(ctx context.Context, key string) (controller.StoredObject, error)
 	Put(ctx context.Context, key string, body []byte, contentType string) (controller.StoredObject, error)
-	// Delete removes every version of the key, Gone tells that none is left.
+	// Delete removes every version of the key, Gone tells that none is left. What the store has locked is CodeLocked; its cause is a
+	// *LockedError.
 	Delete(ctx context.Context, key string) error
 	Gone(ctx context.Context, key string) (bool, error)
 }
+
+// LockedError is a deletion that the store refuses until a time.
+type LockedError struct {
+	Until time.Time
+	Err   error
+}
+
+func (e *LockedError) Error() string { return e.Err.Error() }
+func (e *LockedError) Unwrap() error { return e.Err }

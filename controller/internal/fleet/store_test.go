@@ -51,6 +51,7 @@ type written struct {
 	text    string // why
 	count   int64
 	delay   time.Duration
+	until   time.Time
 	failure *wire.Failure
 	report  wire.Report
 	hello   wire.Hello
@@ -127,8 +128,8 @@ func take[T any](s *store, queue *[]T, limit int) []T {
 	return out
 }
 
-func (s *store) Hello(_ context.Context, agentID, session string, h wire.Hello) (controller.HelloResult, controller.Server, error) {
-	err := s.write(written{method: "Hello", agent: agentID, session: session, hello: h})
+func (s *store) Hello(_ context.Context, agentID, key, session string, h wire.Hello) (controller.HelloResult, controller.Server, error) {
+	err := s.write(written{method: "Hello", agent: agentID, id: key, session: session, hello: h})
 	return s.hello, s.server, err
 }
 
@@ -141,6 +142,10 @@ func (s *store) Heartbeats(_ context.Context, beats []controller.AgentBeat) ([]w
 
 func (s *store) Inventory(_ context.Context, agentID, session string, inv wire.Inventory) error {
 	return s.write(written{method: "Inventory", agent: agentID, session: session, text: inv.Hash})
+}
+
+func (s *store) RecordDiffers(_ context.Context, backup int64, reason string) error {
+	return s.write(written{method: "RecordDiffers", backup: backup, text: reason})
 }
 
 func (s *store) AddSecurityEvent(_ context.Context, agentID, kind, detail string, count int64) error {
@@ -247,6 +252,10 @@ func (s *store) DeletionDone(_ context.Context, backup int64) error {
 
 func (s *store) DeletionLater(_ context.Context, backup int64, delay time.Duration, reason string) error {
 	return s.write(written{method: "DeletionLater", backup: backup, delay: delay, text: reason})
+}
+
+func (s *store) DeletionLocked(_ context.Context, backup int64, until time.Time) error {
+	return s.write(written{method: "DeletionLocked", backup: backup, until: until})
 }
 
 func (s *store) StorageAccess(_ context.Context, id int64) (controller.StorageAccess, error) {

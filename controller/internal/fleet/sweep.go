@@ -84,8 +84,7 @@ func (f *Fleet) cleanLoop(ctx context.Context) {
 		}
 		for _, d := range due {
 			if err := f.deleteBackup(ctx, d); err != nil && ctx.Err() == nil {
-				f.log.Log(level(err), "delete backup", "backup_id", d.Backup, "err", err)
-				if err := f.opt.Store.DeletionLater(ctx, d.Backup, later(err), err.Error()); err != nil {
+				if err := f.putOff(ctx, d, err); err != nil {
 					return err
 				}
 			}
@@ -94,21 +93,38 @@ func (f *Fleet) cleanLoop(ctx context.Context) {
 	})
 }
 
+// putOff has a deletion that failed tried again: of what its storage has locked when that ends, which is no error.
+func (f *Fleet) putOff(ctx context.Context, d controller.Deletion, err error) error {
+	var locked *LockedError
+	if errors.As(err, &locked) {
+		return f.opt.Store.DeletionLocked(ctx, d.Backup, locked.Until)
+	}
+	f.log.Log(level(err), "delete backup", "backup_id", d.Backup, "err", err)
+	return f.opt.Store.DeletionLater(ctx, d.Backup, later(err), err.Error())
+}
+
 // away tells whether what has to be asked is on a host whose agent is not connected, or at work there: nothing is wrong, it has to wait.
 func away(err error) bool {
 	return wire.HasCode(err, wire.CodeOffline) || wire.HasCode(err, wire.CodeBusy)
 }
 
 func level(err error) hclog.Level {
-	if away(err) {
+	switch {
+	case away(err):
 		return hclog.Debug
+	case wire.HasCode(err, wire.CodeLocked):
+		return hclog.Info
 	}
 	return hclog.Warn
 }
 
 func later(err error) time.Duration {
-	if away(err) {
+	var locked *LockedError
+	switch {
+	case away(err):
 		return cleanAway
+	case errors.As(err, &locked):
+		return max(time.Until(locked.Until), cleanLater)
 	}
 	return cleanLater
 }

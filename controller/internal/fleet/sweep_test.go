@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"devflowbackup/controller"
+	"devflowbackup/controller/internal/fleet"
 	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/wire"
 )
@@ -182,9 +184,9 @@ func TestClean_deletion_errors(t *testing.T) {
 		says   string
 	}{
 		"not gone": {func(k *kit) { k.bucket.sticky[artifact.ManifestKey(key)] = true }, "still there"},
-		"locked": {func(k *kit) {
-			k.bucket.failing("Delete", wire.Failf(wire.CodeStorageDenied, "the object is locked until 2026"))
-		}, "locked until 2026"},
+		"locked, until nobody knows when": {func(k *kit) {
+			k.bucket.failing("Delete", wire.Failf(wire.CodeStorageUnavailable, "object is locked"))
+		}, "object is locked"},
 		"look": {func(k *kit) { k.bucket.failing("Gone", wire.Failf(wire.CodeStorageUnavailable, "503")) }, "503"},
 		"open": {func(k *kit) { k.bucket.failing("Open", wire.Failf(wire.CodeStorageDenied, "no such bucket")) }, "no such bucket"},
 	} {
@@ -211,4 +213,42 @@ func TestClean_deletion_errors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFault47_Locked: a deletion that the store refuses until a date waits for it, once, and is no error.
+func TestFault47_Locked(t *testing.T) {
+	until := time.Now().Add(30 * 24 * time.Hour)
+	locked := wire.Failf(wire.CodeLocked, "%w", &fleet.LockedError{Until: until, Err: errors.New("the store protects it")})
+
+	t.Run("a backup", func(t *testing.T) {
+		k := newKit(t, nil)
+		k.artifactAt(key)
+		k.bucket.failing("Delete", locked)
+		k.store.deletions = []controller.Deletion{{Backup: 12, StorageID: 6, Keys: []string{key}}}
+		if err := k.fleet.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w := k.only("DeletionLocked", "DeletionLater", "DeletionDone")
+		if w.backup != 12 || !w.until.Equal(until) {
+			t.Errorf("put off %+v", w)
+		}
+		if strings.Contains(k.log.String(), "[WARN]") || strings.Contains(k.log.String(), "[ERROR]") {
+			t.Errorf("what is only to be waited for is a warning:\n%s", k.log)
+		}
+	})
+	t.Run("what a dead attempt left", func(t *testing.T) {
+		k := newKit(t, nil)
+		k.artifactAt(key)
+		k.bucket.failing("Delete", locked)
+		k.store.dead = []controller.DeadUpload{{Attempt: attempt, StorageID: 6, Key: key}}
+		if err := k.fleet.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if w := k.only("UploadSweepLater", "UploadSwept"); w.delay < 29*24*time.Hour {
+			t.Errorf("tried again after %s", w.delay)
+		}
+		if strings.Contains(k.log.String(), "[WARN]") {
+			t.Errorf("what is only to be waited for is a warning:\n%s", k.log)
+		}
+	})
 }
