@@ -7,6 +7,9 @@ import "context"
 func (c *Catalog) ReleaseClaims(ctx context.Context) error {
 	return c.system(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, "UPDATE jobs SET claim_until = '-infinity' WHERE claim_owner = ? AND claim_until > now() AND "+jobOpen, c.opts.ControllerID)
-		return err
+		if err != nil {
+			return err
+		}
+		return t.releaseDeletions(ctx, "b.delete_claim = ?", c.opts.ControllerID)
 	})
 }

@@ -8,14 +8,25 @@ import (
 	"devflowbackup/shared/failpoint"
 )
 
-const deletionTime = 10 * time.Minute // a deletion at work is left alone for so long
+const deletionTime = 10 * time.Minute // a deletion at work is left alone for so long, while its controller is up
 
 // DeleteBackup marks a backup as deleted. After the grace it is removed from the store; until then it can be brought back. An open
-// job that names it protects it. The last restorable backup of a database asks for the database's name. Repeating it changes nothing.
+// job that names it protects it, and so do a hold and a lock of its storage. The last restorable backup of a database asks for the
+// database's name. Repeating it changes nothing.
 func (c *Catalog) DeleteBackup(ctx context.Context, actor controller.Actor, req controller.DeleteRequest) (controller.Backup, error) {
 	var b controller.Backup
 	err := c.scoped(ctx, actor.Scope, func(t *tx) (err error) {
+		if err := t.lockDatabaseOf(ctx, req.Backup); err != nil {
+			return err
+		}
 		if b, err = t.lockBackup(ctx, req.Backup); err != nil || b.DeletedAt != nil {
+			return err
+		}
+		h, err := t.hold(ctx, b.ID)
+		if err == nil {
+			err = h.refuses(b.ID)
+		}
+		if err != nil {
 			return err
 		}
 		var open []int64
@@ -59,6 +70,25 @@ func (c *Catalog) DeleteBackup(ctx context.Context, actor controller.Actor, req 
 	return b, err
 }
 
+// lockDatabaseOf locks the database of a backup. It comes before the backup's own lock: deletions of one database, by people and by
+// retention, come one after another, so that none of them takes what another has counted on.
+func (t *tx) lockDatabaseOf(ctx context.Context, backup int64) error {
+	var database int64
+	found, err := t.find(ctx, &database, "SELECT database_id FROM database_backups WHERE id = ? AND ?", backup, t.sees("project_id"))
+	if err != nil || !found {
+		return err
+	}
+	return t.lockDatabase(ctx, database)
+}
+
+// lockDatabase locks a database, which the caller may not see: it belongs to another project, or to none by now.
+func (t *tx) lockDatabase(ctx context.Context, id int64) error {
+	return t.elevated(ctx, func() error {
+		_, err := t.exec(ctx, "SELECT 1 FROM databases WHERE id = ? FOR NO KEY UPDATE", id)
+		return err
+	})
+}
+
 // UndeleteBackup brings a deleted backup back while its grace runs.
 func (c *Catalog) UndeleteBackup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error) {
 	var b controller.Backup
@@ -84,20 +114,24 @@ func (c *Catalog) UndeleteBackup(ctx context.Context, actor controller.Actor, id
 }
 
 // DueDeletions takes up to limit deleted backups whose grace is over. From here on they cannot be brought back. Each is left alone
-// for 10 minutes then.
+// for 10 minutes then, or until the controller that took it is no longer up.
 func (c *Catalog) DueDeletions(ctx context.Context, limit int) ([]controller.Deletion, error) {
 	var out []controller.Deletion
 	err := c.system(ctx, func(t *tx) error {
 		out = nil
+		err := t.releaseDeletions(ctx, "EXISTS (SELECT FROM controllers c WHERE c.id = b.delete_claim AND c.seen_at < now() - "+liveFor+")")
+		if err != nil {
+			return err
+		}
 		var rows []struct {
 			ID        int64
 			ServerID  int64
 			StorageID int64
 		}
-		err := t.scan(ctx, &rows, `UPDATE database_backups SET health = 'deleting', delete_after = now() + ? WHERE id IN (
+		err = t.scan(ctx, &rows, `UPDATE database_backups SET health = 'deleting', delete_after = now() + ?, delete_claim = ? WHERE id IN (
 			SELECT b.id FROM database_backups b WHERE b.deleted_at IS NOT NULL AND b.purged_at IS NULL AND b.delete_after <= now() AND b.status = 'completed'
-			AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = b.id AND j.`+jobOpen+`) ORDER BY b.delete_after, b.id LIMIT ? FOR UPDATE SKIP LOCKED)
-			RETURNING id, server_id, storage_id`, interval(deletionTime), max(limit, 0))
+			AND b.held_at IS NULL AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = b.id AND j.`+jobOpen+`) ORDER BY b.delete_after, b.id LIMIT ? FOR UPDATE SKIP LOCKED)
+			RETURNING id, server_id, storage_id`, interval(deletionTime), c.opts.ControllerID, max(limit, 0))
 		if err != nil {
 			return err
 		}
@@ -121,10 +155,18 @@ func (c *Catalog) DueDeletions(ctx context.Context, limit int) ([]controller.Del
 	return out, err
 }
 
+// releaseDeletions makes the deletions due again that a controller had taken and does not work on. Two controllers that delete the same
+// object do no harm.
+func (t *tx) releaseDeletions(ctx context.Context, where string, args ...any) error {
+	_, err := t.exec(ctx, `UPDATE database_backups SET delete_after = now(), delete_claim = '' WHERE id IN (
+		SELECT b.id FROM database_backups b WHERE b.delete_claim <> '' AND b.purged_at IS NULL AND `+where+` FOR UPDATE SKIP LOCKED)`, args...)
+	return err
+}
+
 // DeletionDone closes a backup whose objects were seen gone.
 func (c *Catalog) DeletionDone(ctx context.Context, backup int64) error {
 	return c.system(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, "UPDATE database_backups SET purged_at = now(), delete_waiting = '' WHERE id = ? AND deleted_at IS NOT NULL AND health = 'deleting' AND purged_at IS NULL", backup)
+		_, err := t.exec(ctx, "UPDATE database_backups SET purged_at = now(), delete_waiting = '', delete_claim = '' WHERE id = ? AND deleted_at IS NOT NULL AND health = 'deleting' AND purged_at IS NULL", backup)
 		return err
 	})
 }
@@ -132,12 +174,25 @@ func (c *Catalog) DeletionDone(ctx context.Context, backup int64) error {
 // DeletionLater has a deletion tried again after a while. The backup shows the reason.
 func (c *Catalog) DeletionLater(ctx context.Context, backup int64, delay time.Duration, reason string) error {
 	return c.system(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, "UPDATE database_backups SET delete_after = now() + ?, delete_waiting = ? WHERE id = ? AND health = 'deleting' AND purged_at IS NULL",
+		n, err := t.exec(ctx, "UPDATE database_backups SET delete_after = now() + ?, delete_waiting = ?, delete_claim = '' WHERE id = ? AND health = 'deleting' AND purged_at IS NULL",
 			interval(delay), cut(reason, 500), backup)
 		if n > 0 {
 			t.after(func() {
 				c.log.Warn("deletion put off", "backup_id", backup, "again_in", delay.String(), "reason", reason)
 			})
+		}
+		return err
+	})
+}
+
+// DeletionLocked has a deletion that its storage refuses until a time tried again then. The backup shows it.
+func (c *Catalog) DeletionLocked(ctx context.Context, backup int64, until time.Time) error {
+	return c.system(ctx, func(t *tx) error {
+		said := "its storage refuses to delete it until " + until.UTC().Format("2006-01-02 15:04 UTC")
+		n, err := t.exec(ctx, `UPDATE database_backups SET delete_after = greatest(?, now() + interval '1 minute'), locked_until = ?, delete_waiting = ?, delete_claim = ''
+			WHERE id = ? AND health = 'deleting' AND purged_at IS NULL`, until, until, said, backup)
+		if n > 0 {
+			t.after(func() { c.log.Info("deletion waits for its storage", "backup_id", backup, "locked_until", until.UTC()) })
 		}
 		return err
 	})

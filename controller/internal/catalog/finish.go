@@ -71,6 +71,9 @@ func (t *tx) finishing(ctx context.Context, job int64) (controller.Finishing, er
 	if err := t.scan(ctx, &f.Server, "SELECT "+t.cat.serverColumns()+" FROM servers s WHERE s.id = ?", row.ServerID); err != nil {
 		return f, err
 	}
+	if err := t.hostOf(ctx, &f.Server, job, row.No); err != nil {
+		return f, err
+	}
 	err = t.scan(ctx, &f.Parts, `SELECT number, size, sha256, md5, etag AS e_tag FROM upload_parts WHERE job_id = ? AND no = ? AND object = 'artifact' ORDER BY number`, job, row.No)
 	return f, err
 }
@@ -133,10 +136,10 @@ func (c *Catalog) CompleteBackup(ctx context.Context, a wire.Attempt, done contr
 		}
 		o := done.Objects[0]
 		n, err := t.exec(ctx, `UPDATE database_backups SET status = 'completed', health = 'ok', file_name = ?, file_path = ?, file_size = ?, checksum = ?, raw_size = ?,
-			raw_checksum = ?, etag = ?, version_id = ?, composite = ?, manifest = ?, metadata = ?::jsonb, completed_at = now(),
+			raw_checksum = ?, etag = ?, version_id = ?, composite = ?, manifest = ?, metadata = ?::jsonb, completed_at = now(), locked_until = ?,
 			error_code = NULL, error_message = NULL, error_hint = NULL WHERE id = ? AND status IN ('pending', 'running')`,
 			text(done.FileName), o.Key, o.StoredSize, o.StoredSHA256, o.RawSize, o.RawSHA256, text(o.ETag), text(o.VersionID), text(done.Composite), done.Manifest,
-			objectJSON(done.Metadata), j.BackupID)
+			objectJSON(done.Metadata), lockedUntil(done.Objects), j.BackupID)
 		if err != nil {
 			return err
 		}
@@ -146,9 +149,26 @@ func (c *Catalog) CompleteBackup(ctx context.Context, a wire.Attempt, done contr
 		if err := t.complete(ctx, j); err != nil {
 			return err
 		}
+		if err := t.follow(ctx, j.BackupID); err != nil {
+			return err
+		}
 		_, err = t.exec(ctx, "DELETE FROM upload_parts WHERE job_id = ?", j.ID)
 		return err
 	})
+}
+
+// lockedUntil is how long a store refuses to delete all of the objects; nil if it locks none.
+func lockedUntil(objects []controller.StoredObject) *time.Time {
+	var last time.Time
+	for _, o := range objects {
+		if o.LockedUntil.After(last) {
+			last = o.LockedUntil
+		}
+	}
+	if last.IsZero() {
+		return nil
+	}
+	return &last
 }
 
 // objectJSON is raw as a JSON object, an empty one if it is none.

@@ -112,9 +112,12 @@ func (c *Catalog) ControllerSeen(ctx context.Context) error {
 	})
 }
 
-// DeregisterController says that this controller is going down.
+// DeregisterController says that this controller is going down. What it had begun to delete is another one's at once.
 func (c *Catalog) DeregisterController(ctx context.Context) error {
 	return c.system(ctx, func(t *tx) error {
+		if err := t.releaseDeletions(ctx, "b.delete_claim = ?", c.opts.ControllerID); err != nil {
+			return err
+		}
 		_, err := t.exec(ctx, "DELETE FROM controllers WHERE id = ?", c.opts.ControllerID)
 		return err
 	})
