@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"devflowbackup/controller"
 	"devflowbackup/shared/failpoint"
 	"devflowbackup/shared/wire"
@@ -17,7 +19,7 @@ const attemptProgress = `CASE WHEN a.stage <> '' THEN jsonb_build_object('stage'
 
 // backupColumns of database_backups b, with the job that makes it.
 const backupColumns = `b.id, b.project_id, p.slug AS project, b.server_id, coalesce(s.name, '') AS server, b.database_id, b.instance, b.database_type,
-	b.database_name, b.type, b.status, b.health, b.storage_id, coalesce(st.name, '') AS storage, b.storage_disk, b.storage_disk = 'local' AS same_host, b.compression, b.level, b.encryption,
+	b.database_name, b.type, b.schedule_id, b.occurrence_at, b.retry_of, b.status, b.health, b.health_reason, b.health_at, b.verify_after, b.held_at, b.held_by, b.hold_reason, b.locked_until, b.storage_id, coalesce(st.name, '') AS storage, b.storage_disk, b.storage_disk = 'local' AS same_host, b.compression, b.level, b.encryption,
 	b.file_name, b.file_path, b.file_size, b.checksum, b.raw_size, b.raw_checksum, b.metadata, b.started_at, b.completed_at,
 	b.verified_at, b.verified_level, b.verified_by_host, b.error_code, b.error_message, b.error_hint, b.deleted_at, b.delete_reason, b.delete_after,
 	b.purged_at, b.created_at, coalesce(j.id, 0) AS job_id, coalesce(j.status, '') AS job_status, coalesce(j.attempt_no, 0) AS attempt,
@@ -84,9 +86,11 @@ func (c *Catalog) Backups(ctx context.Context, actor controller.Actor, f control
 			WHERE ? AND (? = 0 OR b.project_id = ?) AND (? = '' OR b.database_name = ? OR b.database_id::text = ?)
 			AND (? = '' OR s.name = ? OR s.id::text = ? OR s.agent_id = ?) AND (? = '' OR b.status = ?) AND (? = '' OR b.type = ?) AND (? = '' OR b.health = ?)
 			AND (?::boolean IS NULL OR (b.verified_at IS NOT NULL) = ?::boolean) AND (? OR b.deleted_at IS NULL) AND (? = 0 OR b.id < ?)
+			AND (? = 0 OR b.schedule_id = ?) AND (?::boolean IS NULL OR (b.held_at IS NOT NULL) = ?::boolean)
 			ORDER BY b.id DESC LIMIT ?`,
 			t.sees("b.project_id"), project, project, f.Database, f.Database, f.Database, f.Server, f.Server, f.Server, f.Server, f.Status, f.Status,
-			f.Type, f.Type, f.Health, f.Health, f.Verified, f.Verified, f.Deleted, f.BeforeID, f.BeforeID, page(f.Limit))
+			f.Type, f.Type, f.Health, f.Health, f.Verified, f.Verified, f.Deleted, f.BeforeID, f.BeforeID,
+			f.Schedule, f.Schedule, f.Held, f.Held, page(f.Limit))
 	})
 	return out, err
 }
@@ -141,7 +145,7 @@ func (c *Catalog) CreateBackups(ctx context.Context, actor controller.Actor, req
 		}
 		for _, d := range databases {
 			o := controller.BackupOutcome{Database: d.Name, Server: d.Server, Instance: d.Instance}
-			o.Backup, err = t.createBackup(ctx, actor, req, d)
+			o.Backup, err = t.createBackup(ctx, actor, backupOrder{BackupRequest: req}, d)
 			var refused *controller.Error
 			if errors.As(err, &refused) && req.Database == "" {
 				o.Err, err = refused, nil
@@ -185,7 +189,7 @@ func (t *tx) backupTargets(ctx context.Context, req controller.BackupRequest) ([
 	where := `d.project_id IS NOT NULL AND p.deleted_at IS NULL AND ? AND (? = 0 OR d.project_id = ?) AND (? = '' OR d.name = ? OR d.id::text = ?)
 		AND (? = 0 OR d.server_id = ?) AND (? = '' OR d.instance = ?)`
 	args := []any{t.sees("d.project_id"), id, id, req.Database, req.Database, req.Database, server, server, req.Instance, req.Instance}
-	if _, err := t.exec(ctx, `SELECT 1 FROM databases d JOIN projects p ON p.id = d.project_id WHERE `+where+` ORDER BY d.id FOR UPDATE OF d FOR SHARE OF p`, args...); err != nil {
+	if _, err := t.exec(ctx, `SELECT 1 FROM databases d JOIN projects p ON p.id = d.project_id WHERE `+where+` ORDER BY d.id FOR NO KEY UPDATE OF d FOR SHARE OF p`, args...); err != nil {
 		return nil, err
 	}
 	var found []controller.Database
@@ -272,17 +276,42 @@ func nearest(want string, names []string, n int) []string {
 	return sorted[:min(n, len(sorted))]
 }
 
-func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req controller.BackupRequest, d controller.Database) (*controller.Backup, error) {
-	var open struct {
-		ID     int64
-		Status string
+// backupOrder is what a backup is made of, besides its database.
+type backupOrder struct {
+	controller.BackupRequest
+	schedule   *int64
+	occurrence *time.Time // of the schedule
+	retryOf    *int64
+	storage    *int64     // instead of the request's
+	notBefore  *time.Time // nil: now
+	deadline   time.Time  // zero: by the type
+}
+
+// openBackup is the backup of a database that is being made or waits to be.
+type openBackup struct {
+	ID     int64
+	Status string
+	Since  time.Time
+}
+
+// openBackup finds the open backup of a database, nil if there is none.
+func (t *tx) openBackup(ctx context.Context, database int64) (*openBackup, error) {
+	var open openBackup
+	found, err := t.find(ctx, &open, `SELECT b.id, b.status, coalesce(b.started_at, b.created_at) AS since FROM jobs j JOIN database_backups b ON b.id = j.backup_id
+		WHERE b.database_id = ? AND j.kind = 'backup' AND j.`+jobOpen+` ORDER BY b.id LIMIT 1`, database)
+	if err != nil || !found {
+		return nil, err
 	}
-	busy, err := t.find(ctx, &open, `SELECT b.id, b.status FROM jobs j JOIN database_backups b ON b.id = j.backup_id
-		WHERE b.database_id = ? AND j.kind = 'backup' AND j.`+jobOpen+` ORDER BY b.id LIMIT 1`, d.ID)
+	return &open, nil
+}
+
+// createBackup makes a backup and its job. The database's row is locked.
+func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req backupOrder, d controller.Database) (*controller.Backup, error) {
+	open, err := t.openBackup(ctx, d.ID)
 	if err != nil {
 		return nil, err
 	}
-	if busy {
+	if open != nil {
 		return nil, controller.Errorf(controller.EConflict, "backup %d of database %q is %s", open.ID, d.Name, open.Status).
 			WithHint("wait for it, or `devflowctl backup cancel %d`", open.ID)
 	}
@@ -298,7 +327,7 @@ func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req contr
 	if err := t.scan(ctx, &p, "SELECT "+projectColumns+" FROM projects p WHERE p.id = ?", *d.ProjectID); err != nil {
 		return nil, err
 	}
-	st, err := t.chooseStorage(ctx, p, req.Storage, req.StorageDisk)
+	st, err := t.orderedStorage(ctx, p, req)
 	if err != nil {
 		return nil, err
 	}
@@ -308,25 +337,35 @@ func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req contr
 		}
 	}
 	encryption := req.EncryptionFor(p)
-	deadline := controller.DefaultDeadline
-	urgent := req.Type == controller.TypePreDeploy
-	if urgent {
-		deadline = controller.PreDeployDeadline
-	}
+	verify := orText(req.VerifyAfter, controller.VerifyNone)
 	var id int64
-	err = t.scan(ctx, &id, `INSERT INTO database_backups (project_id, server_id, database_id, storage_id, instance, database_type, database_name, type, compression, level, encryption, storage_disk)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-		p.ID, d.ServerID, d.ID, st.ID, d.Instance, d.Engine, d.Name, req.Type, req.Compression, req.Level, encryption, st.Kind)
+	err = t.scan(ctx, &id, `INSERT INTO database_backups (project_id, server_id, database_id, schedule_id, occurrence_at, retry_of, storage_id, instance, database_type, database_name,
+			type, compression, level, encryption, storage_disk, verify_after)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+		p.ID, d.ServerID, d.ID, req.schedule, req.occurrence, req.retryOf, st.ID, d.Instance, d.Engine, d.Name, req.Type, req.Compression, req.Level, encryption, st.Kind, verify)
 	if err != nil {
 		return nil, err
 	}
-	job, err := t.insertJob(ctx, newJob{
-		kind: wire.JobBackup, project: p.ID, server: d.ServerID, backup: id, duration: req.MaxDuration, deadline: deadline, urgent: urgent, by: actor.Name,
-	})
+	j := newJob{kind: wire.JobBackup, project: p.ID, server: d.ServerID, backup: id, duration: req.MaxDuration, deadline: controller.DefaultDeadline, by: actor.Name}
+	if req.Type == controller.TypePreDeploy {
+		j.urgent, j.deadline = true, controller.PreDeployDeadline
+	}
+	j.notBefore, j.deadlineAt = req.notBefore, req.deadline
+	job, err := t.insertJob(ctx, j)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.audit(ctx, actor, "backup.create", &p.ID, itoa(id), map[string]any{"database": d.Name, "server": d.Server, "type": req.Type, "storage": st.Name, "encryption": encryption, "job_id": job}); err != nil {
+	detail := map[string]any{"database": d.Name, "server": d.Server, "type": req.Type, "storage": st.Name, "encryption": encryption, "job_id": job}
+	if req.schedule != nil {
+		detail["schedule_id"] = *req.schedule
+	}
+	if req.occurrence != nil {
+		detail["occurrence_at"] = req.occurrence.UTC()
+	}
+	if req.retryOf != nil {
+		detail["retry_of"] = *req.retryOf
+	}
+	if err := t.auditResult(ctx, actor, "backup.create", &p.ID, itoa(id), detail, controller.AuditAccepted); err != nil {
 		return nil, err
 	}
 	b, err := t.backup(ctx, id)
@@ -342,13 +381,19 @@ type newJob struct {
 	duration, deadline      time.Duration
 	urgent                  bool
 	by                      string
+	notBefore               *time.Time // nil: now
+	deadlineAt              time.Time  // instead of deadline, which is counted from now
 }
 
 func (t *tx) insertJob(ctx context.Context, j newJob) (int64, error) {
 	var id int64
+	var until any = bun.Safe("now() + " + string(interval(j.deadline)))
+	if !j.deadlineAt.IsZero() {
+		until = j.deadlineAt
+	}
 	err := t.scan(ctx, &id, `INSERT INTO jobs (kind, project_id, server_id, backup_id, restore_id, level, max_duration_seconds, max_attempts, not_before, deadline_at, urgent, created_by)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, now(), now() + ?, ?, ?) RETURNING id`,
-		j.kind, j.project, j.server, j.backup, j.restore, j.level, seconds(j.duration), t.cat.opts.MaxAttempts, interval(j.deadline), j.urgent, cut(j.by, 200))
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, coalesce(?::timestamptz, now()), ?, ?, ?) RETURNING id`,
+		j.kind, j.project, j.server, j.backup, j.restore, j.level, seconds(j.duration), t.cat.opts.MaxAttempts, j.notBefore, until, j.urgent, cut(j.by, 200))
 	return id, err
 }
 

@@ -29,7 +29,8 @@ func (c *Catalog) Inventory(ctx context.Context, agentID, session string, inv wi
 		if err := checkInventory(inv); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, "SELECT 1 FROM servers WHERE id = ? FOR UPDATE", s.ID); err != nil {
+		// Not FOR UPDATE: a backup that is being asked for has its database locked and refers to the server.
+		if _, err := t.exec(ctx, "SELECT 1 FROM servers WHERE id = ? FOR NO KEY UPDATE", s.ID); err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, "DELETE FROM inventory_pages WHERE server_id = ? AND (session <> ? OR hash <> ?)", s.ID, session, inv.Hash); err != nil {
@@ -100,6 +101,7 @@ func (t *tx) applyInventory(ctx context.Context, server int64, hash string) erro
 		what, query string
 		args        []any
 	}{
+		{"lock databases", `SELECT 1 FROM databases WHERE server_id = ? ORDER BY id FOR NO KEY UPDATE`, []any{server}}, // in the order in which backups lock them
 		{"replace instances", `DELETE FROM instances WHERE server_id = ?`, []any{server}},
 		{"add instances", `INSERT INTO instances (server_id, name, engine, version, error, restore)
 			SELECT ?, name, engine, coalesce(version, ''), coalesce(error, ''), coalesce(restore, false) FROM ` + configured + ` i`, []any{server, server}},

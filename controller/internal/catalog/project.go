@@ -81,7 +81,13 @@ func (c *Catalog) CreateProject(ctx context.Context, actor controller.Actor, spe
 		if err := t.audit(ctx, actor, "project.create", &id, spec.Slug, nil); err != nil {
 			return err
 		}
-		p, err = t.project(ctx, fmt.Sprint(id))
+		if p, err = t.project(ctx, fmt.Sprint(id)); err != nil {
+			return err
+		}
+		schedule, err := spec.ScheduleOfProject()
+		if err == nil && schedule != nil {
+			_, err = t.createSchedule(ctx, actor, p, *schedule)
+		}
 		return err
 	})
 	return p, err
@@ -155,6 +161,10 @@ func (c *Catalog) UpdateProject(ctx context.Context, actor controller.Actor, ref
 	if !spec.AppKey.Empty() {
 		return p, controller.Invalid("app_key", "cannot be changed: the project's backups are opened by it").WithHint("give it when a project is made")
 	}
+	if spec.DefaultSchedule != nil {
+		return p, controller.Invalid("default_schedule", "is given when a project is made; later it is a schedule with scope default").
+			WithHint("make or change that schedule: `devflowctl schedule create`, `devflowctl schedule update`")
+	}
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		old, err := t.project(ctx, ref)
 		if err != nil {
@@ -214,7 +224,13 @@ func (c *Catalog) DeleteProject(ctx context.Context, actor controller.Actor, ref
 		if err != nil {
 			return err
 		}
+		if err := t.endSchedules(ctx, p.ID); err != nil { // schedules are locked before anything else is
+			return err
+		}
 		if _, err := t.exec(ctx, "SELECT 1 FROM projects WHERE id = ? FOR UPDATE", p.ID); err != nil {
+			return err
+		}
+		if err := t.endSchedules(ctx, p.ID); err != nil { // any that was made meanwhile
 			return err
 		}
 		var open []int64
@@ -231,6 +247,9 @@ func (c *Catalog) DeleteProject(ctx context.Context, actor controller.Actor, ref
 			return err
 		}
 		return t.elevated(ctx, func() error {
+			if _, err := t.exec(ctx, "SELECT 1 FROM databases WHERE project_id = ? ORDER BY id FOR NO KEY UPDATE", p.ID); err != nil {
+				return err
+			}
 			if _, err := t.exec(ctx, "UPDATE databases SET project_id = NULL WHERE project_id = ?", p.ID); err != nil {
 				return err
 			}

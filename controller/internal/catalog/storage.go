@@ -268,6 +268,15 @@ func (c *Catalog) DeleteStorage(ctx context.Context, actor controller.Actor, ref
 				return controller.Errorf(controller.EConflict, "storage %q is the default of project %s", st.Name, quoteAll(slugs)).
 					WithHint("give the project another default first: `devflowctl project update %s --storage NAME`", slugs[0])
 			}
+			var schedules []int64
+			if err := t.scan(ctx, &schedules, `SELECT c.id FROM backup_schedules c JOIN projects p ON p.id = c.project_id
+				WHERE c.storage_id = ? AND c.deleted_at IS NULL AND p.deleted_at IS NULL ORDER BY c.id LIMIT 10`, st.ID); err != nil {
+				return err
+			}
+			if len(schedules) > 0 {
+				return controller.Errorf(controller.EConflict, "storage %q is where schedule %s makes its backups", st.Name, joinIDs(schedules)).
+					WithHint("give the schedule another storage first: `devflowctl schedule update %d --storage NAME`", schedules[0])
+			}
 			if _, err := t.exec(ctx, "UPDATE storages SET deleted_at = now(), is_default = false WHERE id = ?", st.ID); err != nil {
 				return err
 			}
@@ -417,8 +426,30 @@ func (t *tx) chooseStorage(ctx context.Context, p controller.Project, ref, disk 
 	if err != nil {
 		return st, err
 	}
+	return st, t.takeStorage(ctx, st)
+}
+
+// orderedStorage is the storage of a backup: the one that its order names by id, else the one that chooseStorage finds.
+func (t *tx) orderedStorage(ctx context.Context, p controller.Project, req backupOrder) (controller.Storage, error) {
+	if req.storage == nil {
+		return t.chooseStorage(ctx, p, req.Storage, req.StorageDisk)
+	}
+	var st controller.Storage
+	found, err := t.find(ctx, &st, `SELECT `+storageColumns+` FROM storages st WHERE st.deleted_at IS NULL AND st.id = ? AND (st.project_id IS NULL OR st.project_id = ?) AND `+t.usable(),
+		*req.storage, p.ID)
+	if err == nil && !found {
+		err = controller.Errorf(controller.ENotFound, "storage %d does not exist", *req.storage).WithHint("`devflowctl storage list` shows the storages")
+	}
+	if err != nil {
+		return st, err
+	}
+	return st, t.takeStorage(ctx, st)
+}
+
+// takeStorage makes sure that a backup may be made on a storage.
+func (t *tx) takeStorage(ctx context.Context, st controller.Storage) error {
 	// Keeps the storage from being deleted before this backup is committed; a caller may not lock a storage of all projects.
-	err = t.elevated(ctx, func() error {
+	err := t.elevated(ctx, func() error {
 		n, err := t.exec(ctx, "SELECT 1 FROM storages WHERE id = ? AND deleted_at IS NULL FOR SHARE", st.ID)
 		if err == nil && n == 0 {
 			err = controller.Errorf(controller.ENotFound, "storage %q does not exist", st.Name)
@@ -430,7 +461,7 @@ func (t *tx) chooseStorage(ctx context.Context, p controller.Project, ref, disk 
 		err = controller.Errorf(controller.EConflict, "storage %q failed its last probe", st.Name).
 			WithHint("`devflowctl storage show %s` tells why; `devflowctl storage probe %s` tries again", st.Name, st.Name)
 	}
-	return st, err
+	return err
 }
 
 func (t *tx) defaultStorage(ctx context.Context, p controller.Project, disk string) (controller.Storage, error) {
