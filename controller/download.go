@@ -53,6 +53,7 @@ type Download struct {
 	Server     Server // that holds it, where the storage is local
 	StorageID  int64
 	Object     StoredObject
+	Record     Record // of the same rows
 	Recipients []string
 	Format     string
 	AttemptID  string

@@ -15,7 +15,7 @@ type Offer struct {
 	Kind        string // wire.JobBackup, JobVerify, JobRestore
 	Server      Server
 	ProjectID   int64
-	MaxDuration time.Duration // what is left of the job's max_duration or deadline, whichever is shorter
+	MaxDuration time.Duration // the job's; of an urgent one no more than is left until its deadline
 
 	Backup  Backup         // made by a backup, read by the others
 	Storage *StorageAccess // of the artifact
@@ -34,6 +34,7 @@ type Offer struct {
 	Level   string
 	Restore *Restore
 	Objects []StoredObject // artifact and side objects of the backup
+	Record  Record         // of the same rows
 }
 
 // StoredObject is one object of a completed backup.

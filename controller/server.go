@@ -82,6 +82,9 @@ func (s EnrolmentSpec) Validate() error {
 	if n := strings.TrimSpace(s.ServerName); n == "" || n != s.ServerName || len(n) > 100 {
 		return Invalid("server_name", "%q is empty, longer than 100 bytes or has spaces at its ends", s.ServerName)
 	}
+	if s.Replace && (s.Project != "" || s.Verifier) {
+		return Invalid("replace", "is not allowed beside a project or verifier: a server that is replaced keeps its own")
+	}
 	if s.TTL <= 0 || s.TTL > MaxEnrolmentTTL {
 		return Invalid("ttl_seconds", "%d is not allowed; use 1 to %d", int64(s.TTL.Seconds()), int64(MaxEnrolmentTTL.Seconds()))
 	}
@@ -94,6 +97,7 @@ type Enrolment struct {
 	ServerName string     `json:"server_name"`
 	ProjectID  *int64     `json:"project_id"`
 	Verifier   bool       `json:"verifier"`
+	Replaces   *int64     `json:"replaces"` // the server whose place the host takes
 	CreatedAt  time.Time  `json:"created_at"`
 	ExpiresAt  time.Time  `json:"expires_at"`
 	UsedAt     *time.Time `json:"used_at"`
@@ -130,4 +134,5 @@ const (
 	EventStatement       = "statement_refused"
 	EventPermission      = "permission_denied"
 	EventRevoked         = "revoked_server"
+	EventRecord          = "record_differs" // a row of the catalog is not what was signed
 )

@@ -35,6 +35,9 @@ func (c *ctl) serverToken() *cobra.Command {
 			}
 			return c.show(e, func(t *rows) {
 				t.note("Run this on %s. It works once, and expires %s.", e.ServerName, ago(&e.ExpiresAt))
+				if e.Replaces != nil {
+					t.note("The host that is %s now is cut off then.", e.ServerName)
+				}
 				t.note("%s", e.Command)
 			})
 		},
@@ -42,6 +45,7 @@ func (c *ctl) serverToken() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&in.Project, "project", "", "a project that may use the server")
 	f.BoolVar(&in.Verifier, "verifier", false, "the server may open other hosts' backups to verify them")
+	f.BoolVar(&in.Replace, "replace", false, "the host takes the place of the server NAME, which keeps its databases, backups and schedules")
 	f.DurationVar(&ttl, "ttl", 0, "how long the token is valid, at most 1h (default 1h)")
 	return cmd
 }

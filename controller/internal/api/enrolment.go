@@ -38,13 +38,13 @@ func (a *API) registerEnrolment() {
 		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Enrolment]], error) {
 			return list(a.opt.Store.Enrolments(ctx, actorOf(ctx)))
 		})
-	register(a, operation{id: "create-enrolment", method: http.MethodPost, path: "/enrolments", summary: "Make a token by which one host enrols, once", tag: tagServers, access: manage, creates: true, secret: true}, a.createEnrolment)
-	register(a, operation{id: "enrol", method: http.MethodPost, path: "/enroll", summary: "Called by an agent with its enrolment token", tag: tagServers, access: []string{accessPublic}, status: http.StatusCreated}, a.enrol)
+	register(a, operation{id: "create-enrolment", audit: "enrolment.create", method: http.MethodPost, path: "/enrolments", summary: "Make a token by which one host enrols, once", tag: tagServers, access: manage, creates: true, secret: true}, a.createEnrolment)
+	register(a, operation{id: "enrol", audit: "server.enrol", method: http.MethodPost, path: "/enroll", summary: "Called by an agent with its enrolment token", tag: tagServers, access: []string{accessPublic}, status: http.StatusCreated}, a.enrol)
 }
 
 func (a *API) createEnrolment(ctx context.Context, in *bodyIn[body.CreateEnrolment]) (*bodyOut[body.NewEnrolment], error) {
 	spec := controller.EnrolmentSpec{
-		ServerName: in.Body.ServerName, Project: in.Body.Project, Verifier: in.Body.Verifier,
+		ServerName: in.Body.ServerName, Project: in.Body.Project, Verifier: in.Body.Verifier, Replace: in.Body.Replace,
 		TTL: time.Duration(cmp.Or(in.Body.TTLSeconds, int64(controller.MaxEnrolmentTTL/time.Second))) * time.Second,
 	}
 	if err := spec.Validate(); err != nil {
@@ -62,7 +62,8 @@ func (a *API) createEnrolment(ctx context.Context, in *bodyIn[body.CreateEnrolme
 }
 
 // enrol trades a token for an identity. The credential is issued first: if that fails the token is not used up, and a credential
-// whose server was never committed is thrown away here.
+// whose server was never committed is thrown away here. The catalog may say that the host is a server that it knows: it takes that one's
+// place, or asks for the second time. Then the credential is for that one, and the keys that it had before are cut off.
 func (a *API) enrol(ctx context.Context, in *enrolIn) (*bodyOut[body.Enrolled], error) {
 	if wait, ok := a.failures.allowed(in.remote); !ok {
 		return nil, controller.Errorf(body.CodeTooMany, "too many refused tokens from this address").WithHint("try again in %d s", int(wait.Seconds())+1)
@@ -90,7 +91,16 @@ func (a *API) enrol(ctx context.Context, in *enrolIn) (*bodyOut[body.Enrolled], 
 		}
 		return nil, err
 	}
-	a.opt.Log.Info("server enrolled", "server", s.Name, "agent_id", s.AgentID, "remote", in.remote)
+	if s.AgentID != agentID {
+		if jwt, err = a.opt.Fleet.IssueAgent(ctx, s.AgentID, b.NKey); err != nil {
+			return nil, err
+		}
+		if err := a.opt.Fleet.Revoke(context.WithoutCancel(ctx), s); err != nil {
+			a.opt.Log.Error("the host that was replaced may still be connected to the broker; the catalog refuses what it says", "server", s.Name, "err", err)
+		}
+		a.opt.Fleet.Kick()
+	}
+	a.opt.Log.Info("server enrolled", "server", s.Name, "agent_id", s.AgentID, "known_before", s.AgentID != agentID, "remote", in.remote)
 	return out(body.Enrolled{
 		ServerID: s.AgentID, ServerName: s.Name, NATSURLs: append([]string{}, info.NATSURLs...), NATSJWT: jwt, CAPEM: string(info.CAPEM), KeySet: info.KeySet,
 	}, nil)

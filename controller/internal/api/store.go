@@ -99,10 +99,8 @@ type Store interface {
 	Audit(ctx context.Context, actor controller.Actor, f controller.AuditFilter) ([]controller.AuditEntry, error)
 	// ExportAudit calls row for each entry, oldest first, without limit, and writes an audit row of its own.
 	ExportAudit(ctx context.Context, actor controller.Actor, f controller.AuditFilter, row func(controller.AuditEntry) error) error
-	// CheckAudit verifies the chain from its first row to its last, against the heads given too.
-	CheckAudit(ctx context.Context, actor controller.Actor, heads []controller.AuditHead) (controller.AuditCheck, error)
-	// Refused records that an act was refused.
-	Refused(ctx context.Context, actor controller.Actor, action, subject, code string) error
+	// Refused records that an act was refused, and why.
+	Refused(ctx context.Context, actor controller.Actor, action, subject, code, reason string) error
 	SecurityEvents(ctx context.Context, actor controller.Actor) ([]controller.SecurityEvent, error)
 
 	// BeginIdempotent claims the key for a request. A non-nil response is that of the first request with the same key and
@@ -110,6 +108,15 @@ type Store interface {
 	BeginIdempotent(ctx context.Context, actor controller.Actor, key string, requestHash []byte) (*controller.StoredResponse, error)
 	EndIdempotent(ctx context.Context, actor controller.Actor, key string, r controller.StoredResponse) error
 	AbandonIdempotent(ctx context.Context, actor controller.Actor, key string) error
+}
+
+// Auditor keeps the chain of the audit log.
+type Auditor interface {
+	// AuditHead is the end of the chain, with all that is committed by now.
+	AuditHead(ctx context.Context, actor controller.Actor) (controller.AuditHead, error)
+	// CheckAudit verifies the chain from its first row to its last, against the heads that are kept at a storage and those given too. A
+	// chain that is wrong is a result, not an error.
+	CheckAudit(ctx context.Context, actor controller.Actor, heads []controller.AuditHead) (controller.AuditCheck, error)
 }
 
 // Cleaner applies retention.
@@ -137,7 +144,8 @@ type Fleet interface {
 	IssueAgent(ctx context.Context, agentID, nkey string) (jwt string, err error)
 	// Enrolment is what an agent is told when it enrols.
 	Enrolment() EnrolmentInfo
-	// Revoke cuts the connection of a server that the catalog has as revoked.
+	// Revoke has the broker refuse every key of the server that the catalog takes no more, and cuts connections by them: of a revoked
+	// server, or of the hosts that another one took the place of.
 	Revoke(ctx context.Context, s controller.Server) error
 	// Progress of a running job, fresher than the catalog's.
 	Progress(jobID int64) (controller.Progress, bool)

@@ -4,11 +4,19 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api"
 	"devflowbackup/controller/internal/broker"
+	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/fleet"
 )
 
@@ -65,16 +73,80 @@ func (g agents) Enrolment() api.EnrolmentInfo {
 	}
 }
 
-// Revoke cuts a revoked server's connection. The catalog has refused it already; the revocation is kept for later starts.
+// Revoke cuts the connections of a server that was revoked, or of the hosts that it had before. The catalog refuses them already.
 func (g agents) Revoke(ctx context.Context, s controller.Server) error {
-	jwt, err := g.a.broker.Revoke(ctx, s.NKey)
+	keys, err := revokedKeys(ctx, g.a.catalog, s.ID, g.a.log)
 	if err != nil {
 		return err
 	}
-	return g.a.install.keepAgentsJWT(ctx, g.a.catalog, jwt)
+	return g.a.revoke(ctx, keys)
+}
+
+// revoke tells the broker, and keeps what it then says for later starts.
+func (a *App) revoke(ctx context.Context, keys []string) error {
+	jwt, err := a.broker.Revoke(ctx, keys...)
+	if err != nil {
+		return err
+	}
+	return a.install.keepAgentsJWT(ctx, a.catalog, jwt)
+}
+
+// revokedKeys are what the broker must refuse, of one server or of all for 0. What is no key at all it refuses anyway.
+func revokedKeys(ctx context.Context, cat *catalog.Catalog, server int64, log hclog.Logger) ([]string, error) {
+	keys, err := cat.RevokedKeys(ctx, server)
+	if err != nil {
+		return nil, fmt.Errorf("read revoked keys: %w", err)
+	}
+	return slices.DeleteFunc(keys, func(k string) bool {
+		bad := !nkeys.IsValidPublicUserKey(k)
+		if bad {
+			log.Warn("the catalog holds a revoked key that is none", "key", k)
+		}
+		return bad
+	}), nil
+}
+
+// revokeEvery is how often the catalog is asked for keys that the broker must refuse from now on.
+const revokeEvery = 5 * time.Second
+
+// keepRevoking tells the broker what the catalog has revoked and nobody has told it: a controller may have died in between. told is
+// what it knows.
+func (a *App) keepRevoking(ctx context.Context, told []string) {
+	known := make(map[string]bool, len(told))
+	for _, k := range told {
+		known[k] = true
+	}
+	tick := time.NewTicker(revokeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		keys, err := revokedKeys(ctx, a.catalog, 0, a.log)
+		keys = slices.DeleteFunc(keys, func(k string) bool { return known[k] })
+		if err == nil && len(keys) > 0 {
+			err = a.revoke(ctx, keys)
+		}
+		switch {
+		case err == nil:
+			for _, k := range keys {
+				known[k] = true
+			}
+		case ctx.Err() == nil:
+			a.log.Warn("tell the broker whom to refuse", "err", err)
+		}
+	}
 }
 
 func publicKey(key ed25519.PrivateKey) ed25519.PublicKey {
 	pub, _ := key.Public().(ed25519.PublicKey)
 	return pub
+}
+
+// sender is the key of the agent that sent a message, as the broker says.
+func sender(m *nats.Msg) (string, error) {
+	s, err := broker.SenderOf(m)
+	return s.UserKey, err
 }

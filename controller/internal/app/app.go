@@ -22,6 +22,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api"
+	"devflowbackup/controller/internal/audit"
 	"devflowbackup/controller/internal/broker"
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/config"
@@ -44,6 +45,7 @@ type App struct {
 	broker  *broker.Broker
 	conn    *nats.Conn
 	fleet   *fleet.Fleet
+	audit   *audit.Log
 	install *install
 	keySet  wire.KeySet
 	url     string
@@ -180,8 +182,12 @@ func (a *App) background(f func(context.Context)) {
 }
 
 func (a *App) startBroker(ctx context.Context) error {
+	revoked, err := revokedKeys(ctx, a.catalog, 0, a.log)
+	if err != nil {
+		return err
+	}
 	opt := broker.Options{
-		Installation: a.install.Installation, AgentsJWT: a.install.agentsJWT, ExternalURLs: a.cfg.NATS.URLs, ExternalCAFile: a.cfg.NATS.CAFile, Logger: a.log.Named("broker"),
+		Installation: a.install.Installation, AgentsJWT: a.install.agentsJWT, Revoked: revoked, ExternalURLs: a.cfg.NATS.URLs, ExternalCAFile: a.cfg.NATS.CAFile, Logger: a.log.Named("broker"),
 	}
 	opt.Names, opt.IPs = namesAndIPs(a.cfg.Names)
 	events := make(chan broker.SecurityEvent, 256)
@@ -211,6 +217,7 @@ func (a *App) startBroker(ctx context.Context) error {
 	a.broker = b
 	a.onStop(func(context.Context) error { b.Stop(); return nil })
 	a.background(func(ctx context.Context) { a.recordSecurity(ctx, events) })
+	a.background(func(ctx context.Context) { a.keepRevoking(ctx, revoked) })
 	a.natsURL = a.cfg.NATS.Advertise
 	if len(a.natsURL) == 0 {
 		a.natsURL = a.cfg.NATS.URLs
@@ -253,13 +260,14 @@ func (a *App) startFleet(ctx context.Context) error {
 	stores := newStorages(a.log.Named("storage"), roots)
 	a.onStop(func(context.Context) error { stores.close(); return nil })
 	a.fleet = fleet.New(fleet.Options{
-		Store: a.catalog, Storage: stores, Conn: conn, Log: a.log.Named("fleet"), SigningKey: key, KeySet: a.keySet,
+		Store: a.catalog, Storage: stores, Conn: conn, Log: a.log.Named("fleet"), Sender: sender, SigningKey: key, KeySet: a.keySet,
 		Heartbeat: a.cfg.Timing.Heartbeat, LeaseMax: a.cfg.Timing.LeaseMax, URLExpires: a.cfg.Timing.URLExpires,
 	})
 	if err := a.fleet.Start(ctx); err != nil {
 		return err
 	}
 	a.onStop(func(context.Context) error { a.fleet.Stop(); return nil })
+	a.startAudit(ctx, stores)
 	return nil
 }
 
@@ -299,7 +307,7 @@ func (a *App) startAPI() error {
 	}
 	server := &http.Server{
 		Handler: api.New(api.Options{
-			Store: a.catalog, Fleet: agents{a}, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url,
+			Store: a.catalog, Fleet: agents{a}, Auditor: a.audit, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url,
 			Ready: map[string]func(context.Context) error{"catalog": a.catalog.Ping, "broker": a.brokerReady},
 		}),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,

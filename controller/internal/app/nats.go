@@ -48,7 +48,11 @@ func ExportNATS(ctx context.Context, cfg config.Config, log hclog.Logger, to NAT
 			return fmt.Errorf("write the CA certificate: %w", err)
 		}
 		// Nothing is started or connected: the options only choose the accounts that are written.
-		b, err := broker.New(broker.Options{Installation: in.Installation, AgentsJWT: in.agentsJWT, Host: "127.0.0.1", Logger: log.Named("broker")})
+		revoked, err := revokedKeys(ctx, cat, 0, log)
+		if err != nil {
+			return err
+		}
+		b, err := broker.New(broker.Options{Installation: in.Installation, AgentsJWT: in.agentsJWT, Revoked: revoked, Host: "127.0.0.1", Logger: log.Named("broker")})
 		if err != nil {
 			return fmt.Errorf("broker: %w", err)
 		}

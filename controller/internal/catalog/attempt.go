@@ -224,14 +224,14 @@ func (t *tx) setOutcomeRows(ctx context.Context, j openJob, status string, fail 
 func (t *tx) verifyFailed(ctx context.Context, j openJob, fail *wire.Failure) error {
 	health := controller.HealthCorrupt
 	switch fail.Code {
-	case wire.CodeCorrupt, wire.CodeChecksum:
+	case wire.CodeCorrupt, wire.CodeChecksum, wire.CodeRecord:
 	case wire.CodeMissing:
 		health = controller.HealthMissing
 	default:
 		return nil
 	}
-	_, err := t.exec(ctx, `UPDATE database_backups SET health = ?, verified_at = NULL, verified_level = NULL, verified_by_host = false
-		WHERE id = ? AND status = 'completed' AND health IN ('ok', 'missing', 'corrupt')`, health, j.BackupID)
+	_, err := t.exec(ctx, `UPDATE database_backups SET health = ?, health_reason = ?, health_at = now(), verified_at = NULL, verified_level = NULL, verified_by_host = false
+		WHERE id = ? AND status = 'completed' AND health IN ('ok', 'missing', 'corrupt')`, health, cut(fail.Error(), 2000), j.BackupID)
 	if err != nil {
 		return err
 	}

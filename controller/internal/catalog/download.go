@@ -137,6 +137,9 @@ func (t *tx) download(ctx context.Context, b controller.Backup, object, format s
 	if err != nil {
 		return d, err
 	}
+	if d.Record, err = t.record(ctx, b, made, objects); err != nil {
+		return d, err
+	}
 	for _, o := range objects {
 		if o.Object == object {
 			d.Object = o

@@ -441,13 +441,13 @@ func TestFence(t *testing.T) { // faults 6, 9, 24
 		}
 		equal(t, name+": state", state(), before)
 	}
-	dup, _, err := f.Hello(ctx, a.AgentID, old, wire.Hello{Protocol: 1, Attempts: []wire.Attempt{o.Attempt}})
+	dup, _, err := f.Hello(ctx, a.AgentID, a.NKey, old, wire.Hello{Protocol: 1, Attempts: []wire.Attempt{o.Attempt}})
 	f.ok(err)
 	if !dup.Superseded || dup.Drop != nil || dup.Lost != nil {
 		t.Fatalf("hello of the first one: %+v", dup)
 	}
 	equal(t, "session", must[controller.Server](t)(f.Server(ctx, f.admin, "db-7")).Session, a.session)
-	if dup, _, err := f.Hello(ctx, foreign.AgentID, a.session, wire.Hello{Protocol: 1}); err != nil || !dup.Superseded {
+	if dup, _, err := f.Hello(ctx, foreign.AgentID, foreign.NKey, a.session, wire.Hello{Protocol: 1}); err != nil || !dup.Superseded {
 		t.Fatalf("a session of another server: %+v, %v", dup, err)
 	}
 	events := must[[]controller.SecurityEvent](t)(f.SecurityEvents(ctx, f.admin))
@@ -502,7 +502,7 @@ func TestHello_Decides(t *testing.T) {
 	if !slices.Equal(res.Lost, []wire.Attempt{offered.Attempt}) {
 		t.Fatalf("hello says %+v", res)
 	}
-	_, _, err := f.Hello(ctx, a.AgentID, "short", wire.Hello{})
+	_, _, err := f.Hello(ctx, a.AgentID, a.NKey, "short", wire.Hello{})
 	f.failure(err, wire.CodeBadRequest)
 }
 

@@ -12,8 +12,10 @@ const maxConcurrency = 64
 
 // Hello begins or renews a session and decides about every attempt of the server that is accepted: one that the agent lists with
 // its token goes on, one that it does not list is lost at once. What the agent lists and does not stand is to be dropped.
-// A session that was superseded stays so: it changes nothing and raises an event.
-func (c *Catalog) Hello(ctx context.Context, agentID, session string, h wire.Hello) (controller.HelloResult, controller.Server, error) {
+// A session that was superseded stays so: it changes nothing and raises an event. So does the host that another one took the place of:
+// it is known by key, the one by which the broker knows who speaks. Empty, the broker does not tell; then a server that was replaced
+// is refused.
+func (c *Catalog) Hello(ctx context.Context, agentID, key, session string, h wire.Hello) (controller.HelloResult, controller.Server, error) {
 	var res controller.HelloResult
 	var server controller.Server
 	err := c.system(ctx, func(t *tx) error {
@@ -25,13 +27,19 @@ func (c *Catalog) Hello(ctx context.Context, agentID, session string, h wire.Hel
 			ID            int64
 			Session       string
 			InventoryHash string
+			NKey          string
+			Replaced      bool
 		}
-		found, err := t.find(ctx, &s, "SELECT id, session, inventory_hash FROM servers WHERE agent_id = ? AND revoked_at IS NULL FOR UPDATE", agentID)
+		found, err := t.find(ctx, &s, `SELECT id, session, inventory_hash, nkey AS n_key, EXISTS (SELECT FROM server_keys k WHERE k.server_id = servers.id) AS replaced
+			FROM servers WHERE agent_id = ? AND revoked_at IS NULL FOR UPDATE`, agentID)
 		if err != nil {
 			return err
 		}
 		if !found {
 			return wire.Failf(wire.CodeRevoked, "this server is not known or was revoked").WithHint("enrol the host again under a new token")
+		}
+		if key != s.NKey && (key != "" || s.Replaced) {
+			return wire.Failf(wire.CodeRevoked, "another host has taken the place of this one").WithHint("enrol this host under a new token and another name")
 		}
 		if res.Superseded, res.Replaced, err = t.enterSession(ctx, s.ID, s.Session, session); err != nil {
 			return err

@@ -252,7 +252,7 @@ func (f *fix) helloAgain(a *agent, held ...wire.Attempt) controller.HelloResult 
 	if a.dir != "" {
 		host.Local = &wire.LocalDir{Dir: a.dir, FreeBytes: 1 << 30}
 	}
-	res, s, err := f.Hello(f.Context(), a.AgentID, a.session, wire.Hello{Protocol: 1, AgentVersion: "1.2.3", Host: host, Concurrency: 2, Attempts: held, InventoryHash: "none"})
+	res, s, err := f.Hello(f.Context(), a.AgentID, a.NKey, a.session, wire.Hello{Protocol: 1, AgentVersion: "1.2.3", Host: host, Concurrency: 2, Attempts: held, InventoryHash: "none"})
 	f.ok(err)
 	a.Server = s
 	return res

@@ -207,7 +207,7 @@ func (t *tx) offer(ctx context.Context, job int64) (controller.Offer, error) {
 		OrderBody orderBody
 	}
 	err := t.scan(ctx, &row, `SELECT a.no, a.token, j.kind, j.project_id, j.server_id, j.backup_id, j.restore_id, coalesce(j.level, '') AS level,
-			least(j.max_duration_seconds, extract(epoch FROM j.deadline_at - now()))::float8 AS "left", a.attempt_id, a.key, a.upload_id, a.part_size,
+			(CASE WHEN j.urgent THEN least(j.max_duration_seconds, extract(epoch FROM j.deadline_at - now())) ELSE j.max_duration_seconds END)::float8 AS "left", a.attempt_id, a.key, a.upload_id, a.part_size,
 			coalesce(a.order_body, '{}') AS order_body
 		FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.no = j.attempt_no WHERE j.id = ?`, job)
 	if err != nil {
@@ -249,6 +249,9 @@ func (t *tx) offer(ctx context.Context, job int64) (controller.Offer, error) {
 		return o, err
 	}
 	o.AttemptID, o.Recipients = made.AttemptID, made.OrderBody.Recipients
+	if o.Record, err = t.record(ctx, o.Backup, made, o.Objects); err != nil {
+		return o, err
+	}
 	if row.RestoreID != nil {
 		r, err := t.restore(ctx, *row.RestoreID)
 		if err != nil {
@@ -261,13 +264,15 @@ func (t *tx) offer(ctx context.Context, job int64) (controller.Offer, error) {
 
 // maker is the attempt that made a completed backup.
 type maker struct {
+	JobID     int64
+	No        int
 	AttemptID string
 	OrderBody orderBody
 }
 
 func (t *tx) maker(ctx context.Context, backup int64) (maker, error) {
 	var m maker
-	_, err := t.find(ctx, &m, `SELECT a.attempt_id, coalesce(a.order_body, '{}') AS order_body FROM jobs j JOIN attempts a ON a.job_id = j.id
+	_, err := t.find(ctx, &m, `SELECT a.job_id, a.no, a.attempt_id, coalesce(a.order_body, '{}') AS order_body FROM jobs j JOIN attempts a ON a.job_id = j.id
 		WHERE j.backup_id = ? AND j.kind = 'backup' AND a.status = 'completed' ORDER BY j.id DESC LIMIT 1`, backup)
 	return m, err
 }

@@ -231,7 +231,7 @@ func (w *walk) step() (string, error) {
 		if w.rnd.IntN(3) == 0 {
 			session = wire.NewID()
 		}
-		res, _, err := c.Hello(ctx, w.a.AgentID, session, h)
+		res, _, err := c.Hello(ctx, w.a.AgentID, w.a.NKey, session, h)
 		if err == nil && !res.Superseded {
 			w.a.session = session
 			w.sessions = append(w.sessions, session)

@@ -142,14 +142,14 @@ func (c *Catalog) RevokeServer(ctx context.Context, actor controller.Actor, ref 
 	return s, err
 }
 
-// CreateEnrolment stores the hash of a new enrolment token.
+// CreateEnrolment stores the hash of a new enrolment token: of a new server, or of one that a host takes the place of.
 func (c *Catalog) CreateEnrolment(ctx context.Context, actor controller.Actor, spec controller.EnrolmentSpec, hash []byte) (controller.Enrolment, error) {
 	var e controller.Enrolment
 	if err := spec.Validate(); err != nil {
 		return e, err
 	}
-	if spec.Project == "" || spec.Verifier {
-		if err := wholeInstallation(actor, "servers of no project and verifiers"); err != nil {
+	if spec.Project == "" || spec.Verifier || spec.Replace {
+		if err := wholeInstallation(actor, "servers of no project, verifiers and replaced servers"); err != nil {
 			return e, err
 		}
 	}
@@ -162,30 +162,31 @@ func (c *Catalog) CreateEnrolment(ctx context.Context, actor controller.Actor, s
 			}
 			project = &p.ID
 		}
-		var busy bool
-		err := t.elevated(ctx, func() error {
-			return t.scan(ctx, &busy, "SELECT EXISTS (SELECT FROM servers WHERE name = ? AND revoked_at IS NULL)", spec.ServerName)
-		})
+		name, verifier := spec.ServerName, spec.Verifier
+		var replaces *int64
+		if spec.Replace {
+			s, err := t.replaceable(ctx, name)
+			if err != nil {
+				return err
+			}
+			name, verifier, replaces = s.Name, s.Verifier, &s.ID
+		} else if err := t.freeServerName(ctx, name, 0); err != nil {
+			return err
+		}
+		err := t.scan(ctx, &e, `INSERT INTO enrolment_tokens (token_hash, server_name, project_id, verifier, replaces, expires_at) VALUES (?, ?, ?, ?, ?, now() + ?)
+			RETURNING `+enrolmentColumns, hash, name, project, verifier, replaces, interval(spec.TTL))
 		if err != nil {
 			return err
 		}
-		if busy {
-			return nameTaken(spec.ServerName)
-		}
-		err = t.scan(ctx, &e, `INSERT INTO enrolment_tokens (token_hash, server_name, project_id, verifier, expires_at) VALUES (?, ?, ?, ?, now() + ?)
-			RETURNING `+enrolmentColumns, hash, spec.ServerName, project, spec.Verifier, interval(spec.TTL))
-		if err != nil {
-			return err
-		}
-		return t.audit(ctx, actor, "enrolment.create", project, spec.ServerName, map[string]any{"id": e.ID, "verifier": spec.Verifier})
+		return t.audit(ctx, actor, "enrolment.create", project, name, map[string]any{"id": e.ID, "verifier": verifier, "replaces": replaces})
 	})
 	return e, err
 }
 
-const enrolmentColumns = "id, server_name, project_id, verifier, created_at, expires_at, used_at, server_id"
+const enrolmentColumns = "id, server_name, project_id, verifier, replaces, created_at, expires_at, used_at, server_id"
 
 func nameTaken(name string) error {
-	return controller.Errorf(controller.EConflict, "a server named %q exists already", name).WithHint("choose another name, or revoke that server first")
+	return controller.Errorf(controller.EConflict, "a server named %q exists already", name).WithHint("choose another name; if this host takes the place of that server, `devflowctl server token %s --replace`", name)
 }
 
 // Enrolments lists enrolment tokens, newest first.
@@ -199,7 +200,8 @@ func (c *Catalog) Enrolments(ctx context.Context, actor controller.Actor) ([]con
 }
 
 // Enrol uses an enrolment token, once: of agents that race with it exactly one becomes a server. The same agent, with the same
-// keys, gets the same answer again while the token lives. An unknown, a used and an expired token are EUnauthorized.
+// keys, gets the same answer again while the token lives. An unknown, a used and an expired token are EUnauthorized. Of a token that
+// replaces a server it is that server, with its agent id, and the agent's is not used.
 func (c *Catalog) Enrol(ctx context.Context, tokenHash []byte, agent controller.NewServer) (controller.Server, error) {
 	var s controller.Server
 	if !wire.ValidServerID(agent.AgentID) {
@@ -220,11 +222,12 @@ func (c *Catalog) Enrol(ctx context.Context, tokenHash []byte, agent controller.
 			ServerName string
 			ProjectID  *int64
 			Verifier   bool
+			Replaces   *int64
 			ServerID   *int64
 			Used       bool
 			Expired    bool
 		}
-		found, err := t.find(ctx, &token, `SELECT id, server_name, project_id, verifier, server_id, used_at IS NOT NULL AS used, expires_at <= clock_timestamp() AS expired
+		found, err := t.find(ctx, &token, `SELECT id, server_name, project_id, verifier, replaces, server_id, used_at IS NOT NULL AS used, expires_at <= clock_timestamp() AS expired
 			FROM enrolment_tokens WHERE token_hash = ? FOR UPDATE`, tokenHash)
 		const hint = "make a new token with `devflowctl server token NAME`"
 		switch {
@@ -242,12 +245,20 @@ func (c *Catalog) Enrol(ctx context.Context, tokenHash []byte, agent controller.
 		case token.Expired:
 			return controller.Errorf(controller.EUnauthorized, "the enrolment token for server %q has expired", token.ServerName).WithHint(hint)
 		}
-		var busy bool
-		if err := t.scan(ctx, &busy, "SELECT EXISTS (SELECT FROM servers WHERE name = ? AND revoked_at IS NULL)", token.ServerName); err != nil {
+		if err := t.freshKey(ctx, agent.NKey); err != nil {
 			return err
 		}
-		if busy {
-			return nameTaken(token.ServerName)
+		if token.Replaces != nil {
+			if err := t.replaceServer(ctx, *token.Replaces, agent); err != nil {
+				return err
+			}
+			if _, err := t.exec(ctx, "UPDATE enrolment_tokens SET used_at = now(), server_id = replaces WHERE id = ?", token.ID); err != nil {
+				return err
+			}
+			return t.scan(ctx, &s, "SELECT "+c.serverColumns()+" FROM servers s WHERE s.id = ?", *token.Replaces)
+		}
+		if err := t.freeServerName(ctx, token.ServerName, 0); err != nil {
+			return err
 		}
 		var id int64
 		err = t.scan(ctx, &id, `INSERT INTO servers (agent_id, name, nkey, signing_key, recipient, verifier, agent_version, host)

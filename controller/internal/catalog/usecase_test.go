@@ -202,7 +202,7 @@ func TestServers(t *testing.T) {
 	equal(t, "backup", f.backup(b.ID).Status, "failed")
 	_, err := f.SignPart(ctx, a.AgentID, a.session, partRequest(o, 1, 1), time.Minute)
 	f.failure(err, wire.CodeRevoked)
-	_, _, err = f.Hello(ctx, a.AgentID, wire.NewID(), wire.Hello{Protocol: 1})
+	_, _, err = f.Hello(ctx, a.AgentID, a.NKey, wire.NewID(), wire.Hello{Protocol: 1})
 	f.failure(err, wire.CodeRevoked)
 	f.failure(f.Inventory(ctx, a.AgentID, a.session, wire.Inventory{Hash: "h", Last: true}), wire.CodeRevoked)
 	_, err = f.CreateBackups(ctx, f.admin, controller.BackupRequest{Database: "app"})
@@ -285,7 +285,7 @@ func TestInventory(t *testing.T) {
 	}
 	equal(t, "pages left", f.sql("SELECT count(*) FROM inventory_pages"), "0")
 	// The hash that was stored is not asked for again.
-	res, _, err := f.Hello(ctx, a.AgentID, a.session, wire.Hello{Protocol: 1, InventoryHash: "h2", Concurrency: 2})
+	res, _, err := f.Hello(ctx, a.AgentID, a.NKey, a.session, wire.Hello{Protocol: 1, InventoryHash: "h2", Concurrency: 2})
 	f.ok(err)
 	if res.WantInventory {
 		t.Fatal("an inventory that is known is wanted")

@@ -201,6 +201,12 @@ func backupCodec(b controller.Backup, recipients []string) artifact.Codec {
 }
 
 func (f *Fleet) verifyOrder(ctx context.Context, o controller.Offer) (*wire.VerifyOrder, error) {
+	if err := f.checkRecord(ctx, o.Record); err != nil {
+		return nil, err
+	}
+	if err := f.checkManifest(ctx, o); err != nil {
+		return nil, err
+	}
 	src, err := f.source(ctx, o, o.Level == wire.LevelContent)
 	if err != nil {
 		return nil, err
@@ -209,6 +215,9 @@ func (f *Fleet) verifyOrder(ctx context.Context, o controller.Offer) (*wire.Veri
 }
 
 func (f *Fleet) restoreOrder(ctx context.Context, o controller.Offer) (*wire.RestoreOrder, error) {
+	if err := f.checkRecord(ctx, o.Record); err != nil {
+		return nil, err
+	}
 	src, err := f.source(ctx, o, true)
 	if err != nil {
 		return nil, err

@@ -344,6 +344,7 @@ func readingOffer(t *testing.T, k *kit, kind string) (controller.Offer, ageKeys,
 			AgeHeader: ageHeader(t, b),
 		})
 	}
+	o.Record = k.recorded(nil, o.Backup, o.Objects, codec)
 	o.Objects = append(o.Objects, controller.StoredObject{Object: "manifest", Key: "m"})
 	return o, keys, stored
 }

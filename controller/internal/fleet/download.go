@@ -28,6 +28,9 @@ const (
 // DownloadURL is a link of the store itself for an object as it is stored. ok is false where there is none: what lies on a host, or
 // has to be decoded, is streamed.
 func (f *Fleet) DownloadURL(ctx context.Context, d controller.Download) (url string, ok bool, err error) {
+	if err := f.checkRecord(ctx, d.Record); err != nil {
+		return "", false, downloadError(d, err)
+	}
 	if d.Format != controller.FormatStored {
 		return "", false, nil
 	}
@@ -62,6 +65,9 @@ func (f *Fleet) DownloadURL(ctx context.Context, d controller.Download) (url str
 func (f *Fleet) StreamDownload(ctx context.Context, d controller.Download, offset int64, w io.Writer) error {
 	if offset < 0 || offset > d.Size() {
 		return controller.Invalid("offset", "%d is not within the %d bytes there are", offset, d.Size())
+	}
+	if err := f.checkRecord(ctx, d.Record); err != nil {
+		return downloadError(d, err)
 	}
 	select {
 	case f.downloads <- struct{}{}:
@@ -284,6 +290,8 @@ func downloadError(d controller.Download, err error) error {
 		return controller.Errorf(controller.EConflict, "%s does not open with the project's key: %v", where, key)
 	case !errors.As(err, &fail):
 		return err
+	case fail.Code == wire.CodeRecord:
+		return controller.Errorf(controller.EConflict, "%s cannot be fetched: %s", where, fail.Message).WithHint("%s", fail.Hint)
 	case fail.Code == wire.CodeMissing:
 		return controller.Errorf(controller.EConflict, "%s is gone from its storage", where).WithHint("verify the backup, and take another one")
 	case fail.Code == wire.CodeOffline:

@@ -50,6 +50,7 @@ func newDownload(t *testing.T, k *kit, h *host, c artifact.Codec, raw []byte) (c
 	if c.Encryption == "aes-256-cbc" {
 		d.Object.MAC = sums.MAC[:]
 	}
+	d.Record = k.recorded(h, d.Backup, []controller.StoredObject{d.Object}, c)
 	if h == nil {
 		k.bucket.put(key, stored)
 	} else {

@@ -27,6 +27,9 @@ type Options struct {
 	Storage Storages
 	Conn    *nats.Conn
 	Log     hclog.Logger
+	// Sender tells the key of the broker's user that sent a message, which the sender cannot forge. Without it the subject alone says
+	// who speaks, and a host that took another one's place is refused.
+	Sender func(*nats.Msg) (key string, err error)
 
 	SigningKey ed25519.PrivateKey // signs directives and manifests
 	KeySet     wire.KeySet        // what agents are to pin

@@ -16,6 +16,7 @@ import (
 // call is one request of an agent. The broker proves the agent; the session is checked in the catalog.
 type call struct {
 	agent   string
+	key     string // of the broker's user, empty where the broker does not tell
 	session string
 	body    json.RawMessage
 }
@@ -72,7 +73,7 @@ func (f *Fleet) answer(ctx context.Context, m *nats.Msg, agent, verb string, han
 		f.log.Warn("agent request with an id that is none", "server", agent, "verb", verb)
 		return
 	}
-	body, err := handle(ctx, call{agent: agent, session: req.Session, body: req.Body})
+	body, err := handle(ctx, call{agent: agent, key: f.sender(m), session: req.Session, body: req.Body})
 	if m.Reply == "" {
 		if err != nil {
 			f.log.Warn("agent message", "server", agent, "verb", verb, "err", err)
@@ -99,6 +100,19 @@ func (f *Fleet) answer(ctx context.Context, m *nats.Msg, agent, verb string, han
 	}
 }
 
+// sender is the key of the broker's user that sent a message.
+func (f *Fleet) sender(m *nats.Msg) string {
+	if f.opt.Sender == nil {
+		return ""
+	}
+	key, err := f.opt.Sender(m)
+	if err != nil {
+		f.log.Warn("agent request of an unknown sender", "subject", m.Subject, "err", err)
+		return ""
+	}
+	return key
+}
+
 // refusal turns an error into what the agent hears. An unexpected one is logged here and told without its detail.
 func (f *Fleet) refusal(agent, verb string, err error) *wire.Failure {
 	var fail *wire.Failure
@@ -118,7 +132,7 @@ func (f *Fleet) hello(ctx context.Context, c call) (any, error) {
 		return nil, wire.Failf(wire.CodeBadRequest, "agent %s speaks protocol %d, this controller needs %d", h.AgentVersion, h.Protocol, wire.Version).
 			WithHint("install a newer agent")
 	}
-	res, server, err := f.opt.Store.Hello(ctx, c.agent, c.session, h)
+	res, server, err := f.opt.Store.Hello(ctx, c.agent, c.key, c.session, h)
 	if err != nil {
 		return nil, err
 	}

@@ -123,6 +123,7 @@ func aesReadingOffer(t *testing.T, k *kit, kind string) (controller.Offer, ageKe
 			MAC: sums.MAC[:],
 		}
 	}
+	o.Record = k.recorded(nil, o.Backup, o.Objects, codec)
 	return o, keys
 }
 

@@ -12,6 +12,7 @@ type CreateEnrolment struct {
 	ServerName string `json:"server_name"`
 	Project    string `json:"project,omitempty" doc:"Slug, id or external id of a project that may use the server"`
 	Verifier   bool   `json:"verifier,omitempty" doc:"The server may open other hosts' backups to verify them"`
+	Replace    bool   `json:"replace,omitempty" doc:"The host takes the place of the server of that name, revoked or not: databases, backups, schedules and grants stay; the host that was there is cut off"`
 	TTLSeconds int64  `json:"ttl_seconds,omitempty" minimum:"0" maximum:"3600" doc:"How long it is valid; 3600 if absent"`
 }
 

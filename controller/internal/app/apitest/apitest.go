@@ -23,6 +23,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api"
+	"devflowbackup/controller/internal/audit"
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/keys"
 	"devflowbackup/shared/artifact"
@@ -92,7 +93,7 @@ func New(tb testing.TB) *Rig {
 		Admin: controller.Actor{Name: "test", Permissions: controller.Permissions, Scope: controller.Scope{All: true}},
 	}
 	r.API = api.New(api.Options{
-		Store: store, Fleet: r.Fleet, Version: "v0.0.0-test", PublicURL: "https://backup.test:8443",
+		Store: store, Fleet: r.Fleet, Auditor: audit.New(audit.Options{Store: store, Storages: Anchors{}}), Version: "v0.0.0-test", PublicURL: "https://backup.test:8443",
 		Log:   hclog.New(&hclog.LoggerOptions{Output: r.Logged, Level: hclog.Debug}),
 		Ready: map[string]func(context.Context) error{"catalog": store.Ping, "broker": r.Fleet.ready},
 	})
@@ -337,7 +338,7 @@ func (r *Rig) Agent(name, project string, databases ...string) *Agent {
 	s, err := r.Store.Enrol(r.Context(), sum[:], controller.NewServer{AgentID: "a" + wire.NewID()[:20], NKey: nkey, SigningKey: signing, Recipient: recipient, AgentVersion: "v1"})
 	r.must(err)
 	a := &Agent{Server: s, Session: wire.NewID()}
-	_, _, err = r.Store.Hello(r.Context(), s.AgentID, a.Session, wire.Hello{Protocol: 1, AgentVersion: "v1", Host: wire.Host{Hostname: name, Local: &wire.LocalDir{Dir: "/srv/backups", FreeBytes: 70 << 30, TotalBytes: 100 << 30}}, Concurrency: 4, InventoryHash: "none"})
+	_, _, err = r.Store.Hello(r.Context(), s.AgentID, s.NKey, a.Session, wire.Hello{Protocol: 1, AgentVersion: "v1", Host: wire.Host{Hostname: name, Local: &wire.LocalDir{Dir: "/srv/backups", FreeBytes: 70 << 30, TotalBytes: 100 << 30}}, Concurrency: 4, InventoryHash: "none"})
 	r.must(err)
 	inv := wire.Inventory{Hash: wire.NewID(), Last: true, Instances: []wire.Instance{{Name: "main", Engine: wire.EnginePostgreSQL, Version: "15.6", Restore: true}}}
 	for _, d := range databases {
