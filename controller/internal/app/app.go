@@ -27,6 +27,7 @@ import (
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/config"
 	"devflowbackup/controller/internal/fleet"
+	"devflowbackup/controller/internal/retention"
 	"devflowbackup/shared/version"
 	"devflowbackup/shared/wire"
 )
@@ -46,6 +47,7 @@ type App struct {
 	conn    *nats.Conn
 	fleet   *fleet.Fleet
 	audit   *audit.Log
+	cleaner *retention.Runner
 	install *install
 	keySet  wire.KeySet
 	url     string
@@ -111,6 +113,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 	if err := a.startFleet(ctx); err != nil {
 		return err
 	}
+	a.startRetention(ctx)
 	return a.startAPI()
 }
 
@@ -307,7 +310,7 @@ func (a *App) startAPI() error {
 	}
 	server := &http.Server{
 		Handler: api.New(api.Options{
-			Store: a.catalog, Fleet: agents{a}, Auditor: a.audit, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url,
+			Store: a.catalog, Fleet: agents{a}, Cleaner: a.cleaner, Auditor: a.audit, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url,
 			Ready: map[string]func(context.Context) error{"catalog": a.catalog.Ping, "broker": a.brokerReady},
 		}),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,

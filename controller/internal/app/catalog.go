@@ -17,7 +17,7 @@ func openCatalog(ctx context.Context, cfg config.Config, dsn secret.String, id s
 	return catalog.Open(ctx, catalog.Options{
 		DSN: dsn, ControllerID: id, Log: log.Named("catalog"),
 		Retry: controller.Retry{Base: t.RetryBase, Max: t.RetryMax}, MaxAttempts: t.MaxAttempts,
-		Lease: t.Lease, LeaseMax: t.LeaseMax, OfflineAfter: 3 * t.Heartbeat, DeleteGrace: t.DeleteGrace, MinUploadLimit: minUploadLimit,
+		Lease: t.Lease, LeaseMax: t.LeaseMax, OfflineAfter: 3 * t.Heartbeat, DeleteGrace: deleteGrace(t.DeleteGrace), MinUploadLimit: minUploadLimit,
 	})
 }
 

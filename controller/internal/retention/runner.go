@@ -47,7 +47,7 @@ type Options struct {
 	Log   hclog.Logger
 	// Now is the clock that plans and the daily clean-up go by: the catalog's.
 	Now   func(ctx context.Context) (time.Time, error)
-	Tick  time.Duration // how often it is looked for what is due, default 5 s
+	Tick  time.Duration // how often it is looked for what is due, default 2 s
 	Grace time.Duration // how long what retention removed can be brought back, default controller.CleanupGrace; negative: not at all
 }
 
@@ -68,7 +68,7 @@ type Runner struct {
 // NewRunner makes a Runner; Clean works at once, nothing else happens before Start.
 func NewRunner(opt Options) *Runner {
 	if opt.Tick == 0 {
-		opt.Tick = 5 * time.Second
+		opt.Tick = 2 * time.Second
 	}
 	switch {
 	case opt.Grace == 0:
