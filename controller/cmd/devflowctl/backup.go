@@ -17,7 +17,8 @@ import (
 
 func (c *ctl) backupCommand() *cobra.Command {
 	return c.group("backup", "Backups", c.backupCreate(), c.backupList(), c.backupShow(), c.backupVerify(), c.backupCancel(),
-		c.backupDelete(), c.backupUndelete(), c.backupDownload(), c.backupManifest(), c.backupLog())
+		c.backupRetry(),
+		c.backupDelete(), c.backupUndelete(), c.backupHold(), c.backupRelease(), c.backupCleanup(), c.backupDownload(), c.backupManifest(), c.backupLog())
 }
 
 func (c *ctl) backupCreate() *cobra.Command {
@@ -73,6 +74,7 @@ Prints a line for each database, and totals. Fails if any of them failed; with s
 	f.StringVar(&in.Compression, "compression", "", "zstd, gzip or none (default zstd)")
 	f.IntVar(&in.Level, "level", 0, "1 to 19 for zstd (default 3), 1 to 9 for gzip (default 6)")
 	f.DurationVar(&maxDuration, "max-duration", 0, "fail a backup that takes longer (default 1h)")
+	f.StringVar(&in.VerifyAfter, "verify-after", "", "verify each backup once it is completed: none, checksum or content (default none)")
 	f.BoolVar(&wait, "wait", false, "wait for the end, with progress")
 	return cmd
 }
@@ -243,7 +245,7 @@ func backupState(b controller.Backup) string {
 
 func (c *ctl) backupList() *cobra.Command {
 	var f controller.BackupFilter
-	var verified, unverified bool
+	var verified, unverified, held bool
 	cmd := &cobra.Command{
 		Use: "list [PROJECT]", Short: "List backups, newest first", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -259,6 +261,9 @@ func (c *ctl) backupList() *cobra.Command {
 			}
 			if verified || unverified {
 				f.Verified = &verified
+			}
+			if cmd.Flags().Changed("held") {
+				f.Held = &held
 			}
 			all, next, err := pages(f.Limit, f.BeforeID, func(before int64, n int) ([]controller.Backup, *int64, error) {
 				q := f
@@ -287,6 +292,8 @@ func (c *ctl) backupList() *cobra.Command {
 	fl.StringVar(&f.Health, "health", "", "only ok, missing, corrupt, archived or deleting ones")
 	fl.BoolVar(&verified, "verified", false, "only verified ones")
 	fl.BoolVar(&unverified, "unverified", false, "only those that are not verified")
+	fl.Int64Var(&f.Schedule, "schedule", 0, "only those of a schedule")
+	fl.BoolVar(&held, "held", false, "only held ones; --held=false: only those that are not")
 	fl.BoolVar(&f.Deleted, "deleted", false, "deleted ones too")
 	pageFlags(cmd, &f.Limit, &f.BeforeID)
 	return cmd
@@ -322,7 +329,16 @@ func backupFacts(b controller.Backup) func(*rows) {
 		t.fact("engine", b.DatabaseType)
 		t.fact("server", b.Server+" / "+b.Instance)
 		t.fact("type", b.Type)
+		if b.ScheduleID != nil {
+			t.fact("schedule", scheduledWord(b))
+		}
+		if b.RetryOf != nil {
+			t.fact("retry of", number(*b.RetryOf))
+		}
 		t.fact("status", backupState(b))
+		if b.HealthReason != "" {
+			t.fact("because", b.HealthReason)
+		}
 		if open := b.CompletedAt == nil && b.ErrorCode == nil; b.Waiting != "" && (open || b.Health == controller.HealthDeleting) {
 			t.fact("waits", b.Waiting)
 		}
@@ -333,6 +349,15 @@ func backupFacts(b controller.Backup) func(*rows) {
 			t.fact("error", failureOf(b))
 		}
 		t.fact("verified", verifiedWord(b))
+		if open := b.CompletedAt == nil && b.ErrorCode == nil; open && b.VerifyAfter != "" && b.VerifyAfter != controller.VerifyNone {
+			t.fact("then", "it is verified by "+b.VerifyAfter)
+		}
+		if b.HeldAt != nil {
+			t.fact("held", fmt.Sprintf("since %s by %s: %s", stamp(b.HeldAt), b.HeldBy, b.HoldReason))
+		}
+		if b.LockedUntil != nil {
+			t.fact("locked", "its storage refuses to delete it until "+stamp(b.LockedUntil))
+		}
 		t.fact("codecs", strings.TrimSpace(fmt.Sprintf("%s (level %d), %s", b.Compression, b.Level, b.Encryption)))
 		if b.StorageDisk == controller.StorageLocal {
 			t.note("warning: this backup lies on the same host as the database, and is lost with it")
@@ -358,6 +383,15 @@ func backupFacts(b controller.Backup) func(*rows) {
 			t.fact("seen gone", stamp(b.PurgedAt))
 		}
 	}
+}
+
+// scheduledWord is the schedule, and the occurrence where it is one's.
+func scheduledWord(b controller.Backup) string {
+	word := number(*b.ScheduleID)
+	if b.OccurrenceAt != nil {
+		word += ", of " + stamp(b.OccurrenceAt)
+	}
+	return word
 }
 
 // on is a command that takes the id of a backup, a restore or a job.

@@ -19,15 +19,22 @@ func (c *ctl) projectCommand() *cobra.Command {
 
 func (c *ctl) projectCreate() *cobra.Command {
 	var in body.CreateProject
-	var external, storage, appKeyFile string
+	var external, storage, appKeyFile, schedule, zone, keep string
 	cmd := &cobra.Command{
 		Use: "create SLUG", Short: "Make a project and its keys",
 		Long: `Make a project and its keys: an age key, and an app key from which the keys of aes-256-cbc are derived. The app key may be given in a file
 of mode 0600, such as the panel's (base64: and 32 bytes), or any text of at least 16 bytes. It never changes afterwards.
 
---escrow names age recipients that can open every age backup as well: keep their keys offline, for the day on which nothing else is left.`,
+--escrow names age recipients that can open every age backup as well: keep their keys offline, for the day on which nothing else is left.
+
+--default-schedule makes a schedule of the databases that no other one covers, those assigned later too. It is said as "hourly", "daily 02:00",
+"weekly sunday@02:00", "monthly 31@02:00" or "cron 15 3 * * mon-fri"; ` + "`devflowctl schedule`" + ` changes it afterwards.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if in.DefaultSchedule, err = defaultSchedule(schedule, zone, keep); err != nil {
+				return err
+			}
 			cl, err := c.client()
 			if err != nil {
 				return err
@@ -58,7 +65,33 @@ of mode 0600, such as the panel's (base64: and 32 bytes), or any text of at leas
 	f.StringSliceVar(&in.EscrowRecipients, "escrow", nil, "age recipient that can open every backup as well (repeatable)")
 	f.StringVar(&storage, "storage", "", "storage for backups that name none")
 	f.StringVar(&appKeyFile, "app-key-file", "", "file with the app key; one is made if absent")
+	f.StringVar(&schedule, "default-schedule", "", "schedule of the databases that no other one covers, such as \"daily 02:00\"")
+	f.StringVar(&zone, "timezone", "", "of the default schedule: IANA name of its zone (default UTC)")
+	f.StringVar(&keep, "keep", "", "of the default schedule: which backups stay, such as daily=7,weekly=4,monthly=3,days=30 (the default)")
 	return cmd
+}
+
+// defaultSchedule is nil where none was asked for.
+func defaultSchedule(when, zone, keep string) (*body.ScheduleOptions, error) {
+	if when == "" {
+		if zone != "" || keep != "" {
+			return nil, usagef("--timezone and --keep are of a default schedule: give --default-schedule")
+		}
+		return nil, nil
+	}
+	t, err := parseTiming(when)
+	if err != nil {
+		return nil, fmt.Errorf("--default-schedule: %w", err)
+	}
+	o := &body.ScheduleOptions{Frequency: t.Frequency, Time: t.Time, DayOfWeek: t.DayOfWeek, DayOfMonth: t.DayOfMonth, Cron: t.Cron, Timezone: zone}
+	if keep != "" {
+		r, err := controller.ParseRetention(keep)
+		if err != nil {
+			return nil, keepError(err)
+		}
+		o.RetentionDays, o.RetentionHourly, o.RetentionDaily, o.RetentionWeekly, o.RetentionMonthly = &r.Days, &r.Hourly, &r.Daily, &r.Weekly, &r.Monthly
+	}
+	return o, nil
 }
 
 func (c *ctl) projectList() *cobra.Command {

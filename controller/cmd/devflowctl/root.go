@@ -67,7 +67,8 @@ Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3
 	p.StringVar(&c.flags.Output, "output", "", "table or json")
 	root.AddCommand(
 		c.projectCommand(), c.serverCommand(), c.databaseCommand(), c.storageCommand(),
-		c.backupCommand(), c.restoreCommand(), c.jobCommand(), c.tokenCommand(), c.auditCommand(),
+		c.backupCommand(), c.restoreCommand(), c.jobCommand(), c.scheduleCommand(), c.pauseCommand(), c.tokenCommand(), c.auditCommand(),
+		c.settingsCommand(),
 		c.artifactCommand(), c.keyCommand(), c.versionCommand(),
 	)
 	wrapArgs(root)

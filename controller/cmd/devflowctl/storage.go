@@ -14,7 +14,7 @@ import (
 )
 
 func (c *ctl) storageCommand() *cobra.Command {
-	return c.group("storage", "Places for artifacts", c.storageAdd(), c.storageList(), c.storageShow(), c.storageEdit(), c.storageProbe(), c.storageDefault(), c.storageRemove())
+	return c.group("storage", "Places for artifacts", c.storageAdd(), c.storageList(), c.storageShow(), c.storageEdit(), c.storageProbe(), c.storageInventory(), c.storageDefault(), c.storageRemove())
 }
 
 func (c *ctl) storageAdd() *cobra.Command {
