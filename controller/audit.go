@@ -14,6 +14,9 @@ const (
 	AuditAccepted = "accepted" // a job was made; its outcome is the job's
 )
 
+// EventAuditChain is the security event of a log that was tampered with.
+const EventAuditChain = "audit_chain"
+
 // AuditRefused is the result of an act that was refused with that code.
 func AuditRefused(code string) string { return "refused: " + code }
 

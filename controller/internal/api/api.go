@@ -30,6 +30,7 @@ type Options struct {
 	Store     Store
 	Fleet     Fleet
 	Cleaner   Cleaner
+	Auditor   Auditor
 	Log       hclog.Logger
 	Version   string
 	PublicURL string // where agents reach the API, for enrolment commands

@@ -74,6 +74,9 @@ func (a *API) authenticate(c *gin.Context) (controller.Actor, error) {
 		return controller.Actor{}, err
 	}
 	actor.Remote = remote
+	if actor.OnBehalfOf, err = actingUser(c.Request.Header.Values(body.ActingUser)); err != nil {
+		return controller.Actor{}, err
+	}
 	return actor, nil
 }
 

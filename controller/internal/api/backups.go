@@ -17,7 +17,7 @@ func (a *API) registerBackups() {
 	store := a.opt.Store
 	register(a, operation{id: "list-backups", method: http.MethodGet, path: "/backups", summary: "Backups, newest first", tag: tagBackups, access: view}, a.listBackups)
 	register(a, operation{
-		id: "create-backups", method: http.MethodPost, path: "/backups", summary: "Back up one database, a project's databases, or all; 207 where some could not be ordered",
+		id: "create-backups", audit: "backup.create", method: http.MethodPost, path: "/backups", summary: "Back up one database, a project's databases, or all; 207 where some could not be ordered",
 		tag: tagBackups, access: create, creates: true, also: http.StatusMultiStatus,
 	}, a.createBackups)
 	register(a, operation{id: "get-backup", method: http.MethodGet, path: "/backups/{id}", summary: "One backup, with its progress while it runs", tag: tagBackups, access: view},
@@ -36,11 +36,11 @@ func (a *API) registerBackups() {
 			}
 			return out(store.Job(ctx, actorOf(ctx), b.JobID))
 		})
-	register(a, operation{id: "cancel-backup", method: http.MethodPost, path: "/backups/{id}/cancel", summary: "Stop the dump and the upload", tag: tagBackups, access: create},
+	register(a, operation{id: "cancel-backup", audit: "job.cancel", method: http.MethodPost, path: "/backups/{id}/cancel", summary: "Stop the dump and the upload", tag: tagBackups, access: create},
 		func(ctx context.Context, in *optionalIn[body.Reason]) (*bodyOut[controller.Job], error) {
 			return a.cancelled(store.CancelBackup(ctx, actorOf(ctx), in.ID, in.body().Reason))
 		})
-	register(a, operation{id: "delete-backup", method: http.MethodPost, path: "/backups/{id}/delete", summary: "Delete a backup: it can be taken back until its grace has passed", tag: tagBackups, access: remove},
+	register(a, operation{id: "delete-backup", audit: "backup.delete", method: http.MethodPost, path: "/backups/{id}/delete", summary: "Delete a backup: it can be taken back until its grace has passed", tag: tagBackups, access: remove},
 		func(ctx context.Context, in *optionalIn[body.DeleteBackup]) (*bodyOut[controller.Backup], error) {
 			given := in.body()
 			r := controller.DeleteRequest{Backup: in.ID, Reason: given.Reason, Grace: -1, Confirm: given.Confirm}
@@ -53,11 +53,11 @@ func (a *API) registerBackups() {
 			}
 			return out(b, err)
 		})
-	register(a, operation{id: "undelete-backup", method: http.MethodPost, path: "/backups/{id}/undelete", summary: "Take a deletion back", tag: tagBackups, access: remove},
+	register(a, operation{id: "undelete-backup", audit: "backup.undelete", method: http.MethodPost, path: "/backups/{id}/undelete", summary: "Take a deletion back", tag: tagBackups, access: remove},
 		func(ctx context.Context, in *idIn) (*bodyOut[controller.Backup], error) {
 			return out(store.UndeleteBackup(ctx, actorOf(ctx), in.ID))
 		})
-	register(a, operation{id: "retry-backup", method: http.MethodPost, path: "/backups/{id}/retry", summary: "Order a backup that failed once more, as it was ordered", tag: tagBackups, access: create, creates: true},
+	register(a, operation{id: "retry-backup", audit: "backup.retry", method: http.MethodPost, path: "/backups/{id}/retry", summary: "Order a backup that failed once more, as it was ordered", tag: tagBackups, access: create, creates: true},
 		func(ctx context.Context, in *idIn) (*bodyOut[controller.Backup], error) {
 			b, err := store.RetryBackup(ctx, actorOf(ctx), in.ID)
 			if err == nil {
@@ -130,11 +130,12 @@ func (a *API) createBackups(ctx context.Context, in *bodyIn[body.CreateBackups])
 	if err := r.Validate(); err != nil {
 		return nil, err
 	}
-	return a.ordered(a.opt.Store.CreateBackups(ctx, actorOf(ctx), r))
+	outcomes, err := a.opt.Store.CreateBackups(ctx, actorOf(ctx), r)
+	return a.ordered(ctx, outcomes, err)
 }
 
 // ordered is the answer to an order of backups.
-func (a *API) ordered(outcomes []controller.BackupOutcome, err error) (*backupsOut, error) {
+func (a *API) ordered(ctx context.Context, outcomes []controller.BackupOutcome, err error) (*backupsOut, error) {
 	if err != nil {
 		return nil, nothingIsACode(err)
 	}
@@ -149,6 +150,7 @@ func (a *API) ordered(outcomes []controller.BackupOutcome, err error) (*backupsO
 		item := body.BackupOutcome{Database: o.Database, Server: o.Server, Instance: o.Instance, Backup: o.Backup}
 		if o.Err != nil {
 			res.Status = http.StatusMultiStatus
+			a.recordRefused(ctx, "backup.create", o.Server+"/"+o.Instance+"/"+o.Database, o.Err)
 			item.Error = &body.OutcomeError{Code: o.Err.Code, Detail: o.Err.Message, Field: o.Err.Field, Hint: o.Err.Hint}
 		}
 		res.Body.Items = append(res.Body.Items, item)
@@ -187,7 +189,7 @@ func (a *API) cancelled(j controller.Job, err error) (*bodyOut[controller.Job], 
 
 func (a *API) registerVerify() {
 	view := []string{controller.ViewBackups}
-	register(a, operation{id: "verify-backup", method: http.MethodPost, path: "/backups/{id}/verify", summary: "Verify one backup", tag: tagBackups, access: view, creates: true, status: http.StatusAccepted},
+	register(a, operation{id: "verify-backup", audit: "backup.verify", method: http.MethodPost, path: "/backups/{id}/verify", summary: "Verify one backup", tag: tagBackups, access: view, creates: true, status: http.StatusAccepted},
 		func(ctx context.Context, in *optionalIn[body.CreateVerify]) (*bodyOut[controller.Job], error) {
 			jobs, err := a.verify(ctx, controller.VerifyRequest{Backup: in.ID, Level: in.body().Level})
 			if err != nil {
@@ -198,7 +200,7 @@ func (a *API) registerVerify() {
 			}
 			return out(jobs[0], nil)
 		})
-	register(a, operation{id: "verify-backups", method: http.MethodPost, path: "/backups/verify", summary: "Verify all backups that are not verified yet, or all of a project", tag: tagBackups, access: view, creates: true, status: http.StatusAccepted},
+	register(a, operation{id: "verify-backups", audit: "backup.verify", method: http.MethodPost, path: "/backups/verify", summary: "Verify all backups that are not verified yet, or all of a project", tag: tagBackups, access: view, creates: true, status: http.StatusAccepted},
 		func(ctx context.Context, in *bodyIn[body.CreateVerifications]) (*bodyOut[body.List[controller.Job]], error) {
 			if !in.Body.All && in.Body.Project == "" {
 				return nil, controller.Invalid("all", "is missing; set it, or give a project")

@@ -11,7 +11,7 @@ import (
 
 func (a *API) registerCleanup() {
 	register(a, operation{
-		id: "cleanup", method: http.MethodPost, path: "/cleanup", tag: tagRetention, access: []string{controller.ViewBackups}, patient: true,
+		id: "cleanup", audit: "backup.cleanup", method: http.MethodPost, path: "/cleanup", tag: tagRetention, access: []string{controller.ViewBackups}, patient: true,
 		summary: "Apply retention, or show what it would do; without dry_run it asks for delete-backups as well",
 	}, a.cleanup)
 }

@@ -52,7 +52,7 @@ func (in *linkIn) Resolve(ctx huma.Context) []error {
 
 func (a *API) registerDownloads() {
 	register(a, operation{
-		id: "create-download", method: http.MethodPost, path: "/backups/{id}/download", summary: "A short-lived link to an object of a backup; written to the audit log",
+		id: "create-download", audit: "backup.download", method: http.MethodPost, path: "/backups/{id}/download", summary: "A short-lived link to an object of a backup; written to the audit log",
 		tag: tagBackups, access: []string{controller.DownloadBackups}, status: http.StatusCreated,
 	}, a.createDownload)
 	const link = "/downloads/{token}"

@@ -19,7 +19,7 @@ func (a *API) registerInventory() {
 		func(ctx context.Context, in *refIn) (*bodyOut[body.List[controller.StorageInventory]], error) {
 			return list(store.StorageInventories(ctx, actorOf(ctx), in.Ref))
 		})
-	register(a, operation{id: "request-inventory", method: http.MethodPost, path: "/storages/{ref}/inventory", summary: "Hold a storage against the catalog now", tag: tagStorages, access: manage, status: http.StatusAccepted},
+	register(a, operation{id: "request-inventory", unaudited: "it looks at a storage and changes no policy", method: http.MethodPost, path: "/storages/{ref}/inventory", summary: "Hold a storage against the catalog now", tag: tagStorages, access: manage, status: http.StatusAccepted},
 		func(ctx context.Context, in *refIn) (*bodyOut[body.List[controller.StorageInventory]], error) {
 			return list(store.RequestInventory(ctx, actorOf(ctx), in.Ref))
 		})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/hashicorp/go-hclog"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
@@ -27,11 +28,19 @@ const (
 // ExtensionAccess names, in the OpenAPI document, what an operation asks for: a list of permissions, public or any-token.
 const ExtensionAccess = "x-access"
 
+// Extensions of the OpenAPI document that tell what an operation leaves in the audit log: the action, or why there is none.
+const (
+	ExtensionAudit     = "x-audit"
+	ExtensionUnaudited = "x-unaudited"
+)
+
 // operation is what register needs to know. The zero value of each flag is the strict one.
 type operation struct {
 	id, method, path, summary string
 	tag                       string
 	access                    []string // accessPublic, accessToken, or permissions that are all needed
+	audit                     string   // the action that it is in the audit log as, once carried out or refused; every write has one
+	unaudited                 string   // or why it leaves nothing there
 	status                    int      // of success; 200, or 201 where it creates
 	also                      int      // another status of success
 	errors                    []int    // statuses of refusal beside those that its method and path imply
@@ -53,6 +62,9 @@ func register[I, O any](a *API, o operation, handler func(context.Context, *I) (
 			panic("operation " + o.id + " asks for an unknown permission " + p)
 		}
 	}
+	if reads := o.method == http.MethodGet || o.method == http.MethodHead; !reads && o.audit == "" && o.unaudited == "" {
+		panic("operation " + o.id + " does not say what it leaves in the audit log")
+	}
 	op := huma.Operation{
 		OperationID: o.id, Method: o.method, Path: o.path, Summary: o.summary, Tags: []string{o.tag},
 		DefaultStatus: http.StatusOK,
@@ -69,6 +81,10 @@ func register[I, O any](a *API, o operation, handler func(context.Context, *I) (
 	}
 	if o.access[0] != accessPublic {
 		op.Security = []map[string][]string{{"token": {}}}
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: body.ActingUser, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: new(maxActingUser)},
+			Description: "The user on whose behalf the token's holder asks, for the audit log",
+		})
 		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
 	} else if o.method == http.MethodPost {
 		op.Errors = append(op.Errors, http.StatusUnauthorized)
@@ -87,6 +103,11 @@ func register[I, O any](a *API, o operation, handler func(context.Context, *I) (
 			Description: "A random text: the same request with the same key is carried out once, and answered alike",
 		})
 	}
+	for name, value := range map[string]string{ExtensionAudit: o.audit, ExtensionUnaudited: o.unaudited} {
+		if value != "" {
+			op.Extensions[name] = value
+		}
+	}
 	op.Middlewares = huma.Middlewares{a.admit(o)}
 	if o.creates {
 		op.Middlewares = append(op.Middlewares, a.once(o))
@@ -97,6 +118,7 @@ func register[I, O any](a *API, o operation, handler func(context.Context, *I) (
 		}
 		out, err := handler(ctx, in)
 		if err != nil {
+			a.recordRefusal(ctx, err)
 			return nil, a.fail(ctx, err)
 		}
 		return out, nil
@@ -126,12 +148,17 @@ func isPermission(name string) bool {
 func (a *API) fail(ctx context.Context, err error) *body.Problem {
 	p := problem(requestID(ctx), err)
 	if p.Status >= 500 && ctx.Err() == nil {
-		a.opt.Log.Error("request failed", "request_id", p.RequestID, "err", err)
+		level := hclog.Error
+		if p.Code == controller.EUnavailable { // a host that is offline, a catalog that restarts: it passes
+			level = hclog.Warn
+		}
+		a.opt.Log.Log(level, "request failed", "request_id", p.RequestID, "err", err)
 	}
 	return p
 }
 
 func (a *API) refuse(ctx huma.Context, err error) {
+	a.recordRefusal(ctx.Context(), err)
 	p := a.fail(ctx.Context(), err)
 	if p.Status == http.StatusUnauthorized {
 		ctx.SetHeader("WWW-Authenticate", "Bearer")
@@ -149,6 +176,8 @@ func (a *API) admit(o operation) func(huma.Context, func(huma.Context)) {
 				a.refuse(ctx, err)
 				return
 			}
+			act := act{action: o.audit, subject: subjectOf(c.Params)}
+			c.Request = c.Request.WithContext(context.WithValue(context.WithValue(c.Request.Context(), keyActor, actor), keyAct, act))
 			if o.access[0] != accessToken {
 				for _, p := range o.access {
 					if !actor.Can(p) {
@@ -157,7 +186,6 @@ func (a *API) admit(o operation) func(huma.Context, func(huma.Context)) {
 					}
 				}
 			}
-			c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), keyActor, actor))
 		}
 		b, err := readBody(c.Request)
 		if err != nil {

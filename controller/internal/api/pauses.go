@@ -19,10 +19,10 @@ func (a *API) registerPauses() {
 			return list(store.Pauses(ctx, actorOf(ctx), in.All))
 		})
 	register(a, operation{
-		id: "create-pause", method: http.MethodPost, path: "/pauses", summary: "Hold back the scheduled backups of a schedule, a server, a project or everything; what is missed meanwhile is recorded, and not made up for",
+		id: "create-pause", audit: "pause.create", method: http.MethodPost, path: "/pauses", summary: "Hold back the scheduled backups of a schedule, a server, a project or everything; what is missed meanwhile is recorded, and not made up for",
 		tag: tagSchedules, access: manage, creates: true,
 	}, a.createPause)
-	register(a, operation{id: "end-pause", method: http.MethodPost, path: "/pauses/{id}/end", summary: "End a pause", tag: tagSchedules, access: manage},
+	register(a, operation{id: "end-pause", audit: "pause.end", method: http.MethodPost, path: "/pauses/{id}/end", summary: "End a pause", tag: tagSchedules, access: manage},
 		func(ctx context.Context, in *idIn) (*bodyOut[controller.Pause], error) {
 			return out(store.EndPause(ctx, actorOf(ctx), in.ID))
 		})

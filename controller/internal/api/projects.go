@@ -18,12 +18,12 @@ func (a *API) registerProjects() {
 		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Project]], error) {
 			return list(store.Projects(ctx, actorOf(ctx)))
 		})
-	register(a, operation{id: "create-project", method: http.MethodPost, path: "/projects", summary: "Make a project and its keys", tag: tagProjects, access: manage, creates: true}, a.createProject)
+	register(a, operation{id: "create-project", audit: "project.create", method: http.MethodPost, path: "/projects", summary: "Make a project and its keys", tag: tagProjects, access: manage, creates: true}, a.createProject)
 	register(a, operation{id: "get-project", method: http.MethodGet, path: "/projects/{ref}", summary: "One project", tag: tagProjects, access: view},
 		func(ctx context.Context, in *refIn) (*bodyOut[controller.Project], error) {
 			return out(store.Project(ctx, actorOf(ctx), in.Ref))
 		})
-	register(a, operation{id: "update-project", method: http.MethodPatch, path: "/projects/{ref}", summary: "Change a project", tag: tagProjects, access: manage},
+	register(a, operation{id: "update-project", audit: "project.update", method: http.MethodPatch, path: "/projects/{ref}", summary: "Change a project", tag: tagProjects, access: manage},
 		func(ctx context.Context, in *refBodyIn[body.UpdateProject]) (*bodyOut[controller.Project], error) {
 			b := in.Body
 			return out(store.UpdateProject(ctx, actorOf(ctx), in.Ref, controller.ProjectSpec{
@@ -31,23 +31,23 @@ func (a *API) registerProjects() {
 				EscrowRecipients: b.EscrowRecipients, DefaultStorage: b.DefaultStorage,
 			}))
 		})
-	register(a, operation{id: "delete-project", method: http.MethodDelete, path: "/projects/{ref}", summary: "Close a project; its backups stay", tag: tagProjects, access: manage, status: http.StatusNoContent},
+	register(a, operation{id: "delete-project", audit: "project.delete", method: http.MethodDelete, path: "/projects/{ref}", summary: "Close a project; its backups stay", tag: tagProjects, access: manage, status: http.StatusNoContent},
 		func(ctx context.Context, in *refIn) (*answer, error) {
 			return nil, store.DeleteProject(ctx, actorOf(ctx), in.Ref)
 		})
 	register(a, operation{
-		id: "get-project-key", method: http.MethodGet, path: "/projects/{ref}/key", summary: "The keys that open every backup of the project; written to the audit log",
+		id: "get-project-key", audit: "project.export_key", method: http.MethodGet, path: "/projects/{ref}/key", summary: "The keys that open every backup of the project; written to the audit log",
 		tag: tagProjects, access: []string{controller.DownloadBackups, controller.ManageProjects}, secret: true,
 	}, a.projectKey)
 	type grantIn struct {
 		RefPath
 		Server string `path:"server" minLength:"1" maxLength:"500" doc:"Name or id"`
 	}
-	register(a, operation{id: "grant-server", method: http.MethodPut, path: "/projects/{ref}/servers/{server}", summary: "Let a project use a server", tag: tagProjects, access: manage, status: http.StatusNoContent},
+	register(a, operation{id: "grant-server", audit: "project.grant_server", method: http.MethodPut, path: "/projects/{ref}/servers/{server}", summary: "Let a project use a server", tag: tagProjects, access: manage, status: http.StatusNoContent},
 		func(ctx context.Context, in *grantIn) (*answer, error) {
 			return nil, store.GrantServer(ctx, actorOf(ctx), in.Ref, in.Server)
 		})
-	register(a, operation{id: "revoke-server-grant", method: http.MethodDelete, path: "/projects/{ref}/servers/{server}", summary: "Take a server from a project", tag: tagProjects, access: manage, status: http.StatusNoContent},
+	register(a, operation{id: "revoke-server-grant", audit: "project.revoke_server", method: http.MethodDelete, path: "/projects/{ref}/servers/{server}", summary: "Take a server from a project", tag: tagProjects, access: manage, status: http.StatusNoContent},
 		func(ctx context.Context, in *grantIn) (*answer, error) {
 			return nil, store.RevokeServerGrant(ctx, actorOf(ctx), in.Ref, in.Server)
 		})

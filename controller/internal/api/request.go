@@ -25,6 +25,7 @@ type contextKey int
 const (
 	keyRequestID contextKey = iota
 	keyActor
+	keyAct
 )
 
 func requestID(ctx context.Context) string {

@@ -21,7 +21,7 @@ func (a *API) registerRestores() {
 			rows, err := store.Restores(ctx, actorOf(ctx), in.Project, in.BeforeID, in.Limit)
 			return page(rows, in.Limit, func(r controller.Restore) int64 { return r.ID }, err)
 		})
-	register(a, operation{id: "create-restore", method: http.MethodPost, path: "/restores", summary: "Restore a backup into a new database", tag: tagRestores, access: restore, creates: true},
+	register(a, operation{id: "create-restore", audit: "restore.create", method: http.MethodPost, path: "/restores", summary: "Restore a backup into a new database", tag: tagRestores, access: restore, creates: true},
 		func(ctx context.Context, in *bodyIn[body.CreateRestore]) (*bodyOut[controller.Restore], error) {
 			r := controller.RestoreRequest{Backup: in.Body.BackupID, Server: in.Body.ToServer, Instance: in.Body.ToInstance, Database: in.Body.ToDatabase}
 			if err := r.Validate(); err != nil {
@@ -39,7 +39,7 @@ func (a *API) registerRestores() {
 			r.Progress = a.progress(r.JobID, r.JobStatus, r.Progress)
 			return out(r, err)
 		})
-	register(a, operation{id: "cancel-restore", method: http.MethodPost, path: "/restores/{id}/cancel", summary: "Stop a restore; its target stays untouched", tag: tagRestores, access: restore},
+	register(a, operation{id: "cancel-restore", audit: "job.cancel", method: http.MethodPost, path: "/restores/{id}/cancel", summary: "Stop a restore; its target stays untouched", tag: tagRestores, access: restore},
 		func(ctx context.Context, in *optionalIn[body.Reason]) (*bodyOut[controller.Job], error) {
 			return a.cancelled(store.CancelRestore(ctx, actorOf(ctx), in.ID, in.body().Reason))
 		})
@@ -61,7 +61,7 @@ func (a *API) registerJobs() {
 			j.Progress = a.progress(j.ID, j.Status, j.Progress)
 			return out(j, err)
 		})
-	register(a, operation{id: "cancel-job", method: http.MethodPost, path: "/jobs/{id}/cancel", summary: "Stop a job; asks for the permission that its kind needs", tag: tagBackups, access: view},
+	register(a, operation{id: "cancel-job", audit: "job.cancel", method: http.MethodPost, path: "/jobs/{id}/cancel", summary: "Stop a job; asks for the permission that its kind needs", tag: tagBackups, access: view},
 		func(ctx context.Context, in *optionalIn[body.Reason]) (*bodyOut[controller.Job], error) {
 			j, err := store.Job(ctx, actorOf(ctx), in.ID)
 			if err != nil {
@@ -85,8 +85,8 @@ func (a *API) registerTokens() {
 		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.APIToken]], error) {
 			return list(store.Tokens(ctx, actorOf(ctx)))
 		})
-	register(a, operation{id: "create-token", method: http.MethodPost, path: "/tokens", summary: "Make an API token; it can do and see no more than the one that makes it", tag: tagTokens, access: manage, creates: true, secret: true}, a.createToken)
-	register(a, operation{id: "revoke-token", method: http.MethodDelete, path: "/tokens/{id}", summary: "End an API token", tag: tagTokens, access: manage, status: http.StatusNoContent},
+	register(a, operation{id: "create-token", audit: "token.create", method: http.MethodPost, path: "/tokens", summary: "Make an API token; it can do and see no more than the one that makes it", tag: tagTokens, access: manage, creates: true, secret: true}, a.createToken)
+	register(a, operation{id: "revoke-token", audit: "token.revoke", method: http.MethodDelete, path: "/tokens/{id}", summary: "End an API token", tag: tagTokens, access: manage, status: http.StatusNoContent},
 		func(ctx context.Context, in *idIn) (*answer, error) {
 			return nil, store.RevokeToken(ctx, actorOf(ctx), in.ID)
 		})

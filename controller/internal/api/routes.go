@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
 	"devflowbackup/shared/wire"
 )
@@ -137,21 +136,5 @@ func (a *API) registerSystem() {
 				TokenID: actor.TokenID, Name: actor.Name, AllProjects: actor.Scope.All,
 				Permissions: append([]string{}, actor.Permissions...), Projects: append([]int64{}, actor.Scope.Projects...),
 			}, nil)
-		})
-}
-
-func (a *API) registerAudit() {
-	type auditIn struct {
-		Project string `query:"project" doc:"Slug, id or external id; all that the token sees if absent"`
-		PageIn
-	}
-	register(a, operation{id: "list-audit", method: http.MethodGet, path: "/audit", summary: "Who did what, newest first", tag: tagSystem, access: []string{controller.ViewAuditLogs}},
-		func(ctx context.Context, in *auditIn) (*bodyOut[body.Page[controller.AuditEntry]], error) {
-			rows, err := a.opt.Store.Audit(ctx, actorOf(ctx), controller.AuditFilter{Project: in.Project, BeforeID: in.BeforeID, Limit: in.Limit})
-			return page(rows, in.Limit, func(e controller.AuditEntry) int64 { return e.ID }, err)
-		})
-	register(a, operation{id: "list-security-events", method: http.MethodGet, path: "/security-events", summary: "What only a fault, a clone or an attack explains", tag: tagSystem, access: []string{controller.ViewAuditLogs}},
-		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.SecurityEvent]], error) {
-			return list(a.opt.Store.SecurityEvents(ctx, actorOf(ctx)))
 		})
 }

@@ -22,34 +22,35 @@ func (a *API) registerSchedules() {
 
 	register(a, operation{id: "list-schedules", method: http.MethodGet, path: "/schedules", summary: "Schedules, with when each occurs next", tag: tagSchedules, access: view, errors: []int{http.StatusNotFound}}, a.listSchedules)
 	register(a, operation{
-		id: "create-schedule", method: http.MethodPost, path: "/schedules", summary: "Make a schedule of one database, of all of a project, or of those whose names match",
+		id: "create-schedule", audit: "schedule.create", method: http.MethodPost, path: "/schedules", summary: "Make a schedule of one database, of all of a project, or of those whose names match",
 		tag: tagSchedules, access: manage, creates: true,
 	}, a.createSchedule)
-	register(a, operation{id: "preview-schedule", method: http.MethodPost, path: "/schedules/preview", summary: "What a schedule would be; nothing is made", tag: tagSchedules, access: view}, a.previewSchedule)
+	register(a, operation{id: "preview-schedule", unaudited: "it makes nothing", method: http.MethodPost, path: "/schedules/preview", summary: "What a schedule would be; nothing is made", tag: tagSchedules, access: view}, a.previewSchedule)
 	register(a, operation{id: "get-schedule", method: http.MethodGet, path: "/schedules/{id}", summary: "One schedule", tag: tagSchedules, access: view},
 		func(ctx context.Context, in *idIn) (*bodyOut[body.Schedule], error) {
 			return a.scheduleOut(store.Schedule(ctx, actorOf(ctx), in.ID))
 		})
-	register(a, operation{id: "update-schedule", method: http.MethodPatch, path: "/schedules/{id}", summary: "Change a schedule, activate it or not", tag: tagSchedules, access: manage},
+	register(a, operation{id: "update-schedule", audit: "schedule.update", method: http.MethodPatch, path: "/schedules/{id}", summary: "Change a schedule, activate it or not", tag: tagSchedules, access: manage},
 		func(ctx context.Context, in *idBodyIn[body.UpdateSchedule]) (*bodyOut[body.Schedule], error) {
 			return a.scheduleOut(store.UpdateSchedule(ctx, actorOf(ctx), in.ID, scheduleChange(in.Body)))
 		})
-	register(a, operation{id: "delete-schedule", method: http.MethodDelete, path: "/schedules/{id}", summary: "Delete a schedule; its backups stay", tag: tagSchedules, access: manage, status: http.StatusNoContent},
+	register(a, operation{id: "delete-schedule", audit: "schedule.delete", method: http.MethodDelete, path: "/schedules/{id}", summary: "Delete a schedule; its backups stay", tag: tagSchedules, access: manage, status: http.StatusNoContent},
 		func(ctx context.Context, in *idIn) (*answer, error) {
 			return nil, store.DeleteSchedule(ctx, actorOf(ctx), in.ID)
 		})
 	register(a, operation{
-		id: "run-schedule", method: http.MethodPost, path: "/schedules/{id}/run", summary: "Back up now what the schedule covers; 207 where some could not be ordered. Its occurrences are not changed by it",
+		id: "run-schedule", audit: "schedule.run", method: http.MethodPost, path: "/schedules/{id}/run", summary: "Back up now what the schedule covers; 207 where some could not be ordered. Its occurrences are not changed by it",
 		tag: tagSchedules, access: []string{controller.ManageSchedules, controller.CreateBackups}, creates: true, also: http.StatusMultiStatus,
 	}, func(ctx context.Context, in *idIn) (*backupsOut, error) {
-		return a.ordered(store.RunSchedule(ctx, actorOf(ctx), in.ID))
+		outcomes, err := store.RunSchedule(ctx, actorOf(ctx), in.ID)
+		return a.ordered(ctx, outcomes, err)
 	})
 	register(a, operation{id: "list-occurrences", method: http.MethodGet, path: "/schedules/{id}/occurrences", summary: "What became of each occurrence: run, missed or skipped, and why; newest first", tag: tagSchedules, access: view}, a.listOccurrences)
 }
 
 func (a *API) listSchedules(ctx context.Context, in *struct {
 	Project string `query:"project" doc:"Slug, id or external id"`
-	AfterID int64  `query:"after_id" minimum:"0" doc:"Rows with ids above it; the first if absent"`
+	AfterID int64  `query:"after_id" minimum:"0" doc:"Those that follow this one; the first if absent"`
 	Limit   int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
 },
 ) (*bodyOut[body.SchedulePage], error) {

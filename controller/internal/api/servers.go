@@ -19,8 +19,8 @@ func (a *API) registerServers() {
 		func(ctx context.Context, in *refIn) (*bodyOut[controller.Server], error) {
 			return out(store.Server(ctx, actorOf(ctx), in.Ref))
 		})
-	register(a, operation{id: "revoke-server", method: http.MethodPost, path: "/servers/{ref}/revoke", summary: "Cut an agent off for good; its backups stay", tag: tagServers, access: manage}, a.revokeServer)
-	register(a, operation{id: "set-verifier", method: http.MethodPut, path: "/servers/{ref}/verifier", summary: "Let a server open other hosts' backups to verify them, or not", tag: tagServers, access: manage},
+	register(a, operation{id: "revoke-server", audit: "server.revoke", method: http.MethodPost, path: "/servers/{ref}/revoke", summary: "Cut an agent off for good; its backups stay", tag: tagServers, access: manage}, a.revokeServer)
+	register(a, operation{id: "set-verifier", audit: "server.verifier", method: http.MethodPut, path: "/servers/{ref}/verifier", summary: "Let a server open other hosts' backups to verify them, or not", tag: tagServers, access: manage},
 		func(ctx context.Context, in *refBodyIn[body.SetVerifier]) (*bodyOut[controller.Server], error) {
 			return out(store.SetVerifier(ctx, actorOf(ctx), in.Ref, in.Body.Verifier))
 		})
@@ -52,7 +52,7 @@ func (a *API) registerDatabases() {
 		func(ctx context.Context, in *databasesIn) (*bodyOut[body.List[controller.Database]], error) {
 			return list(store.Databases(ctx, actorOf(ctx), controller.DatabaseFilter{Project: in.Project, Server: in.Server, Name: in.Name, Unassigned: in.Unassigned}))
 		})
-	register(a, operation{id: "assign-database", method: http.MethodPost, path: "/databases/assign", summary: "Give a database to a project", tag: tagDatabases, access: manage},
+	register(a, operation{id: "assign-database", audit: "database.assign", method: http.MethodPost, path: "/databases/assign", summary: "Give a database to a project", tag: tagDatabases, access: manage},
 		func(ctx context.Context, in *bodyIn[body.AssignDatabase]) (*bodyOut[controller.Database], error) {
 			ref, err := databaseRef(in.Body)
 			if err != nil {
@@ -63,7 +63,7 @@ func (a *API) registerDatabases() {
 			}
 			return out(store.AssignDatabase(ctx, actorOf(ctx), ref, in.Body.Project))
 		})
-	register(a, operation{id: "unassign-database", method: http.MethodPost, path: "/databases/unassign", summary: "Take a database from its project; its backups stay", tag: tagDatabases, access: manage},
+	register(a, operation{id: "unassign-database", audit: "database.unassign", method: http.MethodPost, path: "/databases/unassign", summary: "Take a database from its project; its backups stay", tag: tagDatabases, access: manage},
 		func(ctx context.Context, in *bodyIn[body.AssignDatabase]) (*bodyOut[controller.Database], error) {
 			ref, err := databaseRef(in.Body)
 			if err != nil {

@@ -14,7 +14,7 @@ func (a *API) registerSettings() {
 		func(ctx context.Context, _ *none) (*bodyOut[controller.Settings], error) {
 			return out(store.Settings(ctx, actorOf(ctx)))
 		})
-	register(a, operation{id: "update-settings", method: http.MethodPatch, path: "/settings", summary: "Change settings of the installation", tag: tagSystem, access: []string{controller.ManageProjects}}, a.updateSettings)
+	register(a, operation{id: "update-settings", audit: "settings.update", method: http.MethodPatch, path: "/settings", summary: "Change settings of the installation", tag: tagSystem, access: []string{controller.ManageProjects}}, a.updateSettings)
 }
 
 func (a *API) updateSettings(ctx context.Context, in *bodyIn[body.UpdateSettings]) (*bodyOut[controller.Settings], error) {

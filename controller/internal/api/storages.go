@@ -18,18 +18,18 @@ func (a *API) registerStorages() {
 		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Storage]], error) {
 			return list(store.Storages(ctx, actorOf(ctx)))
 		})
-	register(a, operation{id: "create-storage", method: http.MethodPost, path: "/storages", summary: "Add a storage that passes its probe", tag: tagStorages, access: manage, creates: true, patient: true}, a.createStorage)
+	register(a, operation{id: "create-storage", audit: "storage.create", method: http.MethodPost, path: "/storages", summary: "Add a storage that passes its probe", tag: tagStorages, access: manage, creates: true, patient: true}, a.createStorage)
 	register(a, operation{id: "get-storage", method: http.MethodGet, path: "/storages/{ref}", summary: "One storage with its last probe", tag: tagStorages, access: view},
 		func(ctx context.Context, in *refIn) (*bodyOut[controller.Storage], error) {
 			return out(store.Storage(ctx, actorOf(ctx), in.Ref))
 		})
-	register(a, operation{id: "update-storage", method: http.MethodPatch, path: "/storages/{ref}", summary: "Rename a storage, or reach it otherwise: what changed has to pass a probe", tag: tagStorages, access: manage, patient: true}, a.updateStorage)
-	register(a, operation{id: "probe-storage", method: http.MethodPost, path: "/storages/{ref}/probe", summary: "Try a storage again and record what was found", tag: tagStorages, access: manage, patient: true}, a.probeStorage)
-	register(a, operation{id: "set-default-storage", method: http.MethodPost, path: "/storages/{ref}/default", summary: "Use a storage for backups that name none", tag: tagStorages, access: manage},
+	register(a, operation{id: "update-storage", audit: "storage.update", method: http.MethodPatch, path: "/storages/{ref}", summary: "Rename a storage, or reach it otherwise: what changed has to pass a probe", tag: tagStorages, access: manage, patient: true}, a.updateStorage)
+	register(a, operation{id: "probe-storage", unaudited: "it looks at a storage and changes no policy", method: http.MethodPost, path: "/storages/{ref}/probe", summary: "Try a storage again and record what was found", tag: tagStorages, access: manage, patient: true}, a.probeStorage)
+	register(a, operation{id: "set-default-storage", audit: "storage.default", method: http.MethodPost, path: "/storages/{ref}/default", summary: "Use a storage for backups that name none", tag: tagStorages, access: manage},
 		func(ctx context.Context, in *refIn) (*bodyOut[controller.Storage], error) {
 			return out(store.SetDefaultStorage(ctx, actorOf(ctx), in.Ref))
 		})
-	register(a, operation{id: "delete-storage", method: http.MethodDelete, path: "/storages/{ref}", summary: "Forget a storage that holds no backup", tag: tagStorages, access: manage, status: http.StatusNoContent},
+	register(a, operation{id: "delete-storage", audit: "storage.delete", method: http.MethodDelete, path: "/storages/{ref}", summary: "Forget a storage that holds no backup", tag: tagStorages, access: manage, status: http.StatusNoContent},
 		func(ctx context.Context, in *refIn) (*answer, error) {
 			return nil, store.DeleteStorage(ctx, actorOf(ctx), in.Ref)
 		})

@@ -296,11 +296,6 @@ func (c *Client) RevokeToken(ctx context.Context, n int64) error {
 	return err
 }
 
-// Audit lists one page of who did what, newest first.
-func (c *Client) Audit(ctx context.Context, project string, beforeID int64, limit int) (body.Page[controller.AuditEntry], error) {
-	return get[body.Page[controller.AuditEntry]](ctx, c, pageOf(beforeID, limit, "project", project), "audit")
-}
-
 // SecurityEvents lists what only a fault, a clone or an attack explains.
 func (c *Client) SecurityEvents(ctx context.Context) ([]controller.SecurityEvent, error) {
 	l, err := get[body.List[controller.SecurityEvent]](ctx, c, nil, "security-events")

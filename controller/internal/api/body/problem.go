@@ -18,9 +18,13 @@ const (
 // ContentType of a Problem.
 const ContentType = "application/problem+json"
 
+// JSONLines is the content type of an export: one JSON object a line.
+const JSONLines = "application/jsonl"
+
 // Headers.
 const (
 	IdempotencyKey   = "Idempotency-Key"
+	ActingUser       = "DevFlow-Acting-User"
 	IdempotentReplay = "Idempotent-Replay" // on an answer that repeats the first one
 	RequestID        = "X-Request-ID"
 )

@@ -133,7 +133,7 @@ type SchedulePreview struct {
 	Keeps         string               `json:"keeps" doc:"The retention, for people"`
 }
 
-// SchedulePage is a part of a list that is in the order of ids. NextAfterID is the after_id of the page that follows; null at the end.
+// SchedulePage is a part of a list that is by project and id. NextAfterID is the after_id of the page that follows; null at the end.
 type SchedulePage struct {
 	Items       []Schedule `json:"items" nullable:"false"`
 	NextAfterID *int64     `json:"next_after_id" nullable:"true"`
