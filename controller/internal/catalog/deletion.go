@@ -166,8 +166,16 @@ func (t *tx) releaseDeletions(ctx context.Context, where string, args ...any) er
 // DeletionDone closes a backup whose objects were seen gone.
 func (c *Catalog) DeletionDone(ctx context.Context, backup int64) error {
 	return c.system(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, "UPDATE database_backups SET purged_at = now(), delete_waiting = '', delete_claim = '' WHERE id = ? AND deleted_at IS NOT NULL AND health = 'deleting' AND purged_at IS NULL", backup)
-		return err
+		var b struct {
+			ProjectID    int64
+			DatabaseName string
+		}
+		closed, err := t.find(ctx, &b, `UPDATE database_backups SET purged_at = now(), delete_waiting = '', delete_claim = ''
+			WHERE id = ? AND deleted_at IS NOT NULL AND health = 'deleting' AND purged_at IS NULL RETURNING project_id, database_name`, backup)
+		if err != nil || !closed {
+			return err
+		}
+		return t.audit(ctx, controller.Actor{Name: "sweeper"}, "backup.purge", &b.ProjectID, itoa(backup), map[string]any{"database": b.DatabaseName})
 	})
 }
 

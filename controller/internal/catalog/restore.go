@@ -43,7 +43,7 @@ func (c *Catalog) Restores(ctx context.Context, actor controller.Actor, project 
 		out = []controller.Restore{}
 		id := int64(0)
 		if project != "" {
-			p, err := t.project(ctx, project)
+			p, err := t.anyProject(ctx, project)
 			if err != nil {
 				return err
 			}
@@ -98,7 +98,7 @@ func (c *Catalog) CreateRestore(ctx context.Context, actor controller.Actor, req
 			return err
 		}
 		detail := map[string]any{"backup_id": b.ID, "server": server.Name, "instance": instance, "database": name, "job_id": job}
-		if err := t.audit(ctx, actor, "restore.create", &b.ProjectID, itoa(id), detail); err != nil {
+		if err := t.auditResult(ctx, actor, "restore.create", &b.ProjectID, itoa(id), detail, controller.AuditAccepted); err != nil {
 			return err
 		}
 		r, err = t.restore(ctx, id)
@@ -150,8 +150,7 @@ func (t *tx) restoreServer(ctx context.Context, b controller.Backup, ref string)
 }
 
 func (t *tx) grantedServer(ctx context.Context, b controller.Backup, s controller.Server) (controller.Server, error) {
-	var granted bool
-	err := t.scan(ctx, &granted, "SELECT EXISTS (SELECT FROM project_servers WHERE project_id = ? AND server_id = ?)", b.ProjectID, s.ID)
+	granted, err := t.mayUse(ctx, b.ProjectID, s.ID)
 	if err == nil && !granted {
 		err = controller.Errorf(controller.EConflict, "server %q is not granted to project %q", s.Name, b.Project).
 			WithHint("`devflowctl project grant %s %s` grants it", b.Project, s.Name)

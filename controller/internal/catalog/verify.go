@@ -91,7 +91,7 @@ func (t *tx) createVerify(ctx context.Context, actor controller.Actor, backup in
 	if err != nil {
 		return 0, err
 	}
-	return id, t.audit(ctx, actor, "backup.verify", &b.ProjectID, itoa(b.ID), map[string]any{"level": level, "job_id": id})
+	return id, t.auditResult(ctx, actor, "backup.verify", &b.ProjectID, itoa(b.ID), map[string]any{"level": level, "job_id": id}, controller.AuditAccepted)
 }
 
 // verifyingServer chooses who reads a backup. A checksum needs no key: the source server, another one of the project while the source
@@ -99,10 +99,12 @@ func (t *tx) createVerify(ctx context.Context, actor controller.Actor, backup in
 // source's own disk only the source reads.
 func (t *tx) verifyingServer(ctx context.Context, b controller.Backup, level string) (int64, error) {
 	if b.SameHost {
-		var reads bool
-		err := t.scan(ctx, &reads, `SELECT EXISTS (SELECT FROM servers s JOIN project_servers g ON g.server_id = s.id
-			WHERE g.project_id = ? AND s.id = ? AND s.revoked_at IS NULL)`, b.ProjectID, b.ServerID)
-		if err == nil && !reads {
+		var live bool
+		if err := t.scan(ctx, &live, "SELECT revoked_at IS NULL FROM servers WHERE id = ?", b.ServerID); err != nil {
+			return 0, err
+		}
+		reads, err := t.mayUse(ctx, b.ProjectID, b.ServerID)
+		if err == nil && !(reads && live) {
 			err = controller.Errorf(controller.EConflict, "backup %d lies on server %q itself, which is revoked or not granted to project %q", b.ID, b.Server, b.Project).
 				WithHint("nobody else can read it")
 		}
@@ -113,10 +115,11 @@ func (t *tx) verifyingServer(ctx context.Context, b controller.Backup, level str
 		first = "s.verifier AND s.id <> ?"
 	}
 	var id int64
-	found, err := t.find(ctx, &id, `SELECT s.id FROM servers s JOIN project_servers g ON g.server_id = s.id
-		WHERE g.project_id = ? AND s.revoked_at IS NULL AND (? = 'checksum' OR s.verifier OR s.id = ?) AND (s.id = ? OR `+t.cat.online()+`)
+	found, err := t.find(ctx, &id, `SELECT s.id FROM servers s
+		WHERE (EXISTS (SELECT FROM project_servers g WHERE g.server_id = s.id AND g.project_id = ?)
+			OR ? AND EXISTS (SELECT FROM projects p WHERE p.id = ? AND p.deleted_at IS NOT NULL)) AND s.revoked_at IS NULL AND (? = 'checksum' OR s.verifier OR s.id = ?) AND (s.id = ? OR `+t.cat.online()+`)
 		ORDER BY `+t.cat.online()+` AND `+first+` DESC, `+t.cat.online()+` DESC, s.id = ? DESC, s.id LIMIT 1`,
-		b.ProjectID, level, b.ServerID, b.ServerID, b.ServerID, b.ServerID)
+		b.ProjectID, t.scope.All, b.ProjectID, level, b.ServerID, b.ServerID, b.ServerID, b.ServerID)
 	if err != nil || found {
 		return id, err
 	}
