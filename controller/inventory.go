@@ -38,6 +38,7 @@ type KnownObject struct {
 	Size     int64
 	ETag     string
 	Health   string
+	Noted    bool // something is said of its health
 	// Settled tells that it was completed before the inventory began: then it has to be there.
 	Settled bool
 	// Of an attempt at a backup, open or dead, or of a backup that is being deleted: not foreign, and not looked at.

@@ -156,6 +156,7 @@ CREATE TABLE storage_inventories (
     foreign_objects int      NOT NULL DEFAULT 0,
     stale_uploads   int      NOT NULL DEFAULT 0,
     error        text        NOT NULL DEFAULT '', -- why the last one did not come to its end
+    failures     int         NOT NULL DEFAULT 0,  -- in a row
     PRIMARY KEY (storage_id, server_id)
 );
 
@@ -172,7 +173,12 @@ CREATE TABLE storage_findings (
     seen_at       timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (storage_id, server_id, kind, key, upload_id)
 );
-CREATE INDEX backup_objects_key ON backup_objects (key COLLATE "C");
+-- What nothing may be at work on any more.
+CREATE INDEX database_backups_open ON database_backups (id) WHERE status IN ('pending', 'running');
+CREATE INDEX restores_open ON restores (id) WHERE status IN ('pending', 'running');
+-- What should lie at a storage, in the order in which it is listed; of a local storage on each host.
+CREATE INDEX database_backups_listing ON database_backups (storage_id, (CASE storage_disk WHEN 'local' THEN server_id ELSE 0 END), file_path COLLATE "C")
+    WHERE status = 'completed' AND purged_at IS NULL;
 CREATE INDEX attempts_key ON attempts (key COLLATE "C") WHERE key <> '';
 
 -- A token that lets a host take the place of a server that is known already.

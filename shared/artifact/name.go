@@ -41,9 +41,9 @@ func FileName(database string, at time.Time, attemptID, ext string, c Codec) str
 		safeName(attemptID, "attempt") + "." + safeName(ext, "dump") + c.Suffix()
 }
 
-// Key returns where the file lies in a storage: <prefix>/backups/YYYY/MM/DD/<file>, in UTC. Empty, "." and ".."
-// segments of the prefix are dropped.
-func Key(prefix string, at time.Time, fileName string) string {
+// Folder returns what all keys of a storage begin with: <prefix>/backups/. Empty, "." and ".." segments of the prefix are
+// dropped.
+func Folder(prefix string) string {
 	var b strings.Builder
 	for segment := range strings.SplitSeq(prefix, "/") {
 		if segment != "" && segment != "." && segment != ".." {
@@ -52,9 +52,12 @@ func Key(prefix string, at time.Time, fileName string) string {
 		}
 	}
 	b.WriteString("backups/")
-	b.WriteString(at.UTC().Format("2006/01/02/"))
-	b.WriteString(fileName)
 	return b.String()
+}
+
+// Key returns where the file lies in a storage: <prefix>/backups/YYYY/MM/DD/<file>, in UTC, below Folder.
+func Key(prefix string, at time.Time, fileName string) string {
+	return Folder(prefix) + at.UTC().Format("2006/01/02/") + fileName
 }
 
 // FingerprintKey returns the key of an artifact's fingerprint object, which goes through the same codec.
