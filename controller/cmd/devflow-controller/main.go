@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	_ "time/tzdata" // where the system has no time zone database
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
@@ -66,7 +67,7 @@ func command() *cobra.Command {
 	pf.StringVar(&f.nats, "nats-listen", "", "address of the embedded NATS server, host:port")
 	pf.BoolVar(&f.embedded, "embedded", false, "run a private PostgreSQL in the data directory as the catalog")
 	root.AddCommand(
-		natsCommand(&f),
+		natsCommand(&f), recoveryKeyCommand(&f),
 		&cobra.Command{Use: "serve", Short: "Run the controller", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.load(cmd)
 			if err != nil {
@@ -127,6 +128,40 @@ nats-server -c DIR/nats-server.conf, and give controllers its URL as nats.urls. 
 	nats := &cobra.Command{Use: "nats", Short: "External NATS servers", Args: cobra.NoArgs}
 	nats.AddCommand(export)
 	return nats
+}
+
+// recoveryKeyCommand is for whoever lost the recovery key, or never saw it.
+func recoveryKeyCommand(f *flags) *cobra.Command {
+	renew := &cobra.Command{
+		Use: "new", Short: "Make a new recovery key, print it, and make the one before it void", Args: cobra.NoArgs,
+		Long: `Makes a new recovery key, encrypts the master key to it, stores that copy in the catalog and prints the key, once.
+
+Use it when the recovery key was lost, may be known to others, or was never seen because the first start was cut off.
+The master key stays as it is: nothing else changes, and controllers may run meanwhile. With --embedded stop the
+controller first. The key before this one no longer opens the catalog's copy of the master key; copies of the catalog
+that were made earlier it still opens.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.load(cmd)
+			if err != nil {
+				return err
+			}
+			key, err := app.NewRecoveryKey(cmd.Context(), cfg, logger(cfg))
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), `
+  recovery key  %s
+
+Write it down and keep it offline. It is not shown again. It opens the copy of the master key that lies in the
+catalog; the recovery key before it does so no more.
+
+`, key.Reveal())
+			return err
+		},
+	}
+	c := &cobra.Command{Use: "recovery-key", Short: "The key that opens the catalog's copy of the master key", Args: cobra.NoArgs}
+	c.AddCommand(renew)
+	return c
 }
 
 func logger(cfg config.Config) hclog.Logger {

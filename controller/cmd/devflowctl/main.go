@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // where the system has no time zone database
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"

@@ -28,6 +28,7 @@ import (
 	"devflowbackup/controller/internal/config"
 	"devflowbackup/controller/internal/fleet"
 	"devflowbackup/controller/internal/retention"
+	"devflowbackup/controller/internal/scheduler"
 	"devflowbackup/shared/version"
 	"devflowbackup/shared/wire"
 )
@@ -113,6 +114,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 	if err := a.startFleet(ctx); err != nil {
 		return err
 	}
+	a.startScheduler(ctx)
 	a.startRetention(ctx)
 	return a.startAPI()
 }
@@ -272,6 +274,12 @@ func (a *App) startFleet(ctx context.Context) error {
 	a.onStop(func(context.Context) error { a.fleet.Stop(); return nil })
 	a.startAudit(ctx, stores)
 	return nil
+}
+
+func (a *App) startScheduler(ctx context.Context) {
+	s := scheduler.New(scheduler.Options{Store: a.catalog, Log: a.log.Named("scheduler"), Kick: a.fleet.Kick})
+	s.Start(ctx)
+	a.onStop(func(context.Context) error { s.Stop(); return nil })
 }
 
 func (a *App) brokerReady(context.Context) error {
