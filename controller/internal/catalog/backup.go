@@ -76,7 +76,7 @@ func (c *Catalog) Backups(ctx context.Context, actor controller.Actor, f control
 		out = []controller.Backup{}
 		project := int64(0)
 		if f.Project != "" {
-			p, err := t.project(ctx, f.Project)
+			p, err := t.anyProject(ctx, f.Project)
 			if err != nil {
 				return err
 			}
@@ -321,7 +321,7 @@ func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req backu
 	}
 	if revoked {
 		return nil, controller.Errorf(controller.EConflict, "server %q of database %q is revoked", d.Server, d.Name).
-			WithHint("enrol the host again and assign its databases, or unassign this one")
+			WithHint("`devflowctl server token %s --replace` lets a host take its place; or unassign the database", d.Server)
 	}
 	var p controller.Project
 	if err := t.scan(ctx, &p, "SELECT "+projectColumns+" FROM projects p WHERE p.id = ?", *d.ProjectID); err != nil {

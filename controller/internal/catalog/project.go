@@ -32,6 +32,30 @@ func (t *tx) project(ctx context.Context, ref string) (controller.Project, error
 	return p, err
 }
 
+// anyProject is project, and finds a deleted one where no live one has the name: its backups are still there.
+func (t *tx) anyProject(ctx context.Context, ref string) (controller.Project, error) {
+	p, err := t.project(ctx, ref)
+	if controller.ErrorCode(err) != controller.ENotFound {
+		return p, err
+	}
+	found, e := t.find(ctx, &p, `SELECT `+projectColumns+` FROM projects p
+		WHERE p.deleted_at IS NOT NULL AND ? AND (p.slug = ? OR p.id::text = ? OR p.external_id = ?) ORDER BY p.id::text = ? DESC, p.id DESC LIMIT 1`,
+		t.sees("p.id"), ref, ref, ref, ref)
+	if e != nil || found {
+		return p, e
+	}
+	return p, err
+}
+
+// mayUse tells whether a project may use a server: it is granted to it. To a project that is deleted no server is; who sees the whole
+// installation decides what becomes of its backups, and may use any.
+func (t *tx) mayUse(ctx context.Context, project, server int64) (bool, error) {
+	var may bool
+	err := t.scan(ctx, &may, `SELECT EXISTS (SELECT FROM project_servers WHERE project_id = ? AND server_id = ?)
+		OR ? AND EXISTS (SELECT FROM projects WHERE id = ? AND deleted_at IS NOT NULL)`, project, server, t.scope.All, project)
+	return may, err
+}
+
 // CreateProject makes a project with its keys; both are sealed before they are stored. Without an app key the spec's is taken, and
 // without that one is made.
 func (c *Catalog) CreateProject(ctx context.Context, actor controller.Actor, spec controller.ProjectSpec, recipient string, identity, appKey []byte) (controller.Project, error) {
