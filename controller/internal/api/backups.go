@@ -57,7 +57,7 @@ func (a *API) registerBackups() {
 		func(ctx context.Context, in *idIn) (*bodyOut[controller.Backup], error) {
 			return out(store.UndeleteBackup(ctx, actorOf(ctx), in.ID))
 		})
-	register(a, operation{id: "retry-backup", audit: "backup.retry", method: http.MethodPost, path: "/backups/{id}/retry", summary: "Order a backup that failed once more, as it was ordered", tag: tagBackups, access: create, creates: true},
+	register(a, operation{id: "retry-backup", audit: "backup.create", method: http.MethodPost, path: "/backups/{id}/retry", summary: "Order a backup that failed once more, as it was ordered", tag: tagBackups, access: create, creates: true},
 		func(ctx context.Context, in *idIn) (*bodyOut[controller.Backup], error) {
 			b, err := store.RetryBackup(ctx, actorOf(ctx), in.ID)
 			if err == nil {
