@@ -201,6 +201,14 @@ func (w *Writer) room() error {
 // ProveAll makes the Writer decode every block that it encoded. It is called before the first byte is written.
 func (w *Writer) ProveAll() { w.every = 1 }
 
+// Proves tells which of the blocks that it encodes the Writer decodes again: "all" or "sample".
+func (w *Writer) Proves() string {
+	if w.every == 1 {
+		return "all"
+	}
+	return "sample"
+}
+
 // handOnFull makes a full block the held one.
 func (w *Writer) handOnFull() {
 	if len(w.cur.raw) == blockSize {

@@ -99,6 +99,19 @@ type Limits struct {
 	Drain          Duration `yaml:"drain"`           // a stopping agent waits so long for running jobs
 	DiscoveryEvery Duration `yaml:"discovery_every"` // how often databases are listed
 	HelloDelay     Duration `yaml:"hello_delay"`     // longest random wait before the agent says hello
+	ProveBlocks    string   `yaml:"prove_blocks"`    // what of an encoded dump is decoded again before it is stored: auto, all or sample
+}
+
+// Values of Limits.ProveBlocks.
+const (
+	ProveAuto   = "auto" // all on a host with four processors or more, where it costs no time; else a sample
+	ProveAll    = "all"
+	ProveSample = "sample"
+)
+
+// ProveAll tells whether every block is proven on a host with that many processors.
+func (l Limits) ProveAll(processors int) bool {
+	return l.ProveBlocks == ProveAll || l.ProveBlocks == ProveAuto && processors >= 4
 }
 
 // Duration is a time with its unit, such as "90s" or "2m".
@@ -137,8 +150,8 @@ func Default() Config {
 			StallTimeout:   Duration(2 * time.Minute),
 			UploadTimeout:  Duration(10 * time.Minute),
 			Drain:          Duration(30 * time.Second),
-			DiscoveryEvery: Duration(15 * time.Minute),
-			HelloDelay:     Duration(10 * time.Second),
+			DiscoveryEvery: Duration(15 * time.Minute), ProveBlocks: ProveAuto,
+			HelloDelay: Duration(10 * time.Second),
 		},
 	}
 }
@@ -243,6 +256,7 @@ func (c *Config) readSecrets(path string) error {
 var (
 	levels    = []string{"trace", "debug", "info", "warn", "error"}
 	formats   = []string{"text", "json"}
+	proofs    = []string{ProveAuto, ProveAll, ProveSample}
 	sslModes  = []string{"disable", "prefer", "require", "verify-ca", "verify-full"}
 	definers  = []string{"strip", "keep"}
 	nameRegex = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -259,6 +273,8 @@ func (c Config) Validate(engines []string) error {
 		return oneOf("log.level", c.Log.Level, levels)
 	case !slices.Contains(formats, c.Log.Format):
 		return oneOf("log.format", c.Log.Format, formats)
+	case !slices.Contains(proofs, c.Limits.ProveBlocks):
+		return oneOf("limits.prove_blocks", c.Limits.ProveBlocks, proofs)
 	}
 	for _, d := range []struct {
 		key      string

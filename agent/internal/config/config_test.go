@@ -99,6 +99,7 @@ func TestLoadFile_Errors(t *testing.T) {
 		"wrong type":            {"concurrency: many\n", 0o600, []string{"[1:14]"}},
 		"concurrency":           {"concurrency: 0\n", 0o600, []string{"concurrency is 0", "1 to 64"}},
 		"level":                 {"log: {level: loud}\n", 0o600, []string{`log.level is "loud"`, "trace, debug, info"}},
+		"proof":                 {"limits: {prove_blocks: some}\n", 0o600, []string{`limits.prove_blocks is "some"`, "auto, all"}},
 		"engine":                {"instances: [{name: a, engine: oracle}]\n", 0o600, []string{`instances[0].engine is "oracle"`, "postgresql"}},
 		"sslmode":               {"instances: [{name: a, engine: postgresql, sslmode: yes-please}]\n", 0o600, []string{"instances[0].sslmode", "verify-full"}},
 		"port":                  {"instances: [{name: a, engine: postgresql, port: 70000}]\n", 0o600, []string{"instances[0].port is 70000"}},
@@ -174,5 +175,20 @@ func TestMatch(t *testing.T) {
 		if got := config.Match(tc.pattern, tc.name); got != tc.want {
 			t.Errorf("Match(%q, %q) = %v", tc.pattern, tc.name, got)
 		}
+	}
+}
+
+func TestLimits_ProveAll(t *testing.T) {
+	for _, tc := range []struct {
+		setting    string
+		processors int
+		want       bool
+	}{{"auto", 2, false}, {"auto", 4, true}, {"all", 1, true}, {"sample", 64, false}} {
+		if got := (config.Limits{ProveBlocks: tc.setting}).ProveAll(tc.processors); got != tc.want {
+			t.Errorf("%s with %d processors: %t", tc.setting, tc.processors, got)
+		}
+	}
+	if got := config.Default().Limits.ProveBlocks; got != config.ProveAuto {
+		t.Errorf("default is %q", got)
 	}
 }

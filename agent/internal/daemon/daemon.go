@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -126,7 +127,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	d.openLocal(cfg.Storage.Local)
 	d.runner = runner.New(runner.Config{
 		Concurrency: cfg.Concurrency, StallTimeout: cfg.Limits.StallTimeout.D(), Instances: d.instances,
-		Journal: j, Controller: requester{d}, Identity: d.id, Client: client, Local: d.local,
+		Journal: j, Controller: requester{d}, Identity: d.id, Client: client, Local: d.local, ProveAll: cfg.Limits.ProveAll(runtime.NumCPU()),
 		Log: d.log.Named("runner"), ReadRange: d.opt.ReadRange,
 	})
 	inst := d.id.Installation()

@@ -86,6 +86,7 @@ func prepareWith(t *testing.T, c *control.Controller) *agent {
 	a.cfg.StateDir = filepath.Join(t.TempDir(), "state")
 	a.cfg.Instances = []config.Instance{{Name: "main", Engine: fakeengine.Name, Databases: config.Databases{Include: []string{"*"}, Exclude: []string{"private*"}}}}
 	a.cfg.Limits.HelloDelay = config.Duration(10 * time.Millisecond)
+	a.cfg.Limits.ProveBlocks = config.ProveAll
 	a.cfg.Limits.Drain = config.Duration(200 * time.Millisecond)
 	must(t, os.MkdirAll(a.cfg.StateDir, 0o700))
 	a.id = a.c.Enrol(a.cfg.StateDir)
@@ -244,7 +245,8 @@ func TestDaemon_WholeWay(t *testing.T) {
 			a.codec = codec
 			n := rand.Int64N(1 << 40)
 			from, st := a.backup(n)
-			if st.RawSize != int64(len(content)) || st.Parts != 4 || st.Fingerprint == nil || st.Globals == nil || st.Tool != "memdump" || st.Metadata.Tables != 1 || st.Metadata.Extra["place"] != "memory" {
+			if st.RawSize != int64(len(content)) || st.Parts != 4 || st.Fingerprint == nil || st.Globals == nil || st.Tool != "memdump" || st.Metadata.Tables != 1 || st.Metadata.Extra["place"] != "memory" ||
+				st.Metadata.Extra["blocks_proven"] != "all" {
 				t.Fatalf("%+v", st)
 			}
 			if stored := a.c.Object(st.Key); int64(len(stored)) != st.StoredSize {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"strconv"
 	"time"
 
@@ -56,7 +57,7 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 			dst.Abort(err)
 		}
 	}()
-	sums, err := r.encode(a, dump, artifact.Codec(o.Codec), keys[wire.ObjectArtifact], dst)
+	sums, proven, err := r.encode(a, dump, artifact.Codec(o.Codec), keys[wire.ObjectArtifact], dst)
 	if err != nil {
 		return report, err
 	}
@@ -77,8 +78,12 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 		Engine: o.Engine, Database: o.Database, ServerVersion: info.Server.Version, ServerIdentity: info.Server.Identity,
 		Tool: info.Tool, ToolVersion: info.ToolVersion, Method: info.Method,
 		Sums: sums, Codec: artifact.Codec(o.Codec), StartedAt: started.UTC(),
-		Metadata: artifact.Metadata{Tables: info.Tables, DatabaseSize: info.DatabaseSize, Extra: info.Extra},
+		Metadata: artifact.Metadata{Tables: info.Tables, DatabaseSize: info.DatabaseSize, Extra: maps.Clone(info.Extra)},
 	}
+	if st.Metadata.Extra == nil {
+		st.Metadata.Extra = map[string]any{}
+	}
+	st.Metadata.Extra["blocks_proven"] = proven
 	dst.Describe(&st)
 	if st.Fingerprint, err = r.side(dst, o, wire.ObjectFingerprint, keys, <-described); err != nil {
 		return report, err
@@ -105,11 +110,14 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 }
 
 // encode sends the dump through the codecs into dst. The artifact gets its clean end only after the dump yielded io.EOF,
-// which it does only on success.
-func (r *Runner) encode(a *attempt, dump engine.Dump, codec artifact.Codec, keys *artifact.AESKeys, dst destination) (artifact.Sums, error) {
+// which it does only on success. Beside the sums it returns which blocks were proven.
+func (r *Runner) encode(a *attempt, dump engine.Dump, codec artifact.Codec, keys *artifact.AESKeys, dst destination) (artifact.Sums, string, error) {
 	w, err := artifact.NewWriter(dst, codec, keys)
 	if err != nil {
-		return artifact.Sums{}, wire.Failf(wire.CodeBadRequest, "%w", err)
+		return artifact.Sums{}, "", wire.Failf(wire.CodeBadRequest, "%w", err)
+	}
+	if r.cfg.ProveAll {
+		w.ProveAll()
 	}
 	n, err := w.ReadFrom(&counter{r: dump, count: func(n int) {
 		a.raw.Add(int64(n))
@@ -122,12 +130,12 @@ func (r *Runner) encode(a *attempt, dump engine.Dump, codec artifact.Codec, keys
 		w.Abort(err)
 		dst.Abort(err) // releases what blocks in it
 		_ = w.Close()
-		return artifact.Sums{}, err
+		return artifact.Sums{}, "", err
 	}
 	if err := w.Close(); err != nil {
-		return artifact.Sums{}, err
+		return artifact.Sums{}, "", err
 	}
-	return w.Sums(), nil
+	return w.Sums(), w.Proves(), nil
 }
 
 // describe takes the fingerprint beside the dump. A database that cannot be described is backed up all the same; its

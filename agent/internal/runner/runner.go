@@ -69,6 +69,7 @@ type Config struct {
 	Log          hclog.Logger
 	Now          func() time.Time // for statements and durations; time.Now if nil
 	ReadRange    int64            // bytes of one read request; 0 for the default
+	ProveAll     bool             // every block of an artifact is decoded before it is stored; false: a sample
 }
 
 // Runner runs attempts. Its methods may be called from several goroutines.
