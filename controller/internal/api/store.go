@@ -112,7 +112,7 @@ type Store interface {
 
 // Auditor keeps the chain of the audit log.
 type Auditor interface {
-	// AuditHead is the end of the chain, with all that is committed by now.
+	// AuditHead is the end of the chain, once what is committed was sealed.
 	AuditHead(ctx context.Context, actor controller.Actor) (controller.AuditHead, error)
 	// CheckAudit verifies the chain from its first row to its last, against the heads that are kept at a storage and those given too. A
 	// chain that is wrong is a result, not an error.
