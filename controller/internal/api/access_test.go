@@ -12,6 +12,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api"
+	"devflowbackup/controller/internal/api/body"
 )
 
 // route is one registered operation, from the document that the API serves.
@@ -62,6 +63,8 @@ var sample = map[string]string{
 	"create-storage": `{"name":"sample","bucket":"b","access_key":"a","secret_key":"s"}`,
 	"update-storage": `{"region":"eu-1"}`,
 	"create-backups": `{"project":"nowhere"}`, "verify-backups": `{"project":"nowhere"}`,
+	"create-schedule": `{"project":"nowhere","frequency":"daily","time":"02:00"}`, "preview-schedule": `{"frequency":"daily","time":"02:00"}`, "update-schedule": `{"is_active":false}`,
+	"create-pause": `{"project":"nowhere","reason":"x"}`, "hold-backup": `{"reason":"x"}`, "cleanup": `{"dry_run":true}`, "update-settings": `{"cleanup_time":"00:00"}`,
 	"create-restore": `{"backup_id":999999999}`, "create-token": `{"name":"sample","permissions":["manage-tokens"]}`,
 }
 
@@ -141,6 +144,8 @@ func TestAccess_foreignProject(t *testing.T) {
 	}](backups).Items[0].Backup
 	r.Complete(a, r.Start(a)[0])
 	restore := into[controller.Restore](r.do("POST", "/restores", `{"backup_id":`+number(backup.ID)+`,"to_database":"copy"}`).is(http.StatusCreated))
+	schedule := into[body.Schedule](r.do("POST", "/schedules", `{"project":"theirs","frequency":"daily","time":"02:00"}`).is(http.StatusCreated))
+	pause := into[controller.Pause](r.do("POST", "/pauses", `{"project":"theirs","reason":"theirs"}`).is(http.StatusCreated))
 	token := r.NewToken(controller.Permissions, mine.Slug)
 
 	ids := map[string]map[string]string{
@@ -151,10 +156,13 @@ func TestAccess_foreignProject(t *testing.T) {
 		"/jobs/":      {"id": number(backup.JobID)},
 		"/databases/": {},
 		"/storages/":  {"ref": storage.Name},
+		"/schedules/": {"id": number(schedule.ID)},
+		"/pauses/":    {"id": number(pause.ID)},
 	}
 	bodies := map[string]string{
 		"assign-database": `{"name":"secret_db","project":"mine"}`, "unassign-database": `{"name":"secret_db"}`,
 		"create-backups": `{"project":"theirs"}`, "verify-backups": `{"project":"theirs"}`, "create-restore": `{"backup_id":` + number(backup.ID) + `,"to_database":"copy"}`,
+		"create-schedule": `{"project":"theirs","frequency":"daily","time":"02:00"}`, "create-pause": `{"project":"theirs","reason":"x"}`, "cleanup": `{"project":"theirs"}`,
 	}
 	checked := 0
 	for _, op := range routes(r) {
@@ -168,7 +176,7 @@ func TestAccess_foreignProject(t *testing.T) {
 		if b, named := bodies[op.OperationID]; named {
 			in, ok = b, true
 		}
-		if !ok || op.access[0] == "public" {
+		if !ok || op.access[0] == "public" || op.OperationID == "preview-schedule" { // which is about the request alone
 			continue
 		}
 		got := r.as(token, op.Method, op.at(values), in)
@@ -185,10 +193,16 @@ func TestAccess_foreignProject(t *testing.T) {
 			t.Error("a foreign storage was probed")
 		}
 	})
-	if checked < 27 {
+	if checked < 43 {
 		t.Errorf("only %d operations were held against a foreign project", checked)
 	}
-	for _, path := range []string{"/projects", "/servers", "/databases", "/backups", "/restores", "/audit", "/storages"} {
+	// Of the audit log it sees its own acts, which name what they were refused for.
+	for _, e := range into[body.Page[controller.AuditEntry]](r.as(token, "GET", "/api/v1/audit?limit=200", nil).is(http.StatusOK)).Items {
+		if e.ProjectID == nil || *e.ProjectID != mine.ID || e.Result != controller.AuditDone && !strings.HasPrefix(e.Result, "refused: ") {
+			t.Errorf("GET /audit shows another project: %+v", e)
+		}
+	}
+	for _, path := range []string{"/projects", "/servers", "/databases", "/backups", "/restores", "/storages", "/schedules", "/pauses"} {
 		if text := string(r.as(token, "GET", "/api/v1"+path, nil).is(http.StatusOK).text); strings.Contains(text, "theirs") || strings.Contains(text, "secret_db") {
 			t.Errorf("GET %s shows another project: %s", path, text)
 		}

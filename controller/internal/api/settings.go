@@ -18,18 +18,19 @@ func (a *API) registerSettings() {
 }
 
 func (a *API) updateSettings(ctx context.Context, in *bodyIn[body.UpdateSettings]) (*bodyOut[controller.Settings], error) {
-	s, err := a.opt.Store.Settings(ctx, actorOf(ctx))
-	if err != nil {
-		return nil, err
-	}
-	if in.Body.Timezone != nil {
-		s.Timezone = *in.Body.Timezone
-	}
-	if in.Body.CleanupTime != nil {
-		s.CleanupTime = *in.Body.CleanupTime
-	}
-	if err := s.Validate(); err != nil {
-		return nil, err
+	var s controller.Settings // what is empty stays
+	for _, f := range []struct {
+		name  string
+		given *string
+		to    *string
+	}{{"timezone", in.Body.Timezone, &s.Timezone}, {"cleanup_time", in.Body.CleanupTime, &s.CleanupTime}} {
+		if f.given == nil {
+			continue
+		}
+		if *f.given == "" {
+			return nil, controller.Invalid(f.name, "is empty; leave it out to keep it as it is")
+		}
+		*f.to = *f.given
 	}
 	return out(a.opt.Store.UpdateSettings(ctx, actorOf(ctx), s))
 }

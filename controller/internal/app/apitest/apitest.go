@@ -26,6 +26,7 @@ import (
 	"devflowbackup/controller/internal/audit"
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/keys"
+	"devflowbackup/controller/internal/retention"
 	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/pgserver"
 	"devflowbackup/shared/secret"
@@ -84,6 +85,9 @@ func New(tb testing.TB) *Rig {
 	if _, err := store.Migrate(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}
+	if _, err := store.CreateInstallation(tb.Context(), controller.Installation{UID: "test", CheckValue: []byte("check"), EscrowMaster: []byte("escrow")}); err != nil {
+		tb.Fatal(err)
+	}
 	token, hash := api.NewToken()
 	if err := store.EnsureAdminToken(tb.Context(), hash); err != nil {
 		tb.Fatal(err)
@@ -92,9 +96,10 @@ func New(tb testing.TB) *Rig {
 		TB: tb, Store: store, Fleet: newFleet(store), Token: token, Logged: &Log{},
 		Admin: controller.Actor{Name: "test", Permissions: controller.Permissions, Scope: controller.Scope{All: true}},
 	}
+	log := hclog.New(&hclog.LoggerOptions{Output: r.Logged, Level: hclog.Debug})
 	r.API = api.New(api.Options{
-		Store: store, Fleet: r.Fleet, Auditor: audit.New(audit.Options{Store: store, Storages: Anchors{}}), Version: "v0.0.0-test", PublicURL: "https://backup.test:8443",
-		Log:   hclog.New(&hclog.LoggerOptions{Output: r.Logged, Level: hclog.Debug}),
+		Store: store, Fleet: r.Fleet, Cleaner: retention.NewRunner(retention.Options{Store: store, Log: log, Now: store.Now}), Auditor: audit.New(audit.Options{Store: store, Storages: Anchors{}}), Version: "v0.0.0-test", PublicURL: "https://backup.test:8443",
+		Log:   log,
 		Ready: map[string]func(context.Context) error{"catalog": store.Ping, "broker": r.Fleet.ready},
 	})
 	r.servers = httptest.NewServer(r.API)
@@ -481,6 +486,25 @@ func (r *Rig) Restored(a *Agent, o controller.Offer) {
 func read(o controller.Offer) *wire.ReadResult {
 	b := o.Backup
 	return &wire.ReadResult{StoredSize: *b.FileSize, StoredSHA256: *b.Checksum, RawSize: *b.RawSize, RawSHA256: *b.RawChecksum}
+}
+
+// Occur lets a schedule occur one second after its last record, as a scheduler would; its backups are due at once.
+func (r *Rig) Occur(schedule int64) controller.TickResult {
+	r.Helper()
+	all, err := r.Store.ActiveSchedules(r.Context(), schedule-1, 1)
+	r.must(err)
+	if len(all) != 1 || all[0].ID != schedule {
+		r.Fatalf("schedule %d is not active", schedule)
+	}
+	s := all[0]
+	agenda, err := s.Agenda()
+	r.must(err)
+	at := s.RecordedUntil.Add(time.Second)
+	res, err := r.Store.RecordTick(r.Context(), controller.Tick{
+		ScheduleID: s.ID, RecordedUntil: s.RecordedUntil, Run: &controller.Occurrence{At: at, Due: s.CreatedAt}, Until: at, Next: agenda.Due(at),
+	})
+	r.must(err)
+	return res
 }
 
 // Eventually polls until cond holds.
