@@ -400,7 +400,7 @@ func (c *ctl) scheduleList() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&project, "project", "", "only of a project")
 	f.IntVar(&limit, "limit", 200, "how many")
-	f.Int64Var(&after, "after", 0, "only ids above this one")
+	f.Int64Var(&after, "after", 0, "only those that follow this one")
 	return cmd
 }
 

@@ -10,7 +10,7 @@ import (
 	"devflowbackup/controller/internal/api/body"
 )
 
-// Schedules lists one page, in the order of ids; afterID 0 starts at the first.
+// Schedules lists one page, by project and id; afterID 0 starts at the first.
 func (c *Client) Schedules(ctx context.Context, project string, afterID int64, limit int) (body.SchedulePage, error) {
 	q := pageOf(0, limit, "project", project)
 	if afterID > 0 {
