@@ -138,6 +138,9 @@ type HelloResult struct {
 // SweepResult counts what one sweep changed.
 type SweepResult struct {
 	Suspect, Lost, Requeued, TimedOut, Expired, Offline int
+	// Rows in work that nothing worked on any more: jobs without their attempt; backups and restores without a job; pages of lists that
+	// an agent never sent to the end.
+	Orphaned, Stuck, Pages int
 }
 
 // AgentBeat is one agent's heartbeat, as a controller batches them.

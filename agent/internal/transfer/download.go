@@ -186,6 +186,9 @@ func (d *Download) final(err error) error {
 	case errors.As(err, &damage):
 	case errors.As(err, &se) && se.Status == http.StatusNotFound:
 		err = wire.Failf(wire.CodeMissing, "%s: the object is not in the store: %w", d.what(), err)
+	case errors.As(err, &se) && se.Code == "InvalidObjectState":
+		err = wire.Failf(wire.CodeArchived, "%s: the object lies in an archive of the store: %w", d.what(), err).
+			WithHint("bring it back there first (on AWS `aws s3api restore-object`), then ask again")
 	case errors.As(err, &se) && se.Status == http.StatusPreconditionFailed:
 		err = &artifact.DamageError{What: "object", Got: "another one lies at the key", Err: err}
 	case errors.As(err, &se) && se.Status == http.StatusRequestedRangeNotSatisfiable:

@@ -116,6 +116,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 	}
 	a.startScheduler(ctx)
 	a.startRetention(ctx)
+	a.startReconcile(ctx)
 	return a.startAPI()
 }
 

@@ -244,7 +244,7 @@ func (o objects) Settle(ctx context.Context, key, uploadID string, parts []contr
 }
 
 func stored(key string, info objectstore.ObjectInfo) controller.StoredObject {
-	return controller.StoredObject{Key: key, StoredSize: info.Size, ETag: info.ETag, VersionID: info.VersionID, LockedUntil: info.LockedUntil}
+	return controller.StoredObject{Key: key, StoredSize: info.Size, ETag: info.ETag, VersionID: info.VersionID, LockedUntil: info.LockedUntil, Archived: info.Archived}
 }
 
 func (o objects) ReadStart(ctx context.Context, key, etag string, n int64) ([]byte, error) {
@@ -311,6 +311,7 @@ func storageFailure(err error) error {
 	}{
 		{objectstore.ErrNotFound, wire.CodeMissing},
 		{objectstore.ErrNoSuchUpload, wire.CodeUploadLost},
+		{objectstore.ErrArchived, wire.CodeArchived},
 		{objectstore.ErrForeign, wire.CodeForeignObject},
 		{objectstore.ErrChecksum, wire.CodeChecksum},
 		{objectstore.ErrDenied, wire.CodeStorageDenied},

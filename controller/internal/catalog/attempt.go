@@ -147,10 +147,14 @@ func (t *tx) endJob(ctx context.Context, j openJob, status string, fail *wire.Fa
 	if err := t.setOutcomeRows(ctx, j, controller.StatusFailed, fail); err != nil {
 		return err
 	}
-	if j.Kind == wire.JobVerify {
-		if err := t.verifyFailed(ctx, j, fail); err != nil {
-			return err
-		}
+	switch {
+	case fail.Code == wire.CodeArchived && j.Kind != wire.JobBackup:
+		err = t.archived(ctx, j, fail)
+	case j.Kind == wire.JobVerify:
+		err = t.verifyFailed(ctx, j, fail)
+	}
+	if err != nil {
+		return err
 	}
 	args, err := t.describe(ctx, j)
 	if err != nil {
@@ -238,6 +242,15 @@ func (t *tx) verifyFailed(ctx context.Context, j openJob, fail *wire.Failure) er
 	_, err = t.exec(ctx, `INSERT INTO verifications (project_id, backup_id, job_id, server_id, level, ok, own_host, failure)
 		SELECT b.project_id, b.id, ?, ?, ?, false, b.server_id = ?, ?::jsonb FROM database_backups b WHERE b.id = ?`,
 		j.ID, j.ServerID, levelOf(j), j.ServerID, jsonText(fail), j.BackupID)
+	return err
+}
+
+// archived marks a backup that its storage has to bring back before it can be read. What was proven of it holds.
+func (t *tx) archived(ctx context.Context, j openJob, fail *wire.Failure) error {
+	reason := "its storage has to bring it back from an archive before it can be read: ask the store for it (on AWS `aws s3api restore-object`), " +
+		"then have the storage looked at with `devflowctl storage inventory --now`"
+	_, err := t.exec(ctx, `UPDATE database_backups SET health = 'archived', health_reason = ?, health_at = now() WHERE id = ? AND status = 'completed' AND health IN ('ok', 'missing')`,
+		cut(reason+"; "+fail.Message, 1000), j.BackupID)
 	return err
 }
 

@@ -95,6 +95,8 @@ type Catalog struct {
 	db     *bun.DB
 	log    hclog.Logger
 	sealer atomic.Pointer[Sealer]
+
+	stuckAt atomic.Int64 // when this controller last looked for rows that are stuck; nanoseconds since 1970
 }
 
 // Open connects and refuses a role for which row-level security would not hold. It changes nothing: see Migrate.

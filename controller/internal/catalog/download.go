@@ -115,7 +115,9 @@ func (t *tx) download(ctx context.Context, b controller.Backup, object, format s
 		return d, controller.Errorf(controller.EConflict, "backup %d is deleted", b.ID).WithHint("`devflowctl backup undelete %d` brings it back while its grace runs", b.ID)
 	case b.Status != controller.StatusCompleted:
 		return d, controller.Errorf(controller.EConflict, "backup %d is %s: only a completed backup can be downloaded", b.ID, b.Status)
-	case b.Health != controller.HealthOK && b.Health != controller.HealthCorrupt:
+	case b.Health == controller.HealthArchived && object != controller.ObjectManifest:
+		return d, archivedBackup(b)
+	case b.Health != controller.HealthOK && b.Health != controller.HealthCorrupt && b.Health != controller.HealthArchived:
 		return d, controller.Errorf(controller.EConflict, "backup %d is %s: it cannot be downloaded", b.ID, b.Health).
 			WithHint("choose another backup; `devflowctl backup verify %d` looks at it again", b.ID)
 	}

@@ -242,9 +242,9 @@ func (t *tx) verified(ctx context.Context, j openJob, f fenced, r wire.Report) e
 				WHEN b.verified_level = v.level THEN b.verified_by_host AND b.server_id = v.server_id
 				WHEN v.level = 'content' THEN b.server_id = v.server_id ELSE b.verified_by_host END,
 			verified_level = CASE WHEN b.verified_level = 'content' THEN 'content' ELSE v.level END,
-			verified_at = now(), health = CASE WHEN b.health IN ('corrupt', 'missing') THEN 'ok' ELSE b.health END,
-			health_reason = CASE WHEN b.health IN ('corrupt', 'missing') THEN '' ELSE b.health_reason END,
-			health_at = CASE WHEN b.health IN ('corrupt', 'missing') THEN now() ELSE b.health_at END
+			verified_at = now(), health = CASE WHEN b.health IN ('corrupt', 'missing', 'archived') THEN 'ok' ELSE b.health END,
+			health_reason = CASE WHEN b.health IN ('corrupt', 'missing', 'archived') THEN '' ELSE b.health_reason END,
+			health_at = CASE WHEN b.health IN ('corrupt', 'missing', 'archived') THEN now() ELSE b.health_at END
 		FROM (SELECT ?::bigint AS server_id, ?::text AS level) v
 		WHERE b.id = ? AND b.status = 'completed' AND NOT (b.health = 'corrupt' AND v.level = 'checksum'
 			AND coalesce((SELECT w.level FROM verifications w WHERE w.backup_id = b.id AND NOT w.ok ORDER BY w.id DESC LIMIT 1), '') = 'content')`,

@@ -113,9 +113,17 @@ func notRestorable(b controller.Backup) error {
 		return controller.Errorf(controller.EConflict, "backup %d is deleted", b.ID).WithHint("`devflowctl backup undelete %d` brings it back while its grace runs", b.ID)
 	case b.Status != controller.StatusCompleted:
 		return controller.Errorf(controller.EConflict, "backup %d is %s: only a completed backup can be restored", b.ID, b.Status)
+	case b.Health == controller.HealthArchived:
+		return archivedBackup(b)
 	default:
 		return controller.Errorf(controller.EConflict, "backup %d is %s", b.ID, b.Health).WithHint("choose another backup; `devflowctl backup verify %d` looks at it again", b.ID)
 	}
+}
+
+// archivedBackup refuses what has to read a backup that lies in an archive of its storage.
+func archivedBackup(b controller.Backup) error {
+	return controller.Errorf(controller.EConflict, "backup %d is archived: its storage %q has to bring it back before it can be read", b.ID, b.Storage).
+		WithHint("ask the store for it (on AWS `aws s3api restore-object --key %s`), then `devflowctl storage inventory %s --now --wait` and try again", b.FilePath, b.Storage)
 }
 
 // restoreServer is the server asked for, else the backup's own. What lies on a host's own disk only that host restores.

@@ -11,6 +11,9 @@ import (
 const (
 	durationGrace = 5 * time.Minute  // the agent ends its own attempt at max_duration; this is for one that does not
 	undeliverable = 60 * time.Second // a cancelled offer that its agent did not answer
+	stuckAfter    = 10 * time.Minute // a row in work that nothing works on
+	stuckEvery    = time.Minute      // how often such rows are looked for
+	pagesKept     = 24 * time.Hour   // of a list that an agent did not send to its end
 )
 
 // Sweep moves what only time moves: leases, deadlines, cancellations of what nobody can be told, old keys. Of several controllers
@@ -57,6 +60,12 @@ func (c *Catalog) Sweep(ctx context.Context) (controller.SweepResult, error) {
 					*rule.count(&res)++
 				}
 			}
+		}
+		if now := time.Now(); now.Sub(time.Unix(0, c.stuckAt.Load())) >= stuckEvery {
+			if err := t.unstick(ctx, &res); err != nil {
+				return err
+			}
+			t.after(func() { c.stuckAt.Store(now.UnixNano()) })
 		}
 		return t.tidy(ctx)
 	})
@@ -114,7 +123,51 @@ func (t *tx) rules(clock float64) []rule {
 			fail:   wire.Failf(wire.CodeOffline, "no agent took the job in time").WithHint("look whether the server's agent is online and what else it runs"),
 			count:  func(r *controller.SweepResult) *int { return &r.Expired },
 		},
+		{
+			// No transaction leaves a job so: rows were changed by hand, or are those of a catalog that was put back.
+			where: "(j.status = 'finishing' AND NOT " + hasAttempt + "a.status = 'uploaded') OR j.status = 'running' AND NOT " + hasAttempt + "a." + attemptOpen + "))",
+			// Whatever the attempt uploaded is swept with it.
+			status: controller.AttemptFailed,
+			fail:   wire.Failf(wire.CodeOrphaned, "the job was in work, and no attempt of it stands that could go on").WithHint("`devflowctl backup retry` orders a backup once more"),
+			count:  func(r *controller.SweepResult) *int { return &r.Orphaned },
+		},
 	}
+}
+
+// unstick ends backups and restores in work that have no open job and have had none for a while, and forgets pages of lists that will
+// not become whole.
+func (t *tx) unstick(ctx context.Context, res *controller.SweepResult) error {
+	var rows []struct {
+		ID    int64
+		Table string
+	}
+	err := t.scan(ctx, &rows, `WITH b AS (UPDATE database_backups q SET status = 'failed', error_code = ?0, error_message = ?1, error_hint = ?2, completed_at = now()
+			WHERE id IN (SELECT b.id FROM database_backups b WHERE b.status IN ('pending', 'running') AND b.created_at < now() - ?4
+				AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = b.id AND j.kind = 'backup' AND (j.`+jobOpen+` OR j.ended_at >= now() - ?4)) FOR UPDATE SKIP LOCKED)
+			RETURNING id, 'backup' AS "table"),
+		r AS (UPDATE restores SET status = 'failed', error_code = ?0, error_message = ?1, error_hint = ?3, completed_at = now()
+			WHERE id IN (SELECT r.id FROM restores r WHERE r.status IN ('pending', 'running') AND r.created_at < now() - ?4
+				AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = r.backup_id AND j.restore_id = r.id AND (j.`+jobOpen+` OR j.ended_at >= now() - ?4)) FOR UPDATE SKIP LOCKED)
+			RETURNING id, 'restore' AS "table")
+		SELECT * FROM b UNION ALL SELECT * FROM r ORDER BY 2, 1`,
+		wire.CodeOrphaned, "it was in work, and no job worked on it any more", "`devflowctl backup retry ID` orders it once more", "ask for the restore once more", interval(stuckAfter))
+	if err != nil {
+		return err
+	}
+	res.Stuck = len(rows)
+	for _, r := range rows {
+		t.after(func() {
+			t.cat.log.Error("a row was stuck in work and was ended", "kind", r.Table, r.Table+"_id", r.ID, "code", wire.CodeOrphaned)
+		})
+	}
+	n, err := t.exec(ctx, `DELETE FROM inventory_pages WHERE server_id IN (SELECT server_id FROM inventory_pages GROUP BY server_id HAVING max(at) < now() - ?)`, interval(pagesKept))
+	res.Pages = int(n)
+	if n > 0 {
+		t.after(func() {
+			t.cat.log.Warn("pages of a list that an agent did not send to its end were forgotten", "pages", n)
+		})
+	}
+	return err
 }
 
 // tidy closes failed backups that were deleted and left nothing at the store, and what lies on hosts that were revoked, and forgets

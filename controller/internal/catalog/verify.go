@@ -41,7 +41,7 @@ func (c *Catalog) CreateVerify(ctx context.Context, actor controller.Actor, req 
 }
 
 // verifyTargets are the backups that a request means, oldest first, locked. Asked for many, those on a host that can no longer read
-// its own are left out: they must not keep the others from being verified.
+// its own and those in an archive are left out: they must not keep the others from being verified.
 func (t *tx) verifyTargets(ctx context.Context, req controller.VerifyRequest) ([]int64, error) {
 	if req.Backup != 0 {
 		b, err := t.lockBackup(ctx, req.Backup)
@@ -52,6 +52,8 @@ func (t *tx) verifyTargets(ctx context.Context, req controller.VerifyRequest) ([
 			return nil, controller.Errorf(controller.EConflict, "backup %d is deleted", b.ID).WithHint("`devflowctl backup undelete %d` brings it back while its grace runs", b.ID)
 		case b.Status != controller.StatusCompleted:
 			return nil, controller.Errorf(controller.EConflict, "backup %d is %s: only a completed backup can be verified", b.ID, b.Status)
+		case b.Health == controller.HealthArchived:
+			return nil, archivedBackup(b)
 		}
 		return []int64{b.ID}, nil
 	}
@@ -64,7 +66,7 @@ func (t *tx) verifyTargets(ctx context.Context, req controller.VerifyRequest) ([
 		project = p.ID
 	}
 	var ids []int64
-	err := t.scan(ctx, &ids, `SELECT b.id FROM database_backups b WHERE ? AND (? = 0 OR b.project_id = ?) AND b.status = 'completed' AND b.deleted_at IS NULL
+	err := t.scan(ctx, &ids, `SELECT b.id FROM database_backups b WHERE ? AND (? = 0 OR b.project_id = ?) AND b.status = 'completed' AND b.deleted_at IS NULL AND b.health <> 'archived'
 		AND (NOT ? OR b.verified_at IS NULL)
 		AND (b.storage_disk <> 'local' OR EXISTS (SELECT FROM servers s JOIN project_servers g ON g.server_id = s.id AND g.project_id = b.project_id
 			WHERE s.id = b.server_id AND s.revoked_at IS NULL)) ORDER BY b.id FOR UPDATE`, t.sees("b.project_id"), project, project, req.All)

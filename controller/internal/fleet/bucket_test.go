@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -258,6 +259,30 @@ func (b *bucket) Head(_ context.Context, key string) (controller.StoredObject, e
 		return controller.StoredObject{}, err
 	}
 	return b.stored(key), b.missing(key)
+}
+
+func (b *bucket) List(_ context.Context, prefix, _ string) (page controller.ListedPage, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(b.objects)) {
+		if o := b.stored(key); strings.HasPrefix(key, prefix) {
+			page.Objects = append(page.Objects, controller.ListedObject{Key: key, Size: o.StoredSize, ETag: o.ETag})
+		}
+	}
+	return page, b.call("List", prefix)
+}
+
+func (b *bucket) ListUploads(_ context.Context, prefix, _ string) (page controller.UploadPage, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, ids := range b.uploads {
+		for id := range ids {
+			if strings.HasPrefix(key, prefix) {
+				page.Uploads = append(page.Uploads, controller.ListedUpload{Key: key, UploadID: id})
+			}
+		}
+	}
+	return page, b.call("ListUploads", prefix)
 }
 
 func (b *bucket) Put(_ context.Context, key string, body []byte, contentType string) (controller.StoredObject, error) {

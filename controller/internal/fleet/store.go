@@ -108,6 +108,10 @@ type Objects interface {
 	// Get returns a whole small object of at most limit bytes.
 	Get(ctx context.Context, key string, limit int64) ([]byte, error)
 	Head(ctx context.Context, key string) (controller.StoredObject, error)
+	// List returns a page of what lies below a prefix, which ends with "backups/"; ListUploads one of the uploads that are open there.
+	// Next is empty at first, then what the page before says. Some stores list no uploads by a prefix.
+	List(ctx context.Context, prefix, next string) (controller.ListedPage, error)
+	ListUploads(ctx context.Context, prefix, next string) (controller.UploadPage, error)
 	Put(ctx context.Context, key string, body []byte, contentType string) (controller.StoredObject, error)
 	// Delete removes every version of the key, Gone tells that none is left. What the store has locked is CodeLocked; its cause is a
 	// *LockedError.
