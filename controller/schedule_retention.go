@@ -103,12 +103,13 @@ func (r Retention) Words() string {
 		}
 	}
 	var parts []string
-	if last := len(periods) - 1; last >= 0 {
-		text := periods[last]
-		if last > 0 {
-			text = strings.Join(periods[:last], ", ") + " and " + text
-		}
-		parts = append(parts, "the newest backup of each of the last "+text+" that have one")
+	switch last := len(periods) - 1; {
+	case last == 0 && strings.HasPrefix(periods[0], "1 "):
+		parts = append(parts, "the newest backup of the last "+periods[0][2:]+" that has one")
+	case last == 0:
+		parts = append(parts, "the newest backup of each of the last "+periods[0]+" that have one")
+	case last > 0:
+		parts = append(parts, "the newest backup of each of the last "+strings.Join(periods[:last], ", ")+" and "+periods[last]+" that have one")
 	}
 	switch {
 	case r.Days == 1:

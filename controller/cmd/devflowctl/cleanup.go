@@ -120,15 +120,18 @@ func cleanupTotals(res controller.CleanupResult) string {
 func (c *ctl) backupHold() *cobra.Command {
 	var reason string
 	cmd := c.on("backup", "hold", "Keep a backup: nobody and no retention deletes it until it is released", func(ctx context.Context, cl *client.Client, id int64) error {
-		if reason == "" {
-			return usagef("give a --reason, for those who want to delete it")
-		}
 		b, err := cl.HoldBackup(ctx, id, reason)
 		if err != nil {
 			return err
 		}
 		return c.show(b, backupFacts(b))
 	})
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if reason == "" {
+			return usagef("give a --reason, for those who want to delete it")
+		}
+		return nil
+	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why")
 	return cmd
 }

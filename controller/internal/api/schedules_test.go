@@ -181,7 +181,7 @@ func TestSchedules_preview(t *testing.T) {
 		t.Errorf("the preview is %+v", p)
 	}
 	p = into[body.SchedulePreview](r.do("POST", "/schedules/preview", `{"frequency":"cron","cron":"*/10 * * * *","retention_hourly":1,"retention_daily":0,"retention_weekly":0,"retention_monthly":0}`).is(http.StatusOK))
-	if p.Label != "Cron */10 * * * *" || p.SpreadSeconds != 0 || p.Keeps != "the newest backup of each of the last 1 hour that have one" || p.NextFive[4].Sub(p.NextFive[0]) != 40*time.Minute {
+	if p.Label != "Cron */10 * * * *" || p.SpreadSeconds != 0 || p.Keeps != "the newest backup of the last hour that has one" || p.NextFive[4].Sub(p.NextFive[0]) != 40*time.Minute {
 		t.Errorf("the preview is %+v", p)
 	}
 	r.do("POST", "/schedules/preview", `{"frequency":"daily","time":"2 o'clock"}`).refused(http.StatusUnprocessableEntity, controller.EInvalid, "2 o'clock")
