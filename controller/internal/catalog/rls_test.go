@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/shared/wire"
@@ -48,6 +49,10 @@ func twoProjects(t *testing.T) (f *fix, one, two controller.Project) {
 		}
 		must[controller.Download](t)(f.CreateDownload(t.Context(), f.admin, controller.DownloadRequest{Backup: b.ID}, hash("link "+slug), 0))
 		must[controller.Enrolment](t)(f.CreateEnrolment(t.Context(), f.admin, controller.EnrolmentSpec{ServerName: "new-" + slug, Project: slug, TTL: 60e9}, hash(slug)))
+		f.occur(f.schedule(controller.ScheduleSpec{Project: slug}).ID)
+		must[controller.Pause](t)(f.CreatePause(t.Context(), f.admin, controller.PauseSpec{Project: slug, Reason: "x"}))
+		f.sql("INSERT INTO cleanups (kind, at, project_id) VALUES ('asked', now(), %d)", p.ID)
+		f.sql("UPDATE jobs SET status = 'cancelled' WHERE status = 'queued'")
 	}
 	return f, projects[0], projects[1]
 }
@@ -156,8 +161,24 @@ func TestScope_UseCases(t *testing.T) {
 			storage = st.ID
 		}
 	}
+	schedule := must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, two.Slug, 0, 0))[0].ID
+	pause := must[[]controller.Pause](t)(f.Pauses(ctx, f.admin, false))[0].ID
+	hourly := controller.Timing{Frequency: "hourly"}
 	for what, err := range map[string]error{
 		"project":          second(f.Project(ctx, me, two.Slug)),
+		"schedule":         second(f.Schedule(ctx, me, schedule)),
+		"schedules":        second(f.Schedules(ctx, me, two.Slug, 0, 0)),
+		"create schedule":  second(f.CreateSchedule(ctx, me, controller.ScheduleSpec{Project: two.Slug, Timing: hourly})),
+		"schedule of it":   second(f.CreateSchedule(ctx, me, controller.ScheduleSpec{Project: one.Slug, Timing: hourly, Target: controller.Target{Database: controller.DatabaseRef{ID: database.ID}}})),
+		"schedule to it":   second(f.CreateSchedule(ctx, me, controller.ScheduleSpec{Project: one.Slug, Timing: hourly, Storage: fmt.Sprint(storage)})),
+		"update schedule":  second(f.UpdateSchedule(ctx, me, schedule, controller.ScheduleChange{IsActive: ptr(false)})),
+		"delete schedule":  f.DeleteSchedule(ctx, me, schedule),
+		"run schedule":     second(f.RunSchedule(ctx, me, schedule)),
+		"occurrences":      second(f.Occurrences(ctx, me, schedule, time.Time{}, 0)),
+		"pause":            second(f.CreatePause(ctx, me, controller.PauseSpec{Project: two.Slug, Reason: "x"})),
+		"pause schedule":   second(f.CreatePause(ctx, me, controller.PauseSpec{Schedule: schedule, Reason: "x"})),
+		"end pause":        second(f.EndPause(ctx, me, pause)),
+		"retry":            second(f.RetryBackup(ctx, me, theirs.ID)),
 		"project by id":    second(f.Project(ctx, me, fmt.Sprint(two.ID))),
 		"update project":   second(f.UpdateProject(ctx, me, two.Slug, controller.ProjectSpec{Name: "x"})),
 		"delete project":   f.DeleteProject(ctx, me, two.Slug),
@@ -203,6 +224,8 @@ func TestScope_UseCases(t *testing.T) {
 		"global storage": second(f.SetDefaultStorage(ctx, me, "s3")),
 		"delete global":  f.DeleteStorage(ctx, me, "s3"),
 		"change global":  second(f.UpdateStorage(ctx, me, "s3", controller.StorageChange{Name: ptr("x")}, nil, true, "")),
+		"pause all":      second(f.CreatePause(ctx, me, controller.PauseSpec{Scope: "everything", Reason: "x"})),
+		"pause server":   second(f.CreatePause(ctx, me, controller.PauseSpec{Server: "db-one", Reason: "x"})),
 		"security":       second(f.SecurityEvents(ctx, me)),
 		"token for all":  second(f.CreateToken(ctx, me, controller.TokenSpec{Name: "t", Permissions: []string{controller.ViewBackups}}, hash("t"))),
 		"free server":    second(f.CreateEnrolment(ctx, me, controller.EnrolmentSpec{ServerName: "x", TTL: 1e9}, hash("x"))),
@@ -214,7 +237,9 @@ func TestScope_UseCases(t *testing.T) {
 	equal(t, "projects seen", len(must[[]controller.Project](t)(f.Projects(ctx, me))), 1)
 	equal(t, "servers seen", len(must[[]controller.Server](t)(f.Servers(ctx, me))), 1)
 	equal(t, "databases seen", len(must[[]controller.Database](t)(f.Databases(ctx, me, controller.DatabaseFilter{}))), 1)
-	equal(t, "backups seen", len(must[[]controller.Backup](t)(f.Backups(ctx, me, controller.BackupFilter{}))), 1)
+	equal(t, "backups seen", len(must[[]controller.Backup](t)(f.Backups(ctx, me, controller.BackupFilter{}))), 2)
+	equal(t, "schedules seen", len(must[[]controller.Schedule](t)(f.Schedules(ctx, me, "", 0, 0))), 1)
+	equal(t, "pauses seen", len(must[[]controller.Pause](t)(f.Pauses(ctx, me, true))), 1)
 	equal(t, "restores seen", len(must[[]controller.Restore](t)(f.Restores(ctx, me, "", 0, 0))), 1)
 	equal(t, "storages usable", len(must[[]controller.Storage](t)(f.Storages(ctx, me))), 2)
 	equal(t, "enrolments seen", len(must[[]controller.Enrolment](t)(f.Enrolments(ctx, me))), 2)

@@ -12,8 +12,6 @@ import (
 	"devflowbackup/controller/internal/retention"
 )
 
-var errNotYet = errors.New("not there yet")
-
 // scheduleColumns of backup_schedules c, with the pause that holds it back longest.
 const scheduleColumns = `c.id, c.project_id, p.slug AS project, c.scope, c.database_id, c.server_id, coalesce(s.name, '') AS server, c.instance, c.database_type, c.database_name, c.pattern,
 	c.frequency, c."time", c.day_of_week, c.day_of_month, c.cron, c.timezone, c.spread_seconds, c.catch_up_seconds, c.max_duration_seconds,
