@@ -86,7 +86,7 @@ func (a *API) createDownload(ctx context.Context, in *optionalIn[body.CreateDown
 		return nil, err
 	}
 	if given.Via != body.ViaController && r.Format == controller.FormatStored && b.StorageDisk == controller.StorageS3 {
-		d, err := a.opt.Store.CreateDownload(ctx, actor, r, nil, controller.DownloadTTL)
+		d, err := a.opt.Store.Downloadable(ctx, actor, r)
 		if err != nil {
 			return nil, err
 		}
@@ -95,6 +95,12 @@ func (a *API) createDownload(ctx context.Context, in *optionalIn[body.CreateDown
 			return nil, err
 		}
 		if ok {
+			// Nobody gets the link before it is in the audit log.
+			made, err := a.opt.Store.CreateDownload(ctx, actor, r, nil, controller.DownloadTTL)
+			if err != nil {
+				return nil, err
+			}
+			d.ExpiresAt = made.ExpiresAt
 			return out(linkTo(d, link, true), nil)
 		}
 	}

@@ -46,6 +46,8 @@ type Store interface {
 	Backups(ctx context.Context, actor controller.Actor, f controller.BackupFilter) ([]controller.Backup, error)
 	Backup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error)
 	BackupManifest(ctx context.Context, actor controller.Actor, id int64) ([]byte, error)
+	// Downloadable is what CreateDownload would give; nothing is made.
+	Downloadable(ctx context.Context, actor controller.Actor, r controller.DownloadRequest) (controller.Download, error)
 	// CreateDownload makes a link to an object of a completed backup, and its audit row. Without a hash it makes the audit row alone:
 	// the link is the store's.
 	CreateDownload(ctx context.Context, actor controller.Actor, r controller.DownloadRequest, tokenHash []byte, ttl time.Duration) (controller.Download, error)

@@ -7,6 +7,28 @@ import (
 	"devflowbackup/controller"
 )
 
+// Downloadable is what CreateDownload would give, and leaves no trace: whoever uses it hands nothing out before CreateDownload has said so.
+func (c *Catalog) Downloadable(ctx context.Context, actor controller.Actor, req controller.DownloadRequest) (controller.Download, error) {
+	var d controller.Download
+	if err := req.Validate(); err != nil {
+		return d, err
+	}
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		b, err := t.backup(ctx, req.Backup)
+		if err != nil {
+			return err
+		}
+		return t.elevated(ctx, func() error { // the objects are for the controller alone
+			d, err = t.download(ctx, b, req.Object, req.Format)
+			return err
+		})
+	})
+	if err != nil {
+		return controller.Download{}, err
+	}
+	return d, nil
+}
+
 // CreateDownload lets someone fetch one object of a completed backup and writes so into the audit log, once. With the hash of a token
 // it makes a link that UseDownload takes; without one the caller hands out a link of the store itself. A corrupt backup can be fetched: its
 // bytes may be all there is. A ttl of zero is controller.DownloadTTL.
