@@ -5,3 +5,6 @@ var NewStorages = newStorages
 
 // StorageRoots is storageRoots.
 var StorageRoots = storageRoots
+
+// NATSURLs is where agents reach the broker.
+func (a *App) NATSURLs() []string { return a.natsURL }

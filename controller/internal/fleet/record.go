@@ -176,8 +176,8 @@ func (f *Fleet) checkManifest(ctx context.Context, o controller.Offer) error {
 	case wire.HasCode(err, wire.CodeMissing):
 		return wire.Failf(wire.CodeMissing, "the manifest of backup %d is gone from its storage: there is no %s", o.Backup.ID, key).At(wire.StageVerify).
 			WithHint("`devflowctl backup manifest %d` has the catalog's copy", o.Backup.ID)
-	case wire.HasCode(err, wire.CodeLimit) || err == nil && !bytes.Equal(b, o.Record.Manifest):
-		return wire.Failf(wire.CodeCorrupt, "the manifest of backup %d at its storage is not the one that was written: %s has %d bytes", o.Backup.ID, key, len(b)).At(wire.StageVerify).
+	case wire.HasCode(err, wire.CodeLimit), wire.HasCode(err, wire.CodeChecksum), err == nil && !bytes.Equal(b, o.Record.Manifest):
+		return wire.Failf(wire.CodeCorrupt, "the manifest of backup %d at its storage, %s, is not the one that was written", o.Backup.ID, key).At(wire.StageVerify).
 			WithHint("find out who wrote to the storage")
 	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)
