@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -242,7 +243,7 @@ corrupt. What lies there and is not the catalog's is listed by --findings, and n
 					return err
 				}
 				if wait {
-					if all, err = c.awaitInventory(cmd.Context(), cl, args[0], before); err != nil {
+					if all, err = c.awaitInventory(cmd.Context(), cl, args[0], before, all); err != nil {
 						return err
 					}
 				}
@@ -265,13 +266,15 @@ corrupt. What lies there and is not the catalog's is listed by --findings, and n
 	return cmd
 }
 
-// awaitInventory waits until each of a storage's inventories has ended, well or not, since it was asked for.
-func (c *ctl) awaitInventory(ctx context.Context, cl *client.Client, ref string, before []controller.StorageInventory) ([]controller.StorageInventory, error) {
-	old := make(map[int64]controller.StorageInventory)
-	for _, i := range before {
-		old[i.ServerID] = i
+// awaitInventory waits until each of a storage's inventories that were asked for has come to its end, or failed to.
+func (c *ctl) awaitInventory(ctx context.Context, cl *client.Client, ref string, before, asked []controller.StorageInventory) ([]controller.StorageInventory, error) {
+	due := make(map[int64]time.Time) // by host
+	for _, i := range asked {
+		if !slices.ContainsFunc(before, func(b controller.StorageInventory) bool { return b.ServerID == i.ServerID && b.DueAt.Equal(i.DueAt) }) {
+			due[i.ServerID] = i.DueAt
+		}
 	}
-	var all []controller.StorageInventory
+	all := asked
 	job := &watched{
 		name: "inventory of " + ref, cancel: "(it ends by itself; `devflowctl storage inventory " + ref + "` shows it)",
 		poll: func(ctx context.Context) (jobState, error) {
@@ -280,21 +283,25 @@ func (c *ctl) awaitInventory(ctx context.Context, cl *client.Client, ref string,
 				return jobState{}, err
 			}
 			all = now
-			s := jobState{ended: true, status: "running"}
+			s := jobState{ended: true, status: "is at work"}
 			for _, i := range now {
-				if !inventoryEnded(old[i.ServerID], i) {
-					s.ended, s.waiting = false, i.Server
+				if at, waited := due[i.ServerID]; waited && !inventoryEnded(i, at) {
+					s.ended = false
+					if i.Server != "" {
+						s.waiting = "for " + i.Server
+					}
 				}
 			}
 			return s, nil
 		},
 	}
-	return all, c.wait(ctx, []*watched{job})
+	err := c.wait(ctx, []*watched{job})
+	return all, err
 }
 
-func inventoryEnded(before, now controller.StorageInventory) bool {
-	later := func(a, b *time.Time) bool { return b != nil && (a == nil || b.After(*a)) }
-	return later(before.EndedAt, now.EndedAt) || later(before.StartedAt, now.StartedAt) && now.Error != ""
+// inventoryEnded tells whether an inventory that began after it was due has ended, well or not.
+func inventoryEnded(i controller.StorageInventory, due time.Time) bool {
+	return i.StartedAt != nil && !i.StartedAt.Before(due) && (i.Error != "" || i.EndedAt != nil && !i.EndedAt.Before(*i.StartedAt))
 }
 
 func inventoryRows(all []controller.StorageInventory) func(*rows) {

@@ -1,13 +1,18 @@
 package main_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
+	"devflowbackup/controller/internal/app/apitest"
 	"devflowbackup/shared/wire"
 )
 
@@ -176,4 +181,45 @@ func TestBackup_cleanup(t *testing.T) {
 	if got := into[controller.Settings](r.ctl("settings", "show", "--output", "json").ends(0)); got.CleanupTime != "00:30" {
 		t.Errorf("settings are %+v", got)
 	}
+}
+
+// TestStorage_inventory: asked for, waited for, and what it found.
+func TestStorage_inventory(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	r.Storage("s3")
+	r.ctl("storage", "inventory", "s3").ends(0, "No inventory was made yet")
+	r.ctl("storage", "inventory", "s3", "--now").ends(0, "never")
+	var failing atomic.Bool
+	failing.Store(true)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		apitest.Each(ctx, func() {
+			due, err := r.Store.ClaimInventories(ctx, 1)
+			for _, d := range due {
+				if failing.Load() {
+					err = errors.Join(err, r.Store.FailInventory(ctx, d, "list objects: AccessDenied", time.Hour, time.Hour))
+					continue
+				}
+				_, recording := r.Store.RecordInventory(ctx, d, controller.InventoryPage{Foreign: []controller.StorageFinding{{Kind: "object", Key: "backups/stray.txt", Size: 42}}})
+				err = errors.Join(err, recording, r.Store.FinishInventory(ctx, d, controller.InventoryTotals{Requests: 3, Objects: 1234, Bytes: 5 << 20, Missing: 2, ForeignObjects: 1}, time.Hour))
+			}
+			if err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		})
+	}()
+	defer func() { cancel(); wg.Wait() }()
+	r.ctl("storage", "inventory", "s3", "--now", "--wait").ends(1, "AccessDenied", "did not come to its end")
+	failing.Store(false)
+	r.ctl("storage", "inventory", "s3", "--now", "--wait").ends(0, "1234", "5.0 MiB", "in 59m")
+	got := into[[]controller.StorageInventory](r.ctl("storage", "inventory", "s3", "--output", "json").ends(0))
+	if len(got) != 1 || got[0].Missing != 2 || got[0].EndedAt == nil {
+		t.Errorf("inventories are %+v", got)
+	}
+	r.ctl("storage", "inventory", "s3", "--findings").ends(0, "backups/stray.txt", "42 B")
+	r.ctl("storage", "inventory", "nowhere").ends(1, "nowhere")
 }
