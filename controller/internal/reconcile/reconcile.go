@@ -55,7 +55,7 @@ type Options struct {
 	Every      time.Duration // from one inventory of a storage to the next, default 24 h
 	First      time.Duration // until the first one of a storage that is new, default 5 min
 	Retry      time.Duration // until one that failed is tried again, then twice that, up to Every; default 5 min
-	Tick       time.Duration // how often due ones are looked for, default 10 s
+	Tick       time.Duration // how often due ones are looked for, default 2 s
 	ClaimEvery time.Duration // how often the claim on one at work is extended, default 30 s
 	AtOnce     int           // default 2
 }
@@ -65,6 +65,7 @@ type Reconciler struct {
 	opt  Options
 	log  hclog.Logger
 	busy chan struct{} // slots
+	plan time.Time     // when storages were last looked for that have no inventory yet
 
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc
@@ -81,7 +82,7 @@ func New(opt Options) *Reconciler {
 	or(&opt.Every, 24*time.Hour)
 	or(&opt.First, 5*time.Minute)
 	or(&opt.Retry, 5*time.Minute)
-	or(&opt.Tick, 10*time.Second)
+	or(&opt.Tick, 2*time.Second)
 	or(&opt.ClaimEvery, 30*time.Second)
 	if opt.AtOnce == 0 {
 		opt.AtOnce = 2
@@ -135,10 +136,16 @@ func (r *Reconciler) loop(ctx context.Context) {
 	}
 }
 
+// planEvery is how often storages are looked for that have no inventory yet.
+const planEvery = time.Minute
+
 // step begins what is due, as far as there are slots.
 func (r *Reconciler) step(ctx context.Context, wg *sync.WaitGroup) error {
-	if err := r.opt.Store.PlanInventories(ctx, r.opt.First, r.opt.Every); err != nil {
-		return fmt.Errorf("plan inventories: %w", err)
+	if now := time.Now(); now.Sub(r.plan) >= min(planEvery, r.opt.Every) {
+		if err := r.opt.Store.PlanInventories(ctx, r.opt.First, r.opt.Every); err != nil {
+			return fmt.Errorf("plan inventories: %w", err)
+		}
+		r.plan = now
 	}
 	free := cap(r.busy) - len(r.busy) // only this goroutine takes slots
 	if free == 0 {
