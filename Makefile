@@ -148,7 +148,14 @@ test-versions: deps bin/tools/gotestsum ## Optional: engines against PostgreSQL 
 
 .PHONY: bench
 bench: deps tools build bin/bench ## Speed and memory against the bare tools, ratios with their inputs (docs/benchmarks.md; BENCH=-quick: a short try)
-	@exec bin/bench $(BENCH)
+	@bin/bench $(BENCH)
+	@[ -n '$(BENCH)' ] || $(MAKE) --no-print-directory bench-scale
+
+.PHONY: bench-scale
+bench-scale: deps ## How the catalog scales: due schedules of 100,000, a plan for 100,000 backups, lists of 1,000,000
+	$(STEP) 'the catalog with many rows'
+	@go test -run '^$$' -bench '^BenchmarkScale_' -benchtime 200x ./controller/internal/catalog
+	@go test -run '^$$' -bench '^BenchmarkPlan' ./controller/internal/retention
 
 .PHONY: bin/bench
 bin/bench: deps

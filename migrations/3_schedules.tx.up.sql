@@ -115,7 +115,16 @@ CREATE INDEX database_backups_delete_claim ON database_backups (delete_claim) WH
 ALTER TABLE database_backups ADD COLUMN health_reason text NOT NULL DEFAULT ''; -- why the health is not ok, and what to do
 ALTER TABLE database_backups ADD COLUMN health_at timestamptz;
 ALTER TABLE database_backups ADD FOREIGN KEY (schedule_id) REFERENCES backup_schedules (id);
+-- Lists are newest first and mostly of what is not deleted: each filter finds its rows in that order.
 CREATE INDEX database_backups_schedule ON database_backups (schedule_id, id DESC) WHERE schedule_id IS NOT NULL;
+CREATE INDEX database_backups_newest ON database_backups (project_id, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX database_backups_database_newest ON database_backups (database_id, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX database_backups_server_newest ON database_backups (server_id, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX database_backups_type ON database_backups (project_id, type, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX database_backups_status ON database_backups (status, project_id, id DESC) WHERE status <> 'completed' AND deleted_at IS NULL;
+CREATE INDEX database_backups_health ON database_backups (health, project_id, id DESC) WHERE health <> 'ok' AND deleted_at IS NULL;
+CREATE INDEX database_backups_unverified ON database_backups (project_id, id DESC) WHERE verified_at IS NULL AND deleted_at IS NULL;
+CREATE INDEX database_backups_held ON database_backups (id DESC) WHERE held_at IS NOT NULL;
 -- What retention looks at.
 CREATE INDEX database_backups_live ON database_backups (database_id, completed_at DESC) WHERE deleted_at IS NULL AND status = 'completed';
 

@@ -74,25 +74,80 @@ func (c *Catalog) Backups(ctx context.Context, actor controller.Actor, f control
 	var out []controller.Backup
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.Backup{}
-		project := int64(0)
-		if f.Project != "" {
-			p, err := t.anyProject(ctx, f.Project)
-			if err != nil {
-				return err
-			}
-			project = p.ID
+		where, args, err := t.backupConditions(ctx, f)
+		if err != nil {
+			return err
 		}
-		return t.scan(ctx, &out, `SELECT `+backupColumns+` FROM `+backupTables+`
-			WHERE ? AND (? = 0 OR b.project_id = ?) AND (? = '' OR b.database_name = ? OR b.database_id::text = ?)
-			AND (? = '' OR s.name = ? OR s.id::text = ? OR s.agent_id = ?) AND (? = '' OR b.status = ?) AND (? = '' OR b.type = ?) AND (? = '' OR b.health = ?)
-			AND (?::boolean IS NULL OR (b.verified_at IS NOT NULL) = ?::boolean) AND (? OR b.deleted_at IS NULL) AND (? = 0 OR b.id < ?)
-			AND (? = 0 OR b.schedule_id = ?) AND (?::boolean IS NULL OR (b.held_at IS NOT NULL) = ?::boolean)
-			ORDER BY b.id DESC LIMIT ?`,
-			t.sees("b.project_id"), project, project, f.Database, f.Database, f.Database, f.Server, f.Server, f.Server, f.Server, f.Status, f.Status,
-			f.Type, f.Type, f.Health, f.Health, f.Verified, f.Verified, f.Deleted, f.BeforeID, f.BeforeID,
-			f.Schedule, f.Schedule, f.Held, f.Held, page(f.Limit))
+		return t.scan(ctx, &out, `SELECT `+backupColumns+` FROM `+backupTables+` WHERE `+where+` ORDER BY b.id DESC LIMIT ?`, append(args, page(f.Limit))...)
 	})
 	return out, err
+}
+
+// backupConditions holds only what is asked for, by ids: then an index finds the newest rows, however many there are.
+func (t *tx) backupConditions(ctx context.Context, f controller.BackupFilter) (where string, args []any, err error) {
+	conditions, args := []string{"?"}, []any{t.sees("b.project_id")}
+	add := func(condition string, with ...any) {
+		conditions = append(conditions, condition)
+		args = append(args, with...)
+	}
+	if f.Project != "" {
+		p, err := t.anyProject(ctx, f.Project)
+		if err != nil {
+			return "", nil, err
+		}
+		add("b.project_id = ?", p.ID)
+	}
+	// A database may be another project's by now, a server no longer granted: their backups are here nevertheless.
+	err = t.elevated(ctx, func() error {
+		for _, by := range []struct{ ref, query, column string }{
+			{f.Database, "SELECT id FROM databases WHERE name = ?0 OR id::text = ?0", "b.database_id"},
+			{f.Server, "SELECT id FROM servers WHERE name = ?0 OR id::text = ?0 OR agent_id = ?0", "b.server_id"},
+		} {
+			if by.ref == "" {
+				continue
+			}
+			var ids []int64
+			if err := t.scan(ctx, &ids, by.query, by.ref); err != nil {
+				return err
+			}
+			if len(ids) == 1 {
+				add(by.column+" = ?", ids[0])
+			} else {
+				add(by.column+" = ANY (?)", idArray(ids))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	for _, by := range []struct{ column, value string }{{"status", f.Status}, {"type", f.Type}, {"health", f.Health}} {
+		if by.value != "" {
+			add("b."+by.column+" = ?", by.value)
+		}
+	}
+	for _, by := range []struct {
+		column string
+		set    *bool
+	}{{"verified_at", f.Verified}, {"held_at", f.Held}} {
+		switch {
+		case by.set == nil:
+		case *by.set:
+			add("b." + by.column + " IS NOT NULL")
+		default:
+			add("b." + by.column + " IS NULL")
+		}
+	}
+	if f.Schedule != 0 {
+		add("b.schedule_id = ?", f.Schedule)
+	}
+	if !f.Deleted {
+		add("b.deleted_at IS NULL")
+	}
+	if f.BeforeID != 0 {
+		add("b.id < ?", f.BeforeID)
+	}
+	return strings.Join(conditions, " AND "), args, nil
 }
 
 // BackupManifest returns the manifest of a completed backup, as stored beside the artifact.
