@@ -389,7 +389,7 @@ func (c *ctl) scheduleList() *cobra.Command {
 			return c.show(all, func(t *rows) {
 				t.head("ID", "PROJECT", "COVERS", "WHEN", "STATE", "NEXT RUN", "LAST RUN", "KEEPS", "STORAGE")
 				for _, s := range all {
-					t.row(number(s.ID), s.Project, covers(s), s.Label, scheduleState(s), ago(s.NextRunAt), ago(s.LastRunAt), s.Retention.Text(), cmp.Or(s.Storage, s.StorageDisk, "default"))
+					t.row(number(s.ID), s.Project, covers(s), s.Label, scheduleState(s), ago(s.NextRunAt), ago(s.LastRunAt), s.Text(), cmp.Or(s.Storage, s.StorageDisk, "default"))
 				}
 				if next != nil {
 					t.note("There may be more: --after %d", *next)

@@ -52,8 +52,10 @@ func TestSchedules(t *testing.T) {
 		t.Errorf("it runs next at %v, of %+v", s.NextRunAt, s.NextFive)
 	}
 	text := string(r.do("GET", fmt.Sprintf("/schedules/%d", s.ID), nil).is(http.StatusOK).text)
-	for _, name := range []string{"frequency", "time", "day_of_week", "day_of_month", "retention_days", "retention_daily", "retention_weekly", "retention_monthly",
-		"storage_disk", "encrypt", "notify_on_failure", "is_active", "last_run_at", "next_run_at", "label", "next_five", "database_type", "database_name"} {
+	for _, name := range []string{
+		"frequency", "time", "day_of_week", "day_of_month", "retention_days", "retention_daily", "retention_weekly", "retention_monthly",
+		"storage_disk", "encrypt", "notify_on_failure", "is_active", "last_run_at", "next_run_at", "label", "next_five", "database_type", "database_name",
+	} {
 		if !strings.Contains(text, `"`+name+`":`) {
 			t.Errorf("the answer has no %s: %s", name, text)
 		}
