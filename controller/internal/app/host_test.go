@@ -58,13 +58,20 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, cfg: configuration(t), s3: s3kit.Start(t)}
+	s := s3kit.Start(t)
+	return worldOn(t, s, s.Endpoint)
+}
+
+// worldOn is one whose storage is reached at an endpoint.
+func worldOn(t *testing.T, s *s3kit.Server, endpoint string) *world {
+	t.Helper()
+	w := &world{T: t, cfg: configuration(t), s3: s}
 	w.cfg.Names, w.cfg.PublicURL = []string{"127.0.0.1"}, ""
 	w.start()
 	_, err := w.api.CreateProject(t.Context(), body.CreateProject{Slug: "shop"})
 	w.ok(err)
 	_, err = w.api.CreateStorage(t.Context(), body.CreateStorage{
-		Name: "main", Endpoint: w.s3.Endpoint, Region: w.s3.Region, Bucket: w.s3.Bucket, Default: true, AccessKey: w.s3.AccessKey, SecretKey: secret.String(w.s3.SecretKey),
+		Name: "main", Endpoint: endpoint, Region: w.s3.Region, Bucket: w.s3.Bucket, Default: true, AccessKey: w.s3.AccessKey, SecretKey: secret.String(w.s3.SecretKey),
 	})
 	w.ok(err)
 	return w
