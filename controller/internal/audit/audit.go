@@ -40,7 +40,7 @@ type Storages interface {
 	Open(ctx context.Context, storageID int64) (Objects, error)
 }
 
-// Objects is one storage. A missing object is a *wire.Failure with CodeMissing.
+// Objects is one storage. A missing object is a *wire.Failure with CodeMissing, one whose bytes are not those that were written CodeChecksum.
 type Objects interface {
 	// Put writes an object that is not there yet. The same bytes at the key are success; other ones are an error wherever the store can tell.
 	Put(ctx context.Context, key string, body []byte, contentType string) error

@@ -141,7 +141,7 @@ func (l *Log) read(ctx context.Context, p controller.AnchorPlace, ours []control
 		case errors.Is(err, errForeign) && !written:
 			f.warnings = append(f.warnings, fmt.Sprintf("the anchor %s at storage %q is not compared: %v", key, p.Storage, err))
 		case wire.HasCode(err, wire.CodeMissing): // since it was listed
-		case !errors.Is(err, errForeign) && !errors.Is(err, errForged):
+		case !errors.Is(err, errForeign) && !errors.Is(err, errForged) && !wire.HasCode(err, wire.CodeChecksum):
 			return found{}, fmt.Errorf("read %s: %w", key, err)
 		default:
 			seq := cmp.Or(a.Seq, seqOf(key))
