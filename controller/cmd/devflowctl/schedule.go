@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -274,10 +275,10 @@ func (c *ctl) schedulePreview() *cobra.Command {
 				t.fact("zone", p.Timezone)
 				t.fact("spread", spreadWord(time.Duration(p.SpreadSeconds)*time.Second))
 				t.fact("keeps", p.Keeps)
-				t.section("NEXT", "UTC")
 				zone := zoneOf(p.Timezone)
+				t.section(inZone(zone, "NEXT", "UTC")...)
 				for _, at := range p.NextFive {
-					t.row(local(at, zone), stamp(&at))
+					t.row(inZone(zone, local(at, zone), stamp(&at))...)
 				}
 			})
 		},
@@ -533,10 +534,10 @@ func scheduleFacts(s body.Schedule) func(*rows) {
 		if len(s.NextFive) == 0 {
 			return
 		}
-		t.section("NEXT", "UTC", "BEGINS")
 		zone := zoneOf(s.Timezone)
+		t.section(inZone(zone, "NEXT", "UTC", "BEGINS")...)
 		for _, o := range s.NextFive {
-			t.row(local(o.At, zone), stamp(&o.At), begins(o))
+			t.row(inZone(zone, local(o.At, zone), stamp(&o.At), begins(o))...)
 		}
 		if !s.IsActive {
 			t.note("It is not active: these are the times at which it would occur.")
@@ -610,6 +611,14 @@ func zoneOf(name string) *time.Location {
 		return time.UTC
 	}
 	return zone
+}
+
+// inZone leaves the second cell, in UTC, out where the first one is that already.
+func inZone(zone *time.Location, cells ...string) []string {
+	if zone == time.UTC {
+		return slices.Delete(cells, 1, 2)
+	}
+	return cells
 }
 
 func local(at time.Time, zone *time.Location) string {
