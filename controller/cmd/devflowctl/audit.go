@@ -146,7 +146,7 @@ func (c *ctl) auditExport() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.err, "%s written to %s\n", plural(int(n), "entry"), clean(file))
+			fmt.Fprintf(c.err, "%s written to %s\n", plural(int(n), "row"), clean(file))
 			return nil
 		},
 	}
