@@ -21,7 +21,9 @@ func (a *API) registerInventory() {
 		})
 	register(a, operation{id: "request-inventory", unaudited: "it looks at a storage and changes no policy", method: http.MethodPost, path: "/storages/{ref}/inventory", summary: "Hold a storage against the catalog now", tag: tagStorages, access: manage, status: http.StatusAccepted},
 		func(ctx context.Context, in *refIn) (*bodyOut[body.List[controller.StorageInventory]], error) {
-			return list(store.RequestInventory(ctx, actorOf(ctx), in.Ref))
+			out, err := list(store.RequestInventory(ctx, actorOf(ctx), in.Ref))
+			a.opt.Fleet.Kick()
+			return out, err
 		})
 	register(a, operation{id: "list-findings", method: http.MethodGet, path: "/storages/{ref}/findings", summary: "What lies on a storage and is not the catalog's; it is never touched", tag: tagStorages, access: manage},
 		func(ctx context.Context, in *findingsIn) (*bodyOut[body.List[controller.StorageFinding]], error) {

@@ -129,7 +129,7 @@ type Cleaner interface {
 
 // Fleet is what reaches agents and stores.
 type Fleet interface {
-	// Kick wakes the dispatcher: a job is new or was cancelled.
+	// Kick wakes whoever looks for work: a job is new or was cancelled, an inventory is due.
 	Kick()
 	// Probe tries a storage that is not in the catalog yet. A storage that does not pass is a result, not an error.
 	Probe(ctx context.Context, spec controller.StorageSpec) (ProbeResult, error)

@@ -23,7 +23,10 @@ import (
 // agents is what the API may do with agents and storages: the fleet, and the broker's identities.
 type agents struct{ a *App }
 
-func (g agents) Kick() { g.a.fleet.Kick() }
+func (g agents) Kick() {
+	g.a.fleet.Kick()
+	g.a.reconcile.Kick()
+}
 
 func (g agents) Progress(job int64) (controller.Progress, bool) { return g.a.fleet.Progress(job) }
 

@@ -27,6 +27,7 @@ import (
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/config"
 	"devflowbackup/controller/internal/fleet"
+	"devflowbackup/controller/internal/reconcile"
 	"devflowbackup/controller/internal/retention"
 	"devflowbackup/controller/internal/scheduler"
 	"devflowbackup/shared/version"
@@ -43,19 +44,20 @@ type App struct {
 	id      string
 	cleanup []func(context.Context) error
 
-	catalog *catalog.Catalog
-	broker  *broker.Broker
-	conn    *nats.Conn
-	fleet   *fleet.Fleet
-	audit   *audit.Log
-	cleaner *retention.Runner
-	install *install
-	keySet  wire.KeySet
-	url     string
-	addr    string
-	natsURL []string
-	failed  chan error
-	stop    sync.Once
+	catalog   *catalog.Catalog
+	broker    *broker.Broker
+	conn      *nats.Conn
+	fleet     *fleet.Fleet
+	reconcile *reconcile.Reconciler
+	audit     *audit.Log
+	cleaner   *retention.Runner
+	install   *install
+	keySet    wire.KeySet
+	url       string
+	addr      string
+	natsURL   []string
+	failed    chan error
+	stop      sync.Once
 }
 
 // New makes an App of a validated configuration.

@@ -15,6 +15,7 @@ func (a *App) startReconcile(ctx context.Context) {
 			return a.fleet.Objects(ctx, storage, holder)
 		},
 	})
+	a.reconcile = r
 	r.Start(ctx)
 	a.onStop(func(context.Context) error { r.Stop(); return nil })
 }

@@ -65,6 +65,7 @@ type Reconciler struct {
 	opt  Options
 	log  hclog.Logger
 	busy chan struct{} // slots
+	kick chan struct{}
 	plan time.Time     // when storages were last looked for that have no inventory yet
 
 	mu     sync.Mutex
@@ -87,7 +88,7 @@ func New(opt Options) *Reconciler {
 	if opt.AtOnce == 0 {
 		opt.AtOnce = 2
 	}
-	return &Reconciler{opt: opt, log: opt.Log, busy: make(chan struct{}, opt.AtOnce)}
+	return &Reconciler{opt: opt, log: opt.Log, busy: make(chan struct{}, opt.AtOnce), kick: make(chan struct{}, 1)}
 }
 
 var errStopped = errors.New("controller stopped")
@@ -132,7 +133,16 @@ func (r *Reconciler) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+		case <-r.kick:
 		}
+	}
+}
+
+// Kick has what is due looked for now.
+func (r *Reconciler) Kick() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
 	}
 }
 
