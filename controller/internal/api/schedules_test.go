@@ -11,6 +11,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
+	"devflowbackup/controller/internal/app/apitest"
 	"devflowbackup/shared/wire"
 )
 
@@ -77,6 +78,22 @@ func TestSchedules(t *testing.T) {
 		t.Errorf("the second page is %+v", page)
 	}
 	r.do("GET", "/schedules?project=nowhere", nil).refused(http.StatusNotFound, controller.ENotFound, "nowhere")
+}
+
+// TestSchedules_spread: an occurrence that has come and waits for its share of the spread is still the next.
+func TestSchedules_spread(t *testing.T) {
+	t.Parallel()
+	r := scheduled(t)
+	at := time.Now().UTC().Truncate(time.Second).Add(2 * time.Second)
+	s := into[body.Schedule](r.do("POST", "/schedules", fmt.Sprintf(`{"project":"shop","frequency":"daily","time":%q,"spread_seconds":21600}`, at.Format(time.TimeOnly))).is(http.StatusCreated))
+	if !s.NextFive[0].At.Equal(at) || s.NextFive[0].Due.Before(at.Add(time.Minute)) {
+		t.Fatalf("the next five are %+v, the first at %v and due later", s.NextFive, at)
+	}
+	apitest.Eventually(t, "its time has come", func() bool { return time.Now().After(at) })
+	got := into[body.Schedule](r.do("GET", fmt.Sprintf("/schedules/%d", s.ID), nil))
+	if !slices.Equal(got.NextFive, s.NextFive) || got.NextRunAt == nil || !got.NextRunAt.Equal(got.NextFive[0].Due) {
+		t.Errorf("the next five are %+v, before they were %+v; it runs next at %v", got.NextFive, s.NextFive, got.NextRunAt)
+	}
 }
 
 // TestSchedules_change: what is absent stays, null is the default.
