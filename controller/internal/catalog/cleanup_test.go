@@ -14,10 +14,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"devflowbackup/controller"
+	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/retention"
 )
-
-type ctxType = context.Context
 
 // lines is a log that tests read.
 type lines struct {
@@ -474,13 +473,11 @@ func TestDueDeletions_controllerGone(t *testing.T) {
 	two := f.another("two")
 	f.ok(f.RegisterController(ctx, "1", "external"))
 	f.ok(two.RegisterController(ctx, "1", "external"))
-	due := func(what string, c interface {
-		DueDeletions(ctx context.Context, limit int) ([]controller.Deletion, error)
-	}, want int) {
+	due := func(what string, c *catalog.Catalog, want int) {
 		t.Helper()
 		equal(t, what, len(must[[]controller.Deletion](t)(c.DueDeletions(ctx, 5))), want)
 	}
-	due("the first", f, 1)
+	due("the first", f.Catalog, 1)
 	due("while it works", two, 0)
 	f.sql("UPDATE controllers SET seen_at = now() - interval '1 minute' WHERE id = 'one'")
 	due("when it is no longer up", two, 1)
@@ -489,16 +486,16 @@ func TestDueDeletions_controllerGone(t *testing.T) {
 	due("when it starts again", two, 1)
 	f.ok(two.DeregisterController(ctx)) // it was told to stop
 	f.ok(f.RegisterController(ctx, "1", "external"))
-	due("when it has stopped", f, 1)
+	due("when it has stopped", f.Catalog, 1)
 	f.ok(f.DeletionLater(ctx, b.ID, time.Hour, "the store answers 503"))
 	f.ok(f.ReleaseClaims(ctx))
-	due("what is put off is nobody's", f, 0)
+	due("what is put off is nobody's", f.Catalog, 0)
 	f.ok(f.DeletionDone(ctx, b.ID))
 	f.ok(f.ReleaseClaims(ctx))
-	due("after the end", f, 0)
+	due("after the end", f.Catalog, 0)
 	// What is held is not deleted, however it came to that.
 	c := f.completed(a, "app")
 	must[controller.Backup](t)(f.DeleteBackup(ctx, f.admin, controller.DeleteRequest{Backup: c.ID}))
 	f.sql("UPDATE database_backups SET held_at = now() WHERE id = %d", c.ID)
-	due("what is held", f, 0)
+	due("what is held", f.Catalog, 0)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"devflowbackup/controller"
+	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/retention"
 	"devflowbackup/shared/wire"
 )
@@ -646,9 +647,7 @@ func TestDeleteBackup_BesideRetention(t *testing.T) {
 			}
 		})
 		for i, id := range ids {
-			c := []interface {
-				DeleteBackup(ctx ctxType, actor controller.Actor, r controller.DeleteRequest) (controller.Backup, error)
-			}{f.Catalog, two}[i%2]
+			c := []*catalog.Catalog{f.Catalog, two}[i%2]
 			wg.Go(func() {
 				if _, err := c.DeleteBackup(ctx, f.admin, controller.DeleteRequest{Backup: id}); err != nil && controller.ErrorCode(err) != controller.EConflict {
 					t.Error(err)

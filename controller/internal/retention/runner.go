@@ -192,10 +192,10 @@ func (r *Runner) afterBackups(ctx context.Context) error {
 			if err == nil && res.Failed == 0 {
 				err = r.opt.Store.CleanupDone(ctx, claim)
 			}
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
 				r.log.Warn("clean up after a backup; it is tried again", "schedule_id", claim.ID, "err", err)
 			}
 		}
@@ -286,8 +286,8 @@ func (r *Runner) cleanDatabase(ctx context.Context, actor controller.Actor, data
 	plan.DryRun = true
 	items, planErr := r.opt.Store.CleanDatabase(ctx, actor, database, plan, now)
 	if planErr != nil {
+		r.log.Error("plan the clean-up of a database", "database_id", database, "err", planErr)
 		s.fail(database)
-		return nil
 	}
 	for _, item := range items {
 		if item.Action == Remove {
