@@ -360,7 +360,7 @@ func (t *tx) openBackup(ctx context.Context, database int64) (*openBackup, error
 	return &open, nil
 }
 
-// createBackup makes a backup and its job. The database's row is locked.
+// createBackup makes a backup and its job, unless the database has one that is open. The database's row is locked.
 func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req backupOrder, d controller.Database) (*controller.Backup, error) {
 	open, err := t.openBackup(ctx, d.ID)
 	if err != nil {
@@ -370,25 +370,35 @@ func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req backu
 		return nil, controller.Errorf(controller.EConflict, "backup %d of database %q is %s", open.ID, d.Name, open.Status).
 			WithHint("wait for it, or `devflowctl backup cancel %d`", open.ID)
 	}
-	var revoked bool
-	if err := t.scan(ctx, &revoked, "SELECT revoked_at IS NOT NULL FROM servers WHERE id = ?", d.ServerID); err != nil {
+	id, err := t.insertBackup(ctx, actor, req, d)
+	if err != nil {
 		return nil, err
 	}
+	b, err := t.backup(ctx, id)
+	return &b, err
+}
+
+// insertBackup makes the backup of a database that has no open one, and its job.
+func (t *tx) insertBackup(ctx context.Context, actor controller.Actor, req backupOrder, d controller.Database) (int64, error) {
+	var revoked bool
+	if err := t.scan(ctx, &revoked, "SELECT revoked_at IS NOT NULL FROM servers WHERE id = ?", d.ServerID); err != nil {
+		return 0, err
+	}
 	if revoked {
-		return nil, controller.Errorf(controller.EConflict, "server %q of database %q is revoked", d.Server, d.Name).
+		return 0, controller.Errorf(controller.EConflict, "server %q of database %q is revoked", d.Server, d.Name).
 			WithHint("`devflowctl server token %s --replace` lets a host take its place; or unassign the database", d.Server)
 	}
 	var p controller.Project
 	if err := t.scan(ctx, &p, "SELECT "+projectColumns+" FROM projects p WHERE p.id = ?", *d.ProjectID); err != nil {
-		return nil, err
+		return 0, err
 	}
 	st, err := t.orderedStorage(ctx, p, req)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	if st.Kind == controller.StorageLocal {
 		if err := t.hasDirectory(ctx, d); err != nil {
-			return nil, err
+			return 0, err
 		}
 	}
 	encryption := req.EncryptionFor(p)
@@ -399,7 +409,7 @@ func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req backu
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
 		p.ID, d.ServerID, d.ID, req.schedule, req.occurrence, req.retryOf, st.ID, d.Instance, d.Engine, d.Name, req.Type, req.Compression, req.Level, encryption, st.Kind, verify)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	j := newJob{kind: wire.JobBackup, project: p.ID, server: d.ServerID, backup: id, duration: req.MaxDuration, deadline: controller.DefaultDeadline, by: actor.Name}
 	if req.Type == controller.TypePreDeploy {
@@ -408,7 +418,7 @@ func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req backu
 	j.notBefore, j.deadlineAt = req.notBefore, req.deadline
 	job, err := t.insertJob(ctx, j)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	detail := map[string]any{"database": d.Name, "server": d.Server, "type": req.Type, "storage": st.Name, "encryption": encryption, "job_id": job}
 	if req.schedule != nil {
@@ -420,11 +430,7 @@ func (t *tx) createBackup(ctx context.Context, actor controller.Actor, req backu
 	if req.retryOf != nil {
 		detail["retry_of"] = *req.retryOf
 	}
-	if err := t.auditResult(ctx, actor, "backup.create", &p.ID, itoa(id), detail, controller.AuditAccepted); err != nil {
-		return nil, err
-	}
-	b, err := t.backup(ctx, id)
-	return &b, err
+	return id, t.auditResult(ctx, actor, "backup.create", &p.ID, itoa(id), detail, controller.AuditAccepted)
 }
 
 // newJob is what a job is made of.

@@ -217,7 +217,7 @@ func (t *tx) runScheduled(ctx context.Context, s controller.Schedule, order back
 			reason: fmt.Sprintf("backup %d of %q is still %s, since %s", open.ID, d.Name, open.Status, utc(open.Since)),
 		}, nil
 	}
-	b, err := t.createBackup(ctx, controller.Actor{Name: scheduleName(s.ID)}, order, d.Database)
+	id, err := t.insertBackup(ctx, controller.Actor{Name: scheduleName(s.ID)}, order, d.Database)
 	var refused *controller.Error
 	switch {
 	case errors.As(err, &refused):
@@ -225,7 +225,7 @@ func (t *tx) runScheduled(ctx context.Context, s controller.Schedule, order back
 	case err != nil:
 		return outcome{}, err
 	}
-	return outcome{database: d.ID, state: controller.OccurrenceRun, backup: &b.ID}, nil
+	return outcome{database: d.ID, state: controller.OccurrenceRun, backup: &id}, nil
 }
 
 // wholeOutcome is what became of an occurrence: run if any database was, else skipped if any was, else missed. What kept databases from
