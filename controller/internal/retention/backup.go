@@ -36,7 +36,7 @@ type Backup struct {
 	FileSize      int64     `json:"file_size,omitempty"`
 	Held          bool      `json:"held,omitempty"` // by a person
 	HoldReason    string    `json:"hold_reason,omitempty"`
-	OpenJobs      int       `json:"open_jobs,omitempty"`   // that name it: a restore, a verification, a download
+	OpenJobs      int       `json:"open_jobs,omitempty"`   // that name it: a restore, a verification
 	LockedUntil   time.Time `json:"locked_until,omitzero"` // the store refuses its deletion until then
 }
 
