@@ -74,14 +74,15 @@ func (e AuditEntry) ChainHash(prev string) (string, error) {
 
 // Seal puts an entry behind the head. The zero head is before the first entry.
 func (h AuditHead) Seal(e AuditEntry) (AuditEntry, error) {
+	seq, prev := h.Seq+1, h.Hash
 	if h.Seq == 0 {
-		h.Hash = AuditStart
+		prev = AuditStart
 	}
-	seq := h.Seq + 1
-	e.Seq, e.PrevHash = &seq, h.Hash
-	hash, err := e.ChainHash(h.Hash)
-	e.Hash = hash
-	return e, err
+	sealed := e
+	sealed.Seq, sealed.PrevHash = &seq, prev
+	var err error
+	sealed.Hash, err = sealed.ChainHash(prev)
+	return sealed, err
 }
 
 // Text is the head as people keep it: SEQ:HASH.

@@ -25,7 +25,7 @@ func (f *auditFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.project, "project", "", "only of a project")
 	flags.StringVar(&f.action, "action", "", "only backup.create, say, or all that begin with backup.")
-	flags.StringVar(&f.actor, "actor", "", "only of a token's name, a part of the controller such as scheduler, or a user on whose behalf")
+	flags.StringVar(&f.actor, "actor", "", "only of a token's name, a part of the controller such as retention, or a user on whose behalf")
 	flags.StringVar(&f.since, "since", "", "only from then on: 2026-01-02, 2026-01-02T03:04, or 24h for that long ago")
 	flags.StringVar(&f.until, "until", "", "only before then")
 }

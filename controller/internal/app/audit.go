@@ -38,7 +38,7 @@ func (s anchors) Open(ctx context.Context, id int64) (audit.Objects, error) {
 	if !ok {
 		return nil, wire.Failf(wire.CodeInternal, "storage %q is not an object store", access.Name)
 	}
-	return anchorage{o.store}, nil
+	return anchorage(o), nil
 }
 
 // anchorage is one storage. Its errors are failures, as the fleet's are.

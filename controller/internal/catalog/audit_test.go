@@ -29,7 +29,7 @@ func (f *fix) seal() controller.AuditHead {
 	f.Helper()
 	for must[int](f)(f.SealAudit(f.Context(), 1000)) == 1000 {
 	}
-	return must[controller.AuditHead](f)(f.Catalog.AuditHead(f.Context(), f.admin))
+	return must[controller.AuditHead](f)(f.AuditHead(f.Context(), f.admin))
 }
 
 func (f *fix) check(known ...controller.KnownHead) controller.AuditCheck {
@@ -56,7 +56,7 @@ func (f *fix) super() *pgx.Conn {
 func TestAudit_chain(t *testing.T) {
 	t.Parallel()
 	f := open(t)
-	equal(t, "head of an empty log", must[controller.AuditHead](t)(f.Catalog.AuditHead(t.Context(), f.admin)).Text(), "0:"+strings.Repeat("0", 64))
+	equal(t, "head of an empty log", must[controller.AuditHead](t)(f.AuditHead(t.Context(), f.admin)).Text(), "0:"+strings.Repeat("0", 64))
 	if res := f.check(); !res.OK || res.Rows != 0 {
 		t.Fatalf("an empty log: %+v", res)
 	}
@@ -86,7 +86,7 @@ func TestAudit_chain(t *testing.T) {
 	}
 	_, err := f.CheckAudit(t.Context(), only(), nil)
 	f.refused(err, controller.EForbidden)
-	_, err = f.Catalog.AuditHead(t.Context(), only())
+	_, err = f.AuditHead(t.Context(), only())
 	f.refused(err, controller.EForbidden)
 }
 
@@ -419,7 +419,7 @@ func TestAudit_anchors(t *testing.T) {
 	// Until it is written, everybody is given the same.
 	f.act(1)
 	f.seal()
-	if b := plan(time.Hour); b == nil || b.AuditHead.Text() != a.AuditHead.Text() || !b.At.Equal(a.At) || b.Key != a.Key {
+	if b := plan(time.Hour); b == nil || b.Text() != a.Text() || !b.At.Equal(a.At) || b.Key != a.Key {
 		t.Fatalf("the second plan is %+v, want %+v", b, a)
 	}
 	equal(t, "written", len(must[[]controller.AuditAnchor](t)(f.AuditAnchors(ctx))), 0)
