@@ -155,7 +155,7 @@ func (t *tx) createSchedule(ctx context.Context, actor controller.Actor, p contr
 	if err := t.plan(ctx, s, row.RecordedUntil); err != nil {
 		return none, err
 	}
-	detail := map[string]any{"scope": s.Scope, "label": s.Label(), "retention": s.Retention.Text()}
+	detail := map[string]any{"scope": s.Scope, "label": s.Label(), "retention": s.Text()}
 	if s.Scope == controller.ScopeDatabase {
 		detail["database"], detail["server"] = s.DatabaseName, s.Server
 	}

@@ -728,7 +728,6 @@ func TestDueSchedules(t *testing.T) {
 	}
 	now := time.Date(2026, 3, 1, 0, 0, 8, 0, time.UTC)
 	due := func(c duer, now time.Time, limit int) string {
-
 		t.Helper()
 		var out []int64
 		for _, d := range must[[]controller.DueSchedule](t)(c.DueSchedules(ctx, now, limit)) {

@@ -24,7 +24,7 @@ func (s *Scheduler) RunDue(ctx context.Context) error {
 		if s.takeAll(ctx, now, due) > 0 {
 			s.opt.Kick()
 		}
-		if len(due) < s.opt.Batch || ctx.Err() != nil {
+		if len(due) < s.opt.Batch {
 			return nil
 		}
 	}
@@ -81,7 +81,7 @@ func (s *Scheduler) take(ctx context.Context, now time.Time, d controller.DueSch
 		}
 		ordered += res.Run
 		s.tell(d, tick, res)
-		if !more || ctx.Err() != nil {
+		if !more {
 			return ordered, nil
 		}
 		until = tick.Until

@@ -246,6 +246,24 @@ func (w *world) records(id int64) []string {
 	return out
 }
 
+// recorded counts the records of a schedule's occurrences, by Unix time, and adds to the number of each state.
+func (w *world) recorded(id int64, states map[string]int) map[int64]int {
+	w.Helper()
+	rows, err := w.super.QueryContext(w.Context(), "SELECT at, state || ' ' || code FROM schedule_occurrences WHERE schedule_id = $1", id)
+	w.ok(err)
+	defer rows.Close()
+	recorded := map[int64]int{}
+	for rows.Next() {
+		var at time.Time
+		var state string
+		w.ok(rows.Scan(&at, &state))
+		recorded[at.Unix()]++
+		states[state]++
+	}
+	w.ok(rows.Err())
+	return recorded
+}
+
 func (w *world) want(what string, got []string, want ...string) {
 	w.Helper()
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {

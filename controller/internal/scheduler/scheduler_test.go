@@ -185,17 +185,7 @@ func TestFault26_WeeksOfOccurrences(t *testing.T) {
 
 	states := map[string]int{}
 	for _, s := range schedules {
-		rows, err := w.super.QueryContext(t.Context(), "SELECT at, state || ' ' || code FROM schedule_occurrences WHERE schedule_id = $1", s.ID)
-		w.ok(err)
-		recorded := map[int64]int{}
-		for rows.Next() {
-			var at time.Time
-			var state string
-			w.ok(rows.Scan(&at, &state))
-			recorded[at.Unix()]++
-			states[state]++
-		}
-		w.ok(rows.Err())
+		recorded := w.recorded(s.ID, states)
 		a := must[*controller.Agenda](t)(s.Agenda())
 		n := 0
 		for at := range a.Occurrences(start, end) {
