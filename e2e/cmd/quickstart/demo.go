@@ -178,8 +178,19 @@ func (d *demo) setUp(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := d.nightly(ctx); err != nil {
+		return err
+	}
 	d.dir.state.Complete = true
 	return d.dir.save()
+}
+
+// nightly has the databases backed up by themselves from now on.
+func (d *demo) nightly(ctx context.Context) error {
+	d.story.chapter("Back each of them up by itself, every night")
+	facts, times := only("covers", "when", "zone", "verify", "keeps"), from("NEXT")
+	return d.do(ctx, func(line string) bool { return facts(line) || strings.TrimSpace(line) != "" && times(line) },
+		"schedule", "create", project, "--default", "--daily", "02:00", "--verify-after", "content", "--keep", "daily=7,weekly=4,monthly=3,days=30")
 }
 
 // goOn drops the copies of the last run.

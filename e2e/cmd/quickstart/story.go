@@ -131,6 +131,9 @@ It stays up until Ctrl-C. In another terminal:
    devflowctl restore create %d --to-database shop_copy --wait
    devflowctl backup download %d -o %s
    devflowctl backup show %d
+   devflowctl schedule list
+   devflowctl backup cleanup shop --dry-run
+   devflowctl audit verify
    %s
 
    API           %s/api/v1/openapi.json
