@@ -386,7 +386,7 @@ func (t *tx) insertBackup(ctx context.Context, actor controller.Actor, req backu
 	}
 	if revoked {
 		return 0, controller.Errorf(controller.EConflict, "server %q of database %q is revoked", d.Server, d.Name).
-			WithHint("`devflowctl server token %s --replace` lets a host take its place; or unassign the database", d.Server)
+			WithHint("`devflowctl server token %q --replace` lets a host take its place; or unassign the database", d.Server)
 	}
 	var p controller.Project
 	if err := t.scan(ctx, &p, "SELECT "+projectColumns+" FROM projects p WHERE p.id = ?", *d.ProjectID); err != nil {

@@ -188,7 +188,7 @@ func TestReplace_refused(t *testing.T) {
 		return err
 	}
 	f.refused(ask(f.admin, controller.EnrolmentSpec{ServerName: "db-9", Replace: true}), controller.ENotFound, "db-9")
-	f.refused(ask(f.admin, controller.EnrolmentSpec{ServerName: "db-7"}), controller.EConflict, "db-7", "devflowctl server token db-7 --replace")
+	f.refused(ask(f.admin, controller.EnrolmentSpec{ServerName: "db-7"}), controller.EConflict, "db-7", `devflowctl server token "db-7" --replace`)
 	f.refused(ask(f.admin, controller.EnrolmentSpec{ServerName: "db-7", Replace: true, Project: "shop"}), controller.EInvalid, "replace")
 	f.refused(ask(f.admin, controller.EnrolmentSpec{ServerName: "db-7", Replace: true, Verifier: true}), controller.EInvalid, "replace")
 	f.refused(ask(only(p), controller.EnrolmentSpec{ServerName: "db-7", Replace: true}), controller.EForbidden)

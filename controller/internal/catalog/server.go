@@ -186,7 +186,7 @@ func (c *Catalog) CreateEnrolment(ctx context.Context, actor controller.Actor, s
 const enrolmentColumns = "id, server_name, project_id, verifier, replaces, created_at, expires_at, used_at, server_id"
 
 func nameTaken(name string) error {
-	return controller.Errorf(controller.EConflict, "a server named %q exists already", name).WithHint("choose another name; if this host takes the place of that server, `devflowctl server token %s --replace`", name)
+	return controller.Errorf(controller.EConflict, "a server named %q exists already", name).WithHint("choose another name; if this host takes the place of that server, `devflowctl server token %q --replace`", name)
 }
 
 // Enrolments lists enrolment tokens, newest first.
