@@ -241,6 +241,10 @@ func TestDownload_failsBefore(t *testing.T) {
 		}
 	})
 	r.as("", "GET", path, nil).refused(http.StatusServiceUnavailable, controller.EUnavailable, "db-1 is offline")
+	// It is no fault of the controller's that someone has to mend.
+	if log := r.Logged.String(); strings.Contains(log, "[ERROR]") || !strings.Contains(log, "db-1 is offline") {
+		t.Errorf("logged: %s", log)
+	}
 	r.Fleet.With(func() {
 		r.Fleet.Stream = func(context.Context, controller.Download, int64, io.Writer) error { return errors.New("canary detail") }
 	})
