@@ -66,7 +66,7 @@ type Reconciler struct {
 	log  hclog.Logger
 	busy chan struct{} // slots
 	kick chan struct{}
-	plan time.Time     // when storages were last looked for that have no inventory yet
+	plan time.Time // when storages were last looked for that have no inventory yet
 
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc
