@@ -3,6 +3,7 @@ package catalog
 import (
 	"cmp"
 	"context"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -116,13 +117,12 @@ func (c *Catalog) KnownObjects(ctx context.Context, due controller.InventoryDue,
 	err := c.system(ctx, func(t *tx) error {
 		out, through = nil, upTo
 		var rows []knownRow
-		// The side objects of an artifact come after it: that of the first ones may lie before the range. Nothing but they has its key
-		// for a beginning, so that nearly nothing lies between.
+		// The side objects of an artifact come after it: that of the first ones may lie before the range.
 		err := t.scan(ctx, &rows, `SELECT o.key, b.id AS backup_id, o.object, o.stored_size, o.etag, b.health, b.health_reason, b.completed_at < ? AS settled, b.deleted_at IS NOT NULL OR b.health = 'deleting' AS at_work
 			FROM database_backups b JOIN backup_objects o ON o.backup_id = b.id
 			WHERE b.storage_id = ? AND `+holder+` = ? AND b.status = 'completed' AND b.purged_at IS NULL
 			AND b.file_path COLLATE "C" >= ? AND b.file_path COLLATE "C" <= ? AND o.key COLLATE "C" > ? AND o.key COLLATE "C" <= ? ORDER BY o.key COLLATE "C" LIMIT ?`,
-			due.StartedAt, due.StorageID, due.Server.ID, slices.Min(artifactsOf(after)), bound(upTo), bound(after), bound(upTo), knownPage)
+			due.StartedAt, due.StorageID, due.Server.ID, firstBefore(after), bound(upTo), bound(after), bound(upTo), knownPage)
 		if err != nil {
 			return err
 		}
@@ -186,6 +186,20 @@ func bound(key string) string {
 			return key[:i] + "\x7f"
 		}
 		i += n
+	}
+	return key
+}
+
+// attemptInName is what is in the name of every artifact, before what tells its format.
+var attemptInName = regexp.MustCompile(`_[a-z2-7]{16}\.`)
+
+// firstBefore is a key that no artifact comes before whose side objects may come after this key: only what begins with the artifact's
+// own key lies between them.
+func firstBefore(key string) string {
+	key = bound(key)
+	name := strings.LastIndexByte(key, '/') + 1
+	if at := attemptInName.FindStringIndex(key[name:]); at != nil {
+		return key[:name+at[1]]
 	}
 	return key
 }
