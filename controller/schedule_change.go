@@ -51,8 +51,13 @@ func (s Schedule) Spec(change ScheduleChange) ScheduleSpec {
 	set(&spec.Level, change.Level)
 	set(&spec.VerifyAfter, change.VerifyAfter)
 	for _, p := range []struct{ field, to **int }{
-		{&spec.DayOfWeek, &change.DayOfWeek}, {&spec.DayOfMonth, &change.DayOfMonth}, {&spec.RetentionDays, &change.RetentionDays}, {&spec.RetentionHourly, &change.RetentionHourly},
-		{&spec.RetentionDaily, &change.RetentionDaily}, {&spec.RetentionWeekly, &change.RetentionWeekly}, {&spec.RetentionMonthly, &change.RetentionMonthly},
+		{&spec.DayOfWeek, &change.DayOfWeek},
+		{&spec.DayOfMonth, &change.DayOfMonth},
+		{&spec.RetentionDays, &change.RetentionDays},
+		{&spec.RetentionHourly, &change.RetentionHourly},
+		{&spec.RetentionDaily, &change.RetentionDaily},
+		{&spec.RetentionWeekly, &change.RetentionWeekly},
+		{&spec.RetentionMonthly, &change.RetentionMonthly},
 	} {
 		if *p.to != nil {
 			*p.field = *p.to
