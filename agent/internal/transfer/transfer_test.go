@@ -363,6 +363,7 @@ func TestDownload_GivesUp(t *testing.T) {
 	}{
 		"missing":      {s3kit.Status(404, "NoSuchKey"), 0, wire.CodeMissing},
 		"denied":       {s3kit.Status(403, "AccessDenied"), 0, wire.CodeStorageDenied},
+		"archived":     {s3kit.Status(403, "InvalidObjectState"), 0, wire.CodeArchived},
 		"unavailable":  {s3kit.Status(500, "InternalError"), 0, wire.CodeStorageUnavailable},
 		"hangs":        {s3kit.Hang(), 0, wire.CodeStorageUnavailable},
 		"always empty": {s3kit.TruncateDownload(0), 0, wire.CodeStorageUnavailable},

@@ -28,6 +28,7 @@ type host struct {
 	sticky string                   // a key that a deletion leaves there
 	probe  wire.LocalReply
 	orders []wire.LocalOrder
+	page   int // files in a page of a list
 	jobs   []wire.Job
 	now    int // orders being answered
 	most   int
@@ -139,6 +140,16 @@ func (h *host) do(o wire.LocalOrder) (r wire.LocalReply, lost bool) {
 		delete(h.files, o.Key+".partial")
 	case wire.LocalProbe:
 		r = h.probe
+	case wire.LocalList:
+		for _, key := range slices.Sorted(maps.Keys(h.files)) {
+			if !strings.HasPrefix(key, o.Key) || key <= o.After {
+				continue
+			}
+			if r.More = len(r.Entries) == min(h.page, int(o.Length)); r.More {
+				break
+			}
+			r.Entries = append(r.Entries, wire.LocalEntry{Key: key, Size: int64(len(h.files[key])), ModifiedAt: 1735787045})
+		}
 	}
 	if n := h.silent[o.Op]; n != 0 {
 		h.silent[o.Op] = n - 1
