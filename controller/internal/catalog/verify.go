@@ -106,7 +106,7 @@ func (t *tx) verifyingServer(ctx context.Context, b controller.Backup, level str
 			return 0, err
 		}
 		reads, err := t.mayUse(ctx, b.ProjectID, b.ServerID)
-		if err == nil && !(reads && live) {
+		if err == nil && (!reads || !live) {
 			err = controller.Errorf(controller.EConflict, "backup %d lies on server %q itself, which is revoked or not granted to project %q", b.ID, b.Server, b.Project).
 				WithHint("nobody else can read it")
 		}
