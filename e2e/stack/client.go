@@ -250,6 +250,11 @@ type Backup struct {
 	Waiting       string  `json:"waiting"`
 	StartedAt     *string `json:"started_at"`
 	CompletedAt   *string `json:"completed_at"`
+	// Of a schedule's backup.
+	Kind         string     `json:"type"`
+	ScheduleID   *int64     `json:"schedule_id"`
+	OccurrenceAt *time.Time `json:"occurrence_at"`
+	RetryOf      *int64     `json:"retry_of"`
 }
 
 // Backup reads one backup.

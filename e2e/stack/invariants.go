@@ -42,6 +42,8 @@ type Invariants struct {
 // Check waits until every job has ended and nothing is left of what failed, and returns everything that does not hold:
 //
 //   - each job, attempt, backup and restore has ended once and did not change after that; no attempt is open;
+//   - each occurrence of a schedule has one record, each database that it covers is told of once in it, and each backup of an
+//     occurrence is in its record;
 //   - a completed backup has each of its objects in its storage with the size and SHA-256 that catalog and manifest say, both
 //     signatures of the manifest hold, and so do its MACs under aes-256-cbc;
 //   - no bucket and no host's directory holds anything else: no object of another attempt, no unfinished upload, no partial file;
@@ -60,7 +62,7 @@ func (in Invariants) Check(ctx context.Context) error {
 	if err := Within(ctx, within, "every job has ended", func(ctx context.Context) (bool, error) { return allEnded(ctx, conn) }); err != nil {
 		return err
 	}
-	errs := []error{checkHistory(ctx, conn), checkAttempts(ctx, conn)}
+	errs := []error{checkHistory(ctx, conn), checkAttempts(ctx, conn), checkSchedules(ctx, conn)}
 	if len(in.places()) > 0 {
 		objects, err := in.liveObjects(ctx, conn)
 		errs = append(errs, err)
