@@ -100,6 +100,16 @@ func (c *counted) CleanDatabase(ctx context.Context, actor controller.Actor, dat
 	return c.Store.CleanDatabase(ctx, actor, database, req, now)
 }
 
+// let lets one database pass the gate.
+func (c *counted) let(t testing.TB) {
+	t.Helper()
+	select {
+	case c.gate <- struct{}{}:
+	case <-time.After(20 * time.Second):
+		t.Fatal("no database is cleaned up")
+	}
+}
+
 // looks waits until it was looked n more times.
 func (c *counted) looks(t testing.TB, n int64) {
 	t.Helper()
@@ -288,7 +298,7 @@ func TestRunner_AfterBackup(t *testing.T) {
 	r := f.runner(one, time.Now)
 	r.Start(ctx)
 	defer r.Stop()
-	one.gate <- struct{}{}
+	one.let(t)
 	eventually(t, "it is done once", func() bool { return one.cleaned.Load() == 1 })
 	eventually(t, "nothing is due", func() bool { return f.sql("SELECT count(*) FROM backup_schedules WHERE cleanup_at IS NOT NULL") == "0" })
 	same(t, "its own", f.kept(mine), pick(mine, 0, 2))
@@ -301,8 +311,8 @@ func TestRunner_AfterBackup(t *testing.T) {
 	})
 	more := f.had(past{database: db["app"], schedule: s.ID, at: now.Add(time.Minute)})
 	f.sql("UPDATE backup_schedules SET cleanup_at = now() WHERE id = %d", s.ID)
-	one.gate <- struct{}{}
-	one.gate <- struct{}{}
+	one.let(t)
+	one.let(t)
 	eventually(t, "it is done for that one too", func() bool {
 		return one.cleaned.Load() == 3 && f.sql("SELECT count(*) FROM backup_schedules WHERE cleanup_at IS NOT NULL") == "0"
 	})
