@@ -190,7 +190,7 @@ func (k *kit) backups(req controller.BackupRequest) []controller.Backup {
 	k.t.Helper()
 	out, err := k.Store.CreateBackups(k.t.Context(), k.Admin, req)
 	k.ok(err)
-	for offers := k.Rig.Start(k.agent); len(offers) > 0; offers = k.Rig.Start(k.agent) { // the agent takes a few at once
+	for offers := k.Start(k.agent); len(offers) > 0; offers = k.Start(k.agent) { // the agent takes a few at once
 		for _, o := range offers {
 			k.Complete(k.agent, o)
 		}
