@@ -82,15 +82,15 @@ const recordSQL = `
 	CREATE TRIGGER stack_record AFTER INSERT OR UPDATE OF status ON database_backups FOR EACH ROW EXECUTE FUNCTION stack.record();
 	CREATE TRIGGER stack_record AFTER INSERT OR UPDATE OF status ON restores FOR EACH ROW EXECUTE FUNCTION stack.record();`
 
-// Record has the catalog's database keep every status that a job, an attempt, a backup or a restore ever has, and every step of a
-// schedule. Call it once, after the first controller has made the catalog.
+// Record has the catalog's database keep every status that a job, an attempt, a backup or a restore ever has, every step of a schedule,
+// and every act that the audit log must tell of. Call it once, after the first controller has made the catalog.
 func (c *Catalog) Record(ctx context.Context) error {
 	conn, err := c.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, recordSQL+recordSchedulesSQL); err != nil {
+	if _, err := conn.Exec(ctx, recordSQL+recordSchedulesSQL+actsSQL); err != nil {
 		return fmt.Errorf("record the catalog's history: %w", err)
 	}
 	return nil

@@ -48,6 +48,9 @@ type Invariants struct {
 //     signatures of the manifest hold, and so do its MACs under aes-256-cbc;
 //   - no bucket and no host's directory holds anything else: no object of another attempt, no unfinished upload, no partial file;
 //   - what lies in a host's directory is its owner's alone to read;
+//   - of what retention has removed something, a restorable backup is left; nothing that a backup needs was removed before its
+//     deletion was committed, and no backup is closed while anything of it is there, in any version;
+//   - the chain of the audit log holds, and each deletion, restore, verification and change of a policy is in it exactly once;
 //   - no dump or restore tool runs, no staging database is left, no file lies in an agent's state directory but its own.
 func (in Invariants) Check(ctx context.Context) error {
 	within := in.Within
@@ -62,7 +65,10 @@ func (in Invariants) Check(ctx context.Context) error {
 	if err := Within(ctx, within, "every job has ended", func(ctx context.Context) (bool, error) { return allEnded(ctx, conn) }); err != nil {
 		return err
 	}
-	errs := []error{checkHistory(ctx, conn), checkAttempts(ctx, conn), checkSchedules(ctx, conn)}
+	errs := []error{
+		checkHistory(ctx, conn), checkAttempts(ctx, conn), checkSchedules(ctx, conn),
+		in.checkRetention(ctx, conn), in.checkDeletions(ctx, conn), in.checkAudit(ctx, conn),
+	}
 	if len(in.places()) > 0 {
 		objects, err := in.liveObjects(ctx, conn)
 		errs = append(errs, err)

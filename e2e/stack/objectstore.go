@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
+	"slices"
 
 	"devflowbackup/shared/testkit/s3kit"
 )
@@ -22,6 +24,8 @@ type S3Options struct {
 	Proxy bool
 	// Bucket is made; "devflow" if empty.
 	Bucket string
+	// Versioned turns versioning on, ObjectLock object lock, which implies it.
+	Versioned, ObjectLock bool
 }
 
 // S3 is a running S3 server.
@@ -54,7 +58,7 @@ func (s *Stack) StartS3(ctx context.Context, name string, opt S3Options) (*S3, e
 	defer log.Close()
 	server, err := s3kit.Launch(ctx, s3kit.Options{
 		Dir: dir, Addr: loopback(opt.Port), AccessKey: access, SecretKey: secretKey, Bucket: opt.Bucket,
-		Binary: s.versitygw(), Log: log,
+		Binary: s.versitygw(), Log: log, Versioned: opt.Versioned, ObjectLock: opt.ObjectLock,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start S3 server: %w", err)
@@ -85,8 +89,28 @@ type Object struct {
 	Size int64  `xml:"Size"`
 }
 
-// Objects lists the bucket, past any proxy.
+// anchorKey is the key of an anchor of the audit log.
+var anchorKey = regexp.MustCompile(`(^|/)audit/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9]{12}\.json$`)
+
+// Anchors lists the keys of the audit log's anchors in the bucket, past any proxy.
+func (s *S3) Anchors(ctx context.Context) ([]string, error) {
+	var keys []string
+	all, err := s.list(ctx)
+	for _, o := range all {
+		if anchorKey.MatchString(o.Key) {
+			keys = append(keys, o.Key)
+		}
+	}
+	return keys, err
+}
+
+// Objects lists the bucket, past any proxy, without the anchors of the audit log: they come when their time has come.
 func (s *S3) Objects(ctx context.Context) ([]Object, error) {
+	all, err := s.list(ctx)
+	return slices.DeleteFunc(all, func(o Object) bool { return anchorKey.MatchString(o.Key) }), err
+}
+
+func (s *S3) list(ctx context.Context) ([]Object, error) {
 	var all []Object
 	query := url.Values{"list-type": {"2"}}
 	for {
@@ -103,6 +127,30 @@ func (s *S3) Objects(ctx context.Context) ([]Object, error) {
 			return all, nil
 		}
 		query.Set("continuation-token", page.NextContinuationToken)
+	}
+}
+
+// Versions lists the keys of the bucket past any proxy, each as often as it has versions and delete markers.
+func (s *S3) Versions(ctx context.Context) ([]string, error) {
+	var all []string
+	query := url.Values{"versions": {""}}
+	for {
+		var page struct {
+			Version, DeleteMarker              []struct{ Key string }
+			IsTruncated                        bool
+			NextKeyMarker, NextVersionIdMarker string //nolint:revive // the element's name
+		}
+		if err := s.getXML(ctx, query, &page); err != nil {
+			return nil, fmt.Errorf("list versions: %w", err)
+		}
+		for _, v := range append(page.Version, page.DeleteMarker...) {
+			all = append(all, v.Key)
+		}
+		if !page.IsTruncated {
+			return all, nil
+		}
+		query.Set("key-marker", page.NextKeyMarker)
+		query.Set("version-id-marker", page.NextVersionIdMarker)
 	}
 }
 
