@@ -54,6 +54,7 @@ type world struct {
 	api  *client.Client
 	stop func()
 	s3   *s3kit.Server
+	role string // that owns the tables
 }
 
 func newWorld(t *testing.T) *world {
@@ -67,6 +68,7 @@ func worldOn(t *testing.T, s *s3kit.Server, endpoint string) *world {
 	t.Helper()
 	w := &world{T: t, cfg: configuration(t), s3: s}
 	w.cfg.Names, w.cfg.PublicURL = []string{"127.0.0.1"}, ""
+	w.cfg.Timing.Heartbeat = time.Minute // hosts of the test say nothing by themselves
 	w.start()
 	_, err := w.api.CreateProject(t.Context(), body.CreateProject{Slug: "shop"})
 	w.ok(err)
@@ -103,7 +105,10 @@ func (w *world) ca() []byte {
 // owner runs SQL as the role that owns the tables, with the controller's own scope.
 func (w *world) owner(sql string) string {
 	w.Helper()
-	return exec(w.T, w.cfg, "SET ROLE "+strconv.Quote(exec(w.T, w.cfg, "SELECT tableowner FROM pg_tables WHERE tablename = 'servers'"))+"; SET devflow.scope = 'system'; "+sql)
+	if w.role == "" {
+		w.role = exec(w.T, w.cfg, "SELECT tableowner FROM pg_tables WHERE tablename = 'servers'")
+	}
+	return exec(w.T, w.cfg, "SET ROLE "+strconv.Quote(w.role)+"; SET devflow.scope = 'system'; "+sql)
 }
 
 // host is an agent, played by the test with its own keys.

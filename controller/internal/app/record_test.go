@@ -70,12 +70,12 @@ func TestFault65_RowsEdited(t *testing.T) {
 	healthy := fmt.Sprintf("UPDATE database_backups SET health = 'ok', health_reason = '' WHERE id = %d", b.ID)
 
 	for n, e := range edits(b) {
-		old := w.owner(fmt.Sprintf("SELECT quote_nullable(%s) FROM %s WHERE %s", e.column, e.table, e.where))
-		set := func(to string) {
-			w.owner(fmt.Sprintf("UPDATE %s SET %s = %s WHERE %s", e.table, e.column, to, e.where))
+		set := func(to string) string {
+			return fmt.Sprintf("UPDATE %s SET %s = %s WHERE %s; ", e.table, e.column, to, e.where)
 		}
-		set(e.to)
-		if now := w.owner(fmt.Sprintf("SELECT quote_nullable(%s) FROM %s WHERE %s", e.column, e.table, e.where)); now == old {
+		read := fmt.Sprintf("SELECT quote_nullable(%s) FROM %s WHERE %s; ", e.column, e.table, e.where)
+		old, now, both := strings.Cut(w.owner(read+set(e.to)+read), "\n")
+		if !both || now == old {
 			t.Fatalf("%s was not changed", e.named)
 		}
 
@@ -106,7 +106,7 @@ func TestFault65_RowsEdited(t *testing.T) {
 		if !errors.As(err, &p) || p.Code != controller.EConflict || !strings.Contains(p.Detail, e.named) {
 			t.Errorf("fetch with another %s: %v", e.named, err)
 		}
-		set(old)
+		w.owner(set(old))
 	}
 	if got := w.owner("SELECT count(DISTINCT detail) FROM security_events WHERE kind = 'record_differs'"); got == "0" {
 		t.Error("no security event")
