@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"devflowbackup/controller"
 	"devflowbackup/shared/wire"
 )
@@ -766,7 +768,7 @@ func TestDueSchedules_Index(t *testing.T) {
 	}
 	scans, rows, tableScans := read()
 	two := f.another("two")
-	due := must[[]controller.DueSchedule](t)(two.DueSchedules(t.Context(), must[time.Time](t)(f.Now(t.Context())).Add(50*time.Second), 20))
+	due := must[[]controller.DueSchedule](t)(two.DueSchedules(t.Context(), must[time.Time](t)(f.Now(t.Context())).Add(10*time.Hour), 20))
 	equal(t, "due", len(due), 20)
 	f.ok(two.Close())
 	eventually(t, "the index was used", func() bool { n, _, _ := read(); return n > scans })
@@ -775,7 +777,7 @@ func TestDueSchedules_Index(t *testing.T) {
 		t.Errorf("to find 20 of 20,000 schedules, %d rows were read by the index, and the table %d times as a whole", rowsNow-rows, tableScansNow-tableScans)
 	}
 	plan := f.as("system", `EXPLAIN SELECT id FROM backup_schedules WHERE is_active AND deleted_at IS NULL AND next_run_at IS NOT NULL
-		AND next_run_at <= now() + interval '50 seconds' AND (claim_until <= now() OR claim_until > now() + interval '30 seconds') ORDER BY next_run_at LIMIT 20 FOR NO KEY UPDATE SKIP LOCKED`)
+		AND next_run_at <= now() + interval '10 hours' AND (claim_until <= now() OR claim_until > now() + interval '30 seconds') ORDER BY next_run_at LIMIT 20 FOR NO KEY UPDATE SKIP LOCKED`)
 	if !strings.Contains(plan, "Index Scan using backup_schedules_due") || strings.Contains(plan, "Sort") {
 		t.Errorf("due schedules are found by\n%s", plan)
 	}
@@ -794,36 +796,68 @@ func TestDeleteStorage_Scheduled(t *testing.T) {
 	f.ok(f.DeleteStorage(ctx, f.admin, "second"))
 }
 
-// TestInventory_BesideSchedules: inventories and schedules of the same databases do not wait for each other in a circle.
+// TestInventory_BesideSchedules: inventories and schedules of the same database do not wait for each other in a circle, over the server
+// that a new backup refers to.
 func TestInventory_BesideSchedules(t *testing.T) {
 	t.Parallel()
 	f := open(t)
-	_, a := f.world("a", "b", "c", "d")
-	f.found(a, "d", "c", "b", "a")
+	_, a := f.world("app")
 	s := f.schedule(controller.ScheduleSpec{})
-	before := f.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+	const deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+	before := f.sql(deadlocks)
+	g := *f
+	g.Catalog = f.another("two")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for i := range 40 {
-			inv := wire.Inventory{Hash: fmt.Sprint("h", i), Last: true, Instances: []wire.Instance{instance("main")}}
-			for _, n := range []string{"d", "b", "a", "c"} {
-				inv.Databases = append(inv.Databases, wire.Database{Instance: "main", Engine: wire.EnginePostgreSQL, Name: n, SizeBytes: int64(i)})
-			}
-			if err := f.Inventory(f.Context(), a.AgentID, a.session, inv); err != nil {
+		for range 40 {
+			inv := wire.Inventory{Hash: wire.NewID(), Last: true, Instances: []wire.Instance{instance("main")}}
+			inv.Databases = []wire.Database{{Instance: "main", Engine: wire.EnginePostgreSQL, Name: "app"}}
+			if err := g.Inventory(g.Context(), a.AgentID, a.session, inv); err != nil {
 				t.Error(err)
 			}
 		}
 	}()
-	for range 20 {
-		f.occur(s.ID)
+	for again := true; again; {
+		g.occur(s.ID)
 		f.sql("UPDATE jobs SET status = 'failed'; UPDATE database_backups SET status = 'failed'")
+		select {
+		case <-done:
+			again = false
+		default:
+		}
 	}
-	<-done
-	eventually(t, "statistics are written", func() bool {
-		return f.sql("SELECT pg_stat_clear_snapshot(); SELECT xact_commit > 100 FROM pg_stat_database WHERE datname = current_database()") != ""
+	f.ok(g.Close()) // what its connections counted is told then at the latest
+	equal(t, "deadlocks", f.sql(deadlocks), before)
+}
+
+// TestInventory_LockOrder: an inventory locks databases in the order of their ids, as backups do, whatever their names are.
+func TestInventory_LockOrder(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	ctx := t.Context()
+	_, a := f.world("zebra")
+	f.found(a, "zebra", "ant")
+	hold := must[pgx.Tx](t)(f.super().Begin(ctx))
+	_, err := hold.Exec(ctx, "SELECT FROM databases WHERE name = 'ant' FOR UPDATE")
+	f.ok(err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		inv := wire.Inventory{Hash: wire.NewID(), Last: true, Instances: []wire.Instance{instance("main")}}
+		for _, n := range []string{"zebra", "ant"} {
+			inv.Databases = append(inv.Databases, wire.Database{Instance: "main", Engine: wire.EnginePostgreSQL, Name: n})
+		}
+		if err := f.Inventory(ctx, a.AgentID, a.session, inv); err != nil {
+			t.Error(err)
+		}
+	}()
+	eventually(t, "the inventory waits for the database that is locked", func() bool {
+		return f.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == "1"
 	})
-	equal(t, "deadlocks", f.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"), before)
+	equal(t, "databases that are free", f.sql("SELECT name FROM databases FOR UPDATE SKIP LOCKED"), "")
+	f.ok(hold.Rollback(ctx))
+	<-done
 }
 
 type duer interface {

@@ -305,16 +305,22 @@ func TestFault69_Zones(t *testing.T) {
 	w.at(s, instant(t, "2026-01-12T02:00:01Z"))
 	w.want("Berlin on its own time again", w.records(berlin.ID)[2:], "01-12 01:00 run late")
 	w.finish()
+	data["Europe/Berlin"] = "Europe/London"
+	w.at(s, instant(t, "2026-01-13T01:00:00Z"))
+	w.want("Berlin on London's time, due on its own", w.records(berlin.ID)[3:])
+	w.at(s, instant(t, "2026-01-13T02:00:00Z"))
+	w.want("Berlin on London's time again", w.records(berlin.ID)[3:], "01-13 02:00 run")
+	w.finish()
 
 	// The zone is gone.
 	data["Asia/Tokyo"] = "Asia/Edo"
-	w.at(s, instant(t, "2026-01-12T14:00:00Z"))
+	w.at(s, instant(t, "2026-01-13T14:00:00Z"))
 	gone := w.schedule(tokyo.ID)
 	if gone.NextRunAt != nil || !strings.Contains(gone.Problem, "Asia/Edo") || !gone.IsActive {
 		t.Errorf("with its zone gone it is %+v", gone)
 	}
 	records := len(w.records(tokyo.ID))
-	w.at(s, instant(t, "2026-01-12T23:30:00Z"))
+	w.at(s, instant(t, "2026-01-13T23:30:00Z"))
 	w.ok(s.Replan(ctx))
 	equal(t, "records meanwhile", len(w.records(tokyo.ID)), records)
 	equal(t, "errors told", w.log.count("schedule cannot occur"), 1)
@@ -324,9 +330,9 @@ func TestFault69_Zones(t *testing.T) {
 	if back.Problem != "" || back.NextRunAt == nil {
 		t.Errorf("with its zone back it is %+v", back)
 	}
-	w.at(s, instant(t, "2026-01-12T23:31:00Z"))
+	w.at(s, instant(t, "2026-01-13T23:31:00Z"))
 	got := w.records(tokyo.ID)
-	equal(t, "newest", got[len(got)-1], "01-12 14:00 run late")
+	equal(t, "newest", got[len(got)-1], "01-13 14:00 run late")
 }
 
 // TestCatchUp: how old a missed occurrence may be, and pages of them with a controller that dies between two.
