@@ -414,7 +414,9 @@ func TestClean_Scope(t *testing.T) {
 	same(t, "of another, of the same database", f.kept(moved), moved)
 	equal(t, "audit entries", f.sql("SELECT count(*) FROM audit_log WHERE action = 'backup.cleanup' AND project_id = %d", blog.ID), "1")
 	// Seen by all projects it is the same plan.
-	equal(t, "removed", f.clean(now, controller.CleanupRequest{Project: "blog"}).Removed, 0)
+	res = f.clean(now, controller.CleanupRequest{Project: "blog"})
+	equal(t, "removed", res.Removed, 0)
+	equal(t, "backups of the project that are left", len(res.Items), 4)
 	res = must[controller.CleanupResult](t)(runner.Clean(ctx, only(shop), controller.CleanupRequest{Project: "shop"}))
 	equal(t, "removed", res.Removed, 2)
 	if i := item(t, res, moved[0]); codes(i) != retention.Orphan {
