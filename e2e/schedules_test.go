@@ -468,7 +468,9 @@ func (w *scheduleWorld) zoneUnknown(t *testing.T, ctx context.Context) {
 	w.project(t, ctx, "zones")
 	lost, known := w.file(t, ctx, "zones", "lost"), w.file(t, ctx, "zones", "known")
 	gone, other := w.schedule(t, ctx, "zones", "--database", lost), w.schedule(t, ctx, "zones", "--database", known)
-	w.forward(t, ctx, "UPDATE backup_schedules SET timezone = 'Mars/Olympus' WHERE id = $1", gone)
+	if err := w.catalog.Alter(ctx, "UPDATE backup_schedules SET timezone = 'Mars/Olympus' WHERE id = $1", gone); err != nil {
+		t.Fatal(err)
+	}
 	from := logSize(t, w.controllers[0].LogFile())
 	if err := w.catalog.Due(ctx, 0, gone, other); err != nil {
 		t.Fatal(err)
@@ -505,7 +507,9 @@ func (w *scheduleWorld) clockBack(t *testing.T, ctx context.Context) {
 		t.Fatal(err)
 	}
 	before := w.history(t, ctx, number)
-	w.forward(t, ctx, "UPDATE backup_schedules SET next_run_at = now() WHERE id = $1", number)
+	if err := w.catalog.Alter(ctx, "UPDATE backup_schedules SET next_run_at = now() WHERE id = $1", number); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, ctx, "the schedule was looked at", func(ctx context.Context) (bool, error) {
 		s, err := w.ctl.Schedule(ctx, number)
 		return s.NextRunAt != nil && s.NextRunAt.Equal(before[0].At.AddDate(0, 0, 1)), err

@@ -260,20 +260,25 @@ const wrongOccurrencesSQL = `
 // Rewind takes a schedule back to a time until which its occurrences are recorded, and to the one that comes next after it. It must
 // not have occurred since.
 func (c *Catalog) Rewind(ctx context.Context, schedule int64, recordedUntil, next time.Time) error {
+	return c.Alter(ctx, "UPDATE backup_schedules SET recorded_until = $2, next_at = $3, next_run_at = $3, claim_until = '-infinity' WHERE id = $1", schedule, recordedUntil, next)
+}
+
+// Alter changes a row behind everybody's back: what Record keeps does not have it.
+func (c *Catalog) Alter(ctx context.Context, sql string, args ...any) error {
 	conn, err := c.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	if _, err := conn.Exec(ctx, "SET session_replication_role = replica"); err != nil {
-		return err
+		return fmt.Errorf("alter the catalog: %w", err)
 	}
-	tag, err := conn.Exec(ctx, "UPDATE backup_schedules SET recorded_until = $2, next_at = $3, next_run_at = $3, claim_until = '-infinity' WHERE id = $1", schedule, recordedUntil, next)
-	if err == nil && tag.RowsAffected() != 1 {
-		err = errors.New("it does not exist")
+	tag, err := conn.Exec(ctx, sql, args...)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = errors.New("no row is changed")
 	}
 	if err != nil {
-		return fmt.Errorf("take schedule %d back: %w", schedule, err)
+		return fmt.Errorf("alter the catalog: %w", err)
 	}
 	return nil
 }
