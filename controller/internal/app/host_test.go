@@ -35,7 +35,7 @@ const patience = 20 * time.Second
 // eventually polls until cond holds.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline, tick := time.After(patience), time.NewTicker(10*time.Millisecond)
+	deadline, tick := time.After(patience), time.NewTicker(25*time.Millisecond)
 	defer tick.Stop()
 	for !cond() {
 		select {
