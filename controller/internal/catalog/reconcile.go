@@ -17,8 +17,8 @@ import (
 const (
 	// inventoryClaim is how long a controller that is not heard of keeps an inventory from the others.
 	inventoryClaim = 2 * time.Minute
-	// knownPage is how many objects of the catalog are read at once.
-	knownPage = 2000
+	// knownPage is of how many backups what the catalog knows is read at once.
+	knownPage = 500
 	// maxFindings is how many findings are listed at once.
 	maxFindings = 1000
 )
@@ -117,18 +117,22 @@ func (c *Catalog) KnownObjects(ctx context.Context, due controller.InventoryDue,
 	err := c.system(ctx, func(t *tx) error {
 		out, through = nil, upTo
 		var rows []knownRow
-		// The side objects of an artifact come after it: that of the first ones may lie before the range.
-		err := t.scan(ctx, &rows, `SELECT o.key, b.id AS backup_id, o.object, o.stored_size, o.etag, b.health, b.health_reason, b.completed_at < ? AS settled, b.deleted_at IS NOT NULL OR b.health = 'deleting' AS at_work
-			FROM database_backups b JOIN backup_objects o ON o.backup_id = b.id
-			WHERE b.storage_id = ? AND `+holder+` = ? AND b.status = 'completed' AND b.purged_at IS NULL
-			AND b.file_path COLLATE "C" >= ? AND b.file_path COLLATE "C" <= ? AND o.key COLLATE "C" > ? AND o.key COLLATE "C" <= ? ORDER BY o.key COLLATE "C" LIMIT ?`,
-			due.StartedAt, due.StorageID, due.Server.ID, firstBefore(after), bound(upTo), bound(after), bound(upTo), knownPage)
+		// The side objects of an artifact come after it: that of the first ones may lie before the range. Nothing of later backups comes
+		// before the artifact of the last one.
+		err := t.scan(ctx, &rows, `WITH page AS (SELECT id, file_path, health, health_reason, completed_at < ? AS settled, deleted_at IS NOT NULL OR health = 'deleting' AS at_work FROM database_backups b
+				WHERE b.storage_id = ? AND `+holder+` = ? AND b.status = 'completed' AND b.purged_at IS NULL AND b.file_path COLLATE "C" >= ? AND b.file_path COLLATE "C" <= ?
+				ORDER BY b.file_path COLLATE "C" LIMIT ?)
+			SELECT coalesce(o.key, '') AS key, b.id AS backup_id, coalesce(o.object, '') AS object, coalesce(o.stored_size, 0) AS stored_size, coalesce(o.etag, '') AS etag, b.health, b.health_reason, b.settled, b.at_work,
+				coalesce((SELECT file_path FROM page ORDER BY file_path COLLATE "C" OFFSET ? LIMIT 1), '') AS last
+			FROM page b LEFT JOIN backup_objects o ON o.backup_id = b.id AND o.key COLLATE "C" > ? AND o.key COLLATE "C" <= ? ORDER BY o.key COLLATE "C"`,
+			due.StartedAt, due.StorageID, due.Server.ID, firstBefore(after), bound(upTo), knownPage, knownPage-1, bound(after), bound(upTo))
 		if err != nil {
 			return err
 		}
-		if len(rows) == knownPage {
-			through = rows[len(rows)-1].Key
+		if len(rows) > 0 && rows[0].Last > after {
+			through = rows[0].Last
 		}
+		rows = slices.DeleteFunc(rows, func(r knownRow) bool { return r.Key == "" || r.Key > through })
 		known := make(map[string]bool, len(rows))
 		for _, r := range rows {
 			known[r.Key] = true
@@ -169,6 +173,7 @@ type knownRow struct {
 	HealthReason string
 	Settled      bool
 	AtWork       bool
+	Last         string // the artifact after which there is more; empty: there is not
 }
 
 // bound is a key in its place among ours, which have only letters, digits and "/._-" behind their storage's prefix: a text column takes

@@ -178,6 +178,41 @@ func TestInventory_Known(t *testing.T) {
 	}
 }
 
+// More than fits at once comes in pieces that leave nothing out, also where backups have no objects.
+func TestInventory_KnownPages(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	_, a := f.world("app")
+	f.completed(a, "app")
+	cols := f.sql("SELECT string_agg(quote_ident(column_name), ',') FROM information_schema.columns WHERE table_name = 'database_backups' AND column_name NOT IN ('id', 'file_path')")
+	f.sql(`INSERT INTO database_backups (file_path, %s) SELECT 'pre/s3/backups/2020/01/' || g%%20 || '/app_x_' || translate(substr(md5(g::text), 1, 16), '0189', 'xyzw') || '.dump.zst.age', %s
+		FROM database_backups b, generate_series(1, 1700) g WHERE b.id = 1`, cols, cols)
+	f.sql(`INSERT INTO backup_objects (backup_id, object, key, stored_size, stored_sha256, raw_size, raw_sha256)
+		SELECT b.id, o.object, b.file_path || o.suffix, 1, 'x', 1, 'x' FROM database_backups b, (VALUES ('artifact', ''), ('fingerprint', '.fingerprint.json.zst.age'), ('manifest', '.manifest.json')) o (object, suffix)
+		WHERE b.id > 1 AND b.file_path NOT LIKE '%%/1_/%%'`)
+	want := f.sql("SELECT count(*) FROM backup_objects")
+	due := f.due("s3")
+	n, pages, last := 0, 0, ""
+	for after, end := "pre/s3/backups/", "pre/s3/backups0"; after < end; pages++ {
+		known, through, err := f.KnownObjects(t.Context(), due, after, end, nil)
+		f.ok(err)
+		for _, k := range known {
+			if k.Key <= last || k.Key > through {
+				t.Fatalf("%s after %s, whole up to %s", k.Key, last, through)
+			}
+			last = k.Key
+		}
+		n += len(known)
+		if after = through; pages > 20 {
+			t.Fatal("it does not come to an end")
+		}
+	}
+	equal(t, "objects", fmt.Sprint(n), want)
+	if pages < 4 {
+		t.Errorf("%d pages", pages)
+	}
+}
+
 // What an inventory may change, and what it may not.
 func TestInventory_Record(t *testing.T) {
 	t.Parallel()
