@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"devflowbackup/e2e/stack"
 	"devflowbackup/shared/testkit/fakedump"
@@ -500,6 +501,103 @@ func openDeleted(t *testing.T, pid int) (names []string) {
 	return names
 }
 
+// TestMistake08_OccurrencesLost: a schedule occurs today where that is still possible, on the last day of each month, on the clock of its
+// zone and once on each day, however late or long its runs are.
+func TestMistake08_OccurrencesLost(t *testing.T) {
+	e, ctx := commonEstate(t)
+	e.project(t, ctx, "mistake08")
+	today, daily, monthly := e.database(t, ctx, e.sqlite, "mistake08", "today", fewRows), e.database(t, ctx, e.sqlite, "mistake08", "daily", fewRows), e.database(t, ctx, e.sqlite, "mistake08", "monthly", fewRows)
+	now, err := e.catalog.Now(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	schedule := func(name string, args ...string) stack.Schedule {
+		t.Helper()
+		s := read[stack.Schedule](t, ctx, e.ctl, append([]string{"schedule", "create", "mistake08", "--database", name, "--spread", "off"}, args...)...)
+		t.Cleanup(func() { do(t, context.WithoutCancel(ctx), e.ctl, "schedule", "delete", id(s.ID)) })
+		return s
+	}
+	zone := func(name string) *time.Location {
+		t.Helper()
+		z, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return z
+	}
+
+	// Made at 01:00 for 02:00, and for in a moment.
+	one := zone(clockZone(now.Add(time.Minute), 1)) // not at 01:59:59
+	local := now.In(one)
+	at2 := schedule(today, "--daily", "02:00", "--timezone", one.String())
+	if at := at2.NextFive[0].At; !at.Equal(time.Date(local.Year(), local.Month(), local.Day(), 2, 0, 0, 0, one)) {
+		t.Errorf("made at %s for 02:00 it occurs first at %s", local, at.In(one))
+	}
+	do(t, ctx, e.ctl, "schedule", "deactivate", id(at2.ID))
+	moment := time.Now().In(one).Truncate(time.Second).Add(4 * time.Second)
+	soon := schedule(today, "--daily", moment.Format("15:04:05"), "--timezone", one.String())
+	if o := e.recorded(t, ctx, soon.ID, 1); !o.At.Equal(moment) {
+		t.Errorf("made for %s it occurred at %s", moment, o.At.In(one))
+	} else {
+		e.ran(t, ctx, o, today)
+	}
+
+	// Each day of more than a year at 02:00 in Berlin; in spring, when the clock goes from 02:00 to 03:00, at 03:00.
+	berlin := zone("Europe/Berlin")
+	var days []time.Time
+	for day := now.In(berlin).AddDate(0, 0, -400); len(days) == 0 || days[len(days)-1].Before(now); day = day.AddDate(0, 0, 1) {
+		at := time.Date(day.Year(), day.Month(), day.Day(), 0, 0, 0, 0, berlin)
+		for at.In(berlin).Hour() < 2 {
+			at = at.Add(time.Minute)
+		}
+		days = append(days, at)
+	}
+	e.wasAway(t, ctx, schedule(daily, "--daily", "02:00", "--timezone", "Europe/Berlin").ID, days)
+
+	// The last day of each month since that of February of last year.
+	kathmandu := zone("Asia/Kathmandu")
+	var ends []time.Time
+	for month := time.February; len(ends) == 0 || ends[len(ends)-1].Before(now); month++ {
+		ends = append(ends, time.Date(now.Year()-1, month+1, 0, 2, 0, 0, 0, kathmandu))
+	}
+	e.wasAway(t, ctx, schedule(monthly, "--monthly", "31@02:00", "--timezone", "Asia/Kathmandu").ID, ends)
+	e.invariants(t, ctx)
+}
+
+// wasAway has a schedule occur at these times, of which only the last is to come: as after a downtime that began before the first. All
+// of them have a record, the newest of those that came is run, and the last comes next.
+func (e *estate) wasAway(t *testing.T, ctx context.Context, schedule int64, times []time.Time) {
+	t.Helper()
+	if err := e.catalog.Rewind(ctx, schedule, times[0].Add(-time.Second), times[0]); err != nil {
+		t.Fatal(err)
+	}
+	var got []time.Time
+	came := times[:len(times)-1]
+	eventually(t, ctx, fmt.Sprintf("schedule %d has %d records", schedule, len(came)), func(ctx context.Context) (bool, error) {
+		conn, err := e.catalog.Open(ctx)
+		if err != nil {
+			return false, err
+		}
+		defer conn.Close(context.WithoutCancel(ctx))
+		err = conn.QueryRow(ctx, "SELECT coalesce(array_agg(at ORDER BY at), '{}') FROM schedule_occurrences WHERE schedule_id = $1", schedule).Scan(&got)
+		return len(got) >= len(came), err
+	})
+	if !slices.EqualFunc(got, came, time.Time.Equal) {
+		t.Errorf("the records of schedule %d are of %s, want %s", schedule, got, came)
+	}
+	o := e.history(t, ctx, schedule)
+	if o[0].State != "run" || !o[0].Late || o[1].State != "missed" || o[1].Code != "downtime" || o[1].Reason == "" {
+		t.Errorf("the newest records are %+v", o[:2])
+	}
+	s, err := e.ctl.Schedule(ctx, schedule)
+	if err != nil || s.NextRunAt == nil || !s.NextRunAt.Equal(times[len(times)-1]) {
+		t.Errorf("what comes next is %+v, not %s: %v", s, times[len(times)-1], err)
+	}
+	// It is spread; the test does not wait for that.
+	e.forward(t, ctx, "UPDATE jobs SET not_before = now() WHERE backup_id = $1", *o[0].Databases[0].BackupID)
+	e.ran(t, ctx, o[0], o[0].Databases[0].DatabaseName)
+}
+
 // TestMistake09_PasswordsInArguments: no password and no key is in an argument or in the environment of a program, and none is left
 // in a file, while each engine is backed up and restored.
 func TestMistake09_PasswordsInArguments(t *testing.T) {
@@ -708,6 +806,14 @@ func TestMistake13_StartedBesideItself(t *testing.T) {
 			e.toolOf(t, ctx, engine)
 		}
 	}
+	// Nor does a schedule: it says what is still at work.
+	schedule := e.schedule(t, ctx, heavyProject, "--all")
+	o := e.occur(t, ctx, schedule)
+	not(t, o, "skipped", "overlap", "still running, since ")
+	if len(o.Databases) != len(names) {
+		t.Errorf("the schedule covers %d databases and tells of %+v", len(names), o.Databases)
+	}
+	do(t, ctx, e.ctl, "schedule", "delete", id(schedule))
 	// Everyone at once, each with a key of their own.
 	answers := make(chan error, 12)
 	for i := range cap(answers) {
