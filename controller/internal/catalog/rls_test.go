@@ -34,6 +34,8 @@ func twoProjects(t *testing.T) (f *fix, one, two controller.Project) {
 		f.found(a, "app-"+slug)
 		must[controller.Database](t)(f.AssignDatabase(t.Context(), f.admin, controller.DatabaseRef{Name: "app-" + slug}, slug))
 		must[controller.Storage](t)(f.CreateStorage(t.Context(), f.admin, controller.StorageSpec{Name: "own", Project: slug, Kind: "s3", Bucket: "b", Prefix: slug, AccessKey: "a", SecretKey: "s"}, nil, true, ""))
+		f.occur(f.schedule(controller.ScheduleSpec{Project: slug}).ID)
+		f.sql("UPDATE jobs SET status = 'failed' WHERE status = 'queued'; UPDATE database_backups SET status = 'failed' WHERE status = 'pending'")
 		b := f.completed(a, "app-"+slug)
 		must[controller.Restore](t)(f.CreateRestore(t.Context(), f.admin, controller.RestoreRequest{Backup: b.ID, Database: "copy"}))
 		must[[]controller.Job](t)(f.CreateVerify(t.Context(), f.admin, controller.VerifyRequest{Backup: b.ID}))
@@ -49,10 +51,9 @@ func twoProjects(t *testing.T) (f *fix, one, two controller.Project) {
 		}
 		must[controller.Download](t)(f.CreateDownload(t.Context(), f.admin, controller.DownloadRequest{Backup: b.ID}, hash("link "+slug), 0))
 		must[controller.Enrolment](t)(f.CreateEnrolment(t.Context(), f.admin, controller.EnrolmentSpec{ServerName: "new-" + slug, Project: slug, TTL: 60e9}, hash(slug)))
-		f.occur(f.schedule(controller.ScheduleSpec{Project: slug}).ID)
 		must[controller.Pause](t)(f.CreatePause(t.Context(), f.admin, controller.PauseSpec{Project: slug, Reason: "x"}))
 		f.sql("INSERT INTO cleanups (kind, at, project_id) VALUES ('asked', now(), %d)", p.ID)
-		f.sql("UPDATE jobs SET status = 'cancelled' WHERE status = 'queued'")
+		f.sql("UPDATE database_backups SET status = 'failed' WHERE status = 'pending'")
 	}
 	return f, projects[0], projects[1]
 }

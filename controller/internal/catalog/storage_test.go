@@ -160,7 +160,7 @@ func TestStorage_Used(t *testing.T) {
 	t.Parallel()
 	f, one, two := twoProjects(t)
 	ctx := t.Context()
-	b := must[[]controller.Backup](t)(f.Backups(ctx, f.admin, controller.BackupFilter{Project: one.Slug}))[0]
+	b := must[[]controller.Backup](t)(f.Backups(ctx, f.admin, controller.BackupFilter{Project: one.Slug, Status: controller.StatusCompleted}))[0]
 	st := must[controller.Storage](t)(f.Storage(ctx, f.admin, "s3"))
 	equal(t, "backups", st.Backups, 2)
 	equal(t, "bytes", st.UsedBytes, 2**b.FileSize)
