@@ -47,15 +47,21 @@ type faultWorld struct {
 	servers     []stack.Server // that the agent works on, postgres first
 	ctl         *stack.Client  // of the first controller
 	points      string         // directory of markers
+	files       *stack.SQLite  // databases of the agent beside those of postgres, if asked for
+	damaged     []int64        // backups that the test has damaged or removed
+
+	buckets map[string]*stack.S3 // of storages beside the default one
 }
 
 type faultOptions struct {
 	controllers int // more than one share an external NATS
 	timing      map[string]any
-	sites       []string // failpoints of controllers and agent
+	sites       []string // failpoints of controllers and agent; a program that comes to one exits, or does what stands after a "="
 	limits      map[string]any
 	agent       func(*stack.AgentOptions) // changes how the agent is configured
 	big         int                       // random bytes in big, bigBytes if 0
+	s3          stack.S3Options           // with a proxy, whatever it says
+	files       bool                      // the agent has SQLite databases as well
 }
 
 // newFaultWorld starts an installation, which ends with the test. Then nothing may be left running.
@@ -110,7 +116,8 @@ func (w *faultWorld) start(ctx context.Context, opt faultOptions) (err error) {
 	if err := w.fill(ctx, cmp.Or(opt.big, bigBytes)); err != nil {
 		return err
 	}
-	if w.s3, err = w.StartS3(ctx, "s3", stack.S3Options{Proxy: true}); err != nil {
+	opt.s3.Proxy = true
+	if w.s3, err = w.StartS3(ctx, "s3", opt.s3); err != nil {
 		return err
 	}
 	if opt.controllers > 1 {
@@ -152,6 +159,12 @@ func (w *faultWorld) start(ctx context.Context, opt faultOptions) (err error) {
 		limits[k] = v
 	}
 	options := stack.AgentOptions{Servers: map[string]stack.Server{"main": w.postgres}, Limits: limits, Env: env}
+	if opt.files {
+		if w.files, err = w.NewSQLite("files"); err != nil {
+			return err
+		}
+		options.Servers["files"], w.servers = w.files, append(w.servers, w.files)
+	}
 	if opt.agent != nil {
 		opt.agent(&options)
 	}
@@ -208,17 +221,22 @@ func (w *faultWorld) disarmed(sites []string) ([]string, error) {
 	}
 	specs := make([]string, len(sites))
 	for i, site := range sites {
+		site, action, ok := strings.Cut(site, "=")
+		if !ok {
+			action = "exit"
+		}
 		if err := stack.WriteFile(w.marker(site), "", 0o600); err != nil {
 			return nil, err
 		}
-		specs[i] = site + "=exit@" + w.marker(site)
+		specs[i] = site + "=" + action + "@" + w.marker(site)
 	}
 	return []string{"DEVFLOW_FAILPOINTS=" + strings.Join(specs, ",")}, nil
 }
 
 func (w *faultWorld) marker(site string) string { return filepath.Join(w.points, site) }
 
-// arm has the next program that comes to the site end there at once. It returns a check that this has happened.
+// arm has the next program that comes to the site end there at once, or do what the site is for. It returns a check that this has
+// happened.
 func (w *faultWorld) arm(t *testing.T, site string) (fired func() bool) {
 	t.Helper()
 	if err := os.Remove(w.marker(site)); err != nil {
@@ -358,7 +376,9 @@ func (w *faultWorld) attempts(t *testing.T, ctx context.Context, jobID int64, wa
 // invariants checks what must hold after every fault.
 func (w *faultWorld) invariants(t *testing.T, ctx context.Context) {
 	t.Helper()
-	in := stack.Invariants{Catalog: w.catalog, Client: w.ctl, S3: w.s3, Agents: []*stack.Agent{w.agent}, Databases: w.servers}
+	in := stack.Invariants{
+		Catalog: w.catalog, Client: w.ctl, S3: w.s3, Buckets: w.buckets, Agents: []*stack.Agent{w.agent}, Databases: w.servers, Damaged: w.damaged,
+	}
 	if err := in.Check(ctx); err != nil {
 		t.Errorf("invariants: %v", err)
 	}

@@ -134,7 +134,9 @@ const retainedQuery = `SELECT b.id, b.project_id, p.slug AS project, b.server_id
 // what the plan has seen is so until it is carried out.
 func (c *Catalog) CleanDatabase(ctx context.Context, actor controller.Actor, database int64, req controller.CleanupRequest, now time.Time) ([]controller.CleanupItem, error) {
 	var items []controller.CleanupItem
+	marked := false
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		marked = false
 		only, err := t.cleanupScope(ctx, req)
 		if err != nil {
 			return err
@@ -184,13 +186,14 @@ func (c *Catalog) CleanDatabase(ctx context.Context, actor controller.Actor, dat
 				items[i].Error = "it changed while it was to be removed"
 			}
 		}
+		marked = true
 		failpoint.Hit("controller.before_tombstone_commit")
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	if !req.DryRun {
+	if marked {
 		failpoint.Hit("controller.after_tombstone_commit")
 	}
 	return items, nil

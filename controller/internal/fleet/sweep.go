@@ -165,7 +165,10 @@ func (f *Fleet) deleteBackup(ctx context.Context, d controller.Deletion) error {
 		return err
 	}
 	failpoint.Hit("controller.before_delete_object")
-	for _, key := range d.Keys {
+	for i, key := range d.Keys {
+		if i > 0 {
+			failpoint.Hit("controller.between_deleted_objects")
+		}
 		if err := remove(ctx, objects, key); err != nil {
 			return err
 		}
@@ -174,6 +177,7 @@ func (f *Fleet) deleteBackup(ctx context.Context, d controller.Deletion) error {
 	if err := f.opt.Store.DeletionDone(ctx, d.Backup); err != nil {
 		return err
 	}
+	failpoint.Hit("controller.deletion_done")
 	f.log.Info("backup deleted", "backup_id", d.Backup, "objects", len(d.Keys))
 	return nil
 }
