@@ -53,7 +53,6 @@ func twoProjects(t *testing.T) (f *fix, one, two controller.Project) {
 		must[controller.Enrolment](t)(f.CreateEnrolment(t.Context(), f.admin, controller.EnrolmentSpec{ServerName: "new-" + slug, Project: slug, TTL: 60e9}, hash(slug)))
 		must[controller.Pause](t)(f.CreatePause(t.Context(), f.admin, controller.PauseSpec{Project: slug, Reason: "x"}))
 		f.sql("INSERT INTO cleanups (kind, at, project_id) VALUES ('asked', now(), %d)", p.ID)
-		f.sql("UPDATE database_backups SET status = 'failed' WHERE status = 'pending'")
 	}
 	return f, projects[0], projects[1]
 }
