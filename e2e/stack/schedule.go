@@ -183,6 +183,16 @@ func (s span) period() (period, offset time.Duration, ok bool) {
 	return period, at.Sub(at.Truncate(period)), true
 }
 
+// CheckSchedules returns what does not hold of the records of schedules.
+func (c *Catalog) CheckSchedules(ctx context.Context) error {
+	conn, err := c.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return checkSchedules(ctx, conn)
+}
+
 // checkSchedules finds occurrences without a record or with one too many, records of no occurrence, and databases of which an
 // occurrence says nothing, twice, or something else than their backups.
 func checkSchedules(ctx context.Context, conn *pgx.Conn) error {
