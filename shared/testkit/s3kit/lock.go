@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -30,4 +31,10 @@ func (s *Server) protect(ctx context.Context, what, path, query, body string) er
 	h := http.Header{"Content-Md5": {base64.StdEncoding.EncodeToString(sum[:])}}
 	resp, err := s.Do(ctx, http.MethodPut, path, map[string][]string{query: {""}}, h, []byte(body))
 	return expect(what, resp, err)
+}
+
+// DefaultRetention locks every object that is written to a bucket from now on for so many days. The bucket must have object lock.
+func (s *Server) DefaultRetention(ctx context.Context, bucket string, days int) error {
+	return s.protect(ctx, "lock what is written to "+bucket, "/"+bucket, "object-lock",
+		fmt.Sprintf("<ObjectLockConfiguration%s><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>%d</Days></DefaultRetention></Rule></ObjectLockConfiguration>", s3Namespace, days))
 }
