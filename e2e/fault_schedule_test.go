@@ -182,7 +182,10 @@ func (w *scheduleWorld) clockBack(t *testing.T, ctx context.Context) {
 	}
 	eventually(t, ctx, "the schedule was looked at", func(ctx context.Context) (bool, error) {
 		s, err := w.ctl.Schedule(ctx, number)
-		return s.NextRunAt != nil && s.NextRunAt.Equal(before[0].At.AddDate(0, 0, 1)), err
+		if want := before[0].At.AddDate(0, 0, 1); err == nil && (s.NextRunAt == nil || !s.NextRunAt.Equal(want)) {
+			err = fmt.Errorf("it is due at %s, not at %s", s.NextRunAt, want)
+		}
+		return err == nil, err
 	})
 	if now := w.history(t, ctx, number); len(now) != 1 || !now[0].At.Equal(before[0].At) {
 		t.Errorf("after the clock was set back the records are %+v, not %+v", now, before)
