@@ -196,6 +196,7 @@ func TestFault_TwoControllers(t *testing.T) {
 	}
 	w.fault(t, "27/paused while it completes an upload", w.pauseFinisher)
 	w.fault(t, "26/work is done once", w.workDoneOnce)
+	w.fault(t, "75/both clean up while a backup is uploaded", w.cleanedByBoth)
 }
 
 // finisher holds the completion of an upload of a new backup, and finds the controller that makes it, and the other one.

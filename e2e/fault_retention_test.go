@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -396,4 +397,67 @@ func (w *faultWorld) lockedObjects(t *testing.T, ctx context.Context, database s
 	if err != nil || rows[0] != "deleting true true" {
 		t.Errorf("its row says %v: %v", rows, err)
 	}
+}
+
+// cleanedByBoth has two controllers clean up, each because somebody asks and because it is time, while a backup of the same database is
+// uploaded. What is old is removed once; what is on its way is not touched by anybody.
+func (w *faultWorld) cleanedByBoth(t *testing.T, ctx context.Context) {
+	var old []int64
+	rows, err := w.catalog.Rows(ctx, "SELECT id FROM database_backups WHERE database_name = $1 AND status = 'completed' AND deleted_at IS NULL ORDER BY completed_at", small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(rows) < 6 {
+		rows = append(rows, fmt.Sprint(w.restorable(t, ctx).ID))
+	}
+	for i, row := range rows {
+		n, err := strconv.ParseInt(row, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old = append(old, n)
+		w.age(t, ctx, n, fmt.Sprintf("%d days", 100-i))
+	}
+	g, _ := w.gate(t, "UploadPart")
+	running := w.order(t, ctx, small, nil)
+	arrived(t, ctx, g, 1)
+	w.daily(t, ctx)
+	answers := make(chan cleanup, 8)
+	for i := range cap(answers) {
+		c := w.controllers[i%2].ClientWithFile(w.controllers[0].Admin().TokenFile)
+		go func() {
+			var run cleanup
+			if err := c.API(ctx, http.MethodPost, "/cleanup", map[string]any{"project": "shop"}, &run); err != nil {
+				t.Errorf("clean up: %v", err)
+			}
+			answers <- run
+		}()
+	}
+	var removed []int64
+	for range cap(answers) {
+		run := <-answers
+		removed = append(removed, run.removed()...)
+		if got := run.decided(running.ID); got != "not looked at" || run.Failed != 0 {
+			t.Errorf("what is being uploaded is %q; %d failed", got, run.Failed)
+		}
+	}
+	want := old[1 : len(old)-3] // the oldest stays, as no content was verified, and so do the newest three
+	eventually(t, ctx, "the daily clean-up has come to its end", func(ctx context.Context) (bool, error) {
+		rows, err := w.catalog.Rows(ctx, "SELECT count(*), count(ended_at), coalesce(sum(removed), 0)::int FROM cleanups WHERE kind = 'daily'")
+		if err == nil && rows[0] != fmt.Sprintf("1 1 %d", len(want)-len(removed)) {
+			err = fmt.Errorf("how many, ended, removed: %s; others removed %v", rows[0], removed)
+		}
+		return err == nil, err
+	})
+	deleted, err := w.catalog.Rows(ctx, "SELECT id FROM database_backups WHERE id = ANY ($1) AND deleted_at IS NOT NULL ORDER BY completed_at", old)
+	if err != nil || fmt.Sprint(deleted) != fmt.Sprint(want) {
+		t.Errorf("removed are %v, want %v: %v", deleted, want, err)
+	}
+	if b, err := w.ctl.Backup(ctx, running.ID); err != nil || b.Status != "running" {
+		t.Errorf("what is being uploaded is %+v: %v", b, err)
+	}
+	w.s3.Proxy.Reset()
+	g.Open()
+	w.completed(t, ctx, running.ID, "completed")
+	w.good(t, ctx, running.ID)
 }
