@@ -201,6 +201,7 @@ func TestSchedules(t *testing.T) {
 	t.Parallel()
 	w := newScheduleWorld(t, faultOptions{})
 	w.fault(t, "life of a schedule", w.scheduleLife)
+	w.fault(t, "cron", w.scheduleCron)
 	w.fault(t, "scopes", w.scheduleScopes)
 	w.fault(t, "pauses", w.schedulePauses)
 	w.fault(t, "host offline", w.scheduleOffline)
@@ -299,6 +300,39 @@ func (w *scheduleWorld) scheduleLife(t *testing.T, ctx context.Context) {
 	}
 	do(t, ctx, w.ctl, "restore", "create", id(made), "--to-database", "r_life", "--wait")
 	sameContent(t, ctx, w.postgres, small, "r_life")
+}
+
+// scheduleCron has a schedule occur in this minute. The one before it is too old to count.
+func (w *scheduleWorld) scheduleCron(t *testing.T, ctx context.Context) {
+	w.project(t, ctx, "cron")
+	name := w.files(t, ctx, "cron", "cron")[0]
+	var minute time.Time
+	eventually(t, ctx, "the minute is not almost over", func(ctx context.Context) (bool, error) {
+		now, err := w.catalog.Now(ctx)
+		minute = now.Truncate(time.Minute)
+		return now.Second() < 50, err
+	})
+	out := do(t, ctx, w.ctl, "schedule", "create", "cron", "--database", name, "--cron", "* * * * *")
+	for n := range 5 {
+		if at := minute.Add(time.Duration(n+1) * time.Minute).Format("2006-01-02 15:04:05"); !strings.Contains(out, at) || !strings.Contains(out, "Cron * * * * *") {
+			t.Errorf("the next five have no %s:\n%s", at, out)
+		}
+	}
+	number := read[[]stack.Schedule](t, ctx, w.ctl, "schedule", "list", "cron")[0].ID
+	if err := w.catalog.Rewind(ctx, number, minute.Add(-90*time.Second), minute.Add(-time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, ctx, "it has occurred", func(ctx context.Context) (bool, error) {
+		all, err := w.ctl.Occurrences(ctx, number)
+		return len(all) >= 2, err
+	})
+	do(t, ctx, w.ctl, "schedule", "deactivate", id(number))
+	all := w.history(t, ctx, number)
+	slices.Reverse(all)
+	if all[0].State != "missed" || all[0].Code != "downtime" || !all[0].At.Equal(minute.Add(-time.Minute)) || !all[1].At.Equal(minute) || all[1].Late {
+		t.Errorf("the records are %+v", all)
+	}
+	w.ran(t, ctx, all[1], name)
 }
 
 // scheduleScopes has schedules of a project, a name pattern and the rest, and databases that come later.

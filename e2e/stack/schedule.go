@@ -196,6 +196,10 @@ func (c *Catalog) CheckSchedules(ctx context.Context) error {
 // checkSchedules finds occurrences without a record or with one too many, records of no occurrence, and databases of which an
 // occurrence says nothing, twice, or something else than their backups.
 func checkSchedules(ctx context.Context, conn *pgx.Conn) error {
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error { return checkRecords(ctx, tx) })
+}
+
+func checkRecords(ctx context.Context, conn pgx.Tx) error {
 	rows, _ := conn.Query(ctx, `SELECT schedule_id, since, until, active, frequency, "time", cron, timezone FROM stack.spans ORDER BY schedule_id, no`)
 	spans, err := pgx.CollectRows(rows, pgx.RowToStructByPos[span])
 	if err != nil {
