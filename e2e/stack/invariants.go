@@ -319,7 +319,8 @@ func (in Invariants) checkArtifacts(ctx context.Context, conn *pgx.Conn, objects
 	if err != nil {
 		return err
 	}
-	rows, _ := conn.Query(ctx, `SELECT b.id, b.file_path, b.file_size, b.checksum, b.raw_size, b.raw_checksum, b.database_name, b.manifest, s.agent_id, s.signing_key, st.kind
+	rows, _ := conn.Query(ctx, `SELECT b.id, b.file_path, b.file_size, b.checksum, b.raw_size, b.raw_checksum, b.database_name, b.manifest, s.agent_id,
+			ARRAY(SELECT s.signing_key UNION ALL SELECT k.signing_key FROM server_keys k WHERE k.server_id = s.id), st.kind
 		FROM database_backups b JOIN servers s ON s.id = b.server_id JOIN storages st ON st.id = b.storage_id WHERE b.status = 'completed' AND b.purged_at IS NULL ORDER BY b.id`)
 	backups, err := pgx.CollectRows(rows, pgx.RowToStructByPos[completedBackup])
 	if err != nil {
@@ -348,7 +349,7 @@ type completedBackup struct {
 	Database    string
 	Manifest    []byte
 	AgentID     string
-	SigningKey  []byte
+	SigningKeys [][]byte // of its server, the one that it has now first
 	Kind        string // of the storage
 }
 
@@ -394,7 +395,13 @@ func (in Invariants) checkArtifact(ctx context.Context, b completedBackup, objec
 	if err != nil {
 		return err
 	}
-	st, facts, err := m.Verify(b.Key, func(artifact.Facts, string) (ed25519.PublicKey, error) { return b.SigningKey, nil }, key)
+	var st artifact.Statement
+	var facts artifact.Facts
+	for _, signing := range b.SigningKeys {
+		if st, facts, err = m.Verify(b.Key, func(artifact.Facts, string) (ed25519.PublicKey, error) { return signing, nil }, key); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		return err
 	}

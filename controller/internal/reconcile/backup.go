@@ -108,8 +108,8 @@ func (b *backup) only(object string, in state) bool {
 	return in == gone && len(b.gone) == 1 && b.gone[0].known.Object == object && len(b.differs) == 0 && b.untold == nil
 }
 
-// verdict is the health of the backup, and why and what to do where it is not ok.
-func (b *backup) verdict(place string) (health, reason string) {
+// verdict is the health of the backup, and why and what to do where it is not ok. The place is that of a storage.
+func (b *backup) verdict(place, storage string) (health, reason string) {
 	isArtifact := func(s sighting) bool { return s.known.Object == wire.ObjectArtifact }
 	switch {
 	case slices.ContainsFunc(b.gone, isArtifact):
@@ -132,7 +132,7 @@ func (b *backup) verdict(place string) (health, reason string) {
 			class = "the class " + s.class
 		}
 		return controller.HealthArchived, fmt.Sprintf("its %s lies in %s of %s and has to be brought back before it can be read: ask the store for it (on AWS `aws s3api restore-object --key %s`), "+
-			"then have the storage looked at with `devflowctl storage inventory --now`", s.known.Object, class, place, s.known.Key)
+			"then have the storage looked at with `devflowctl storage inventory %s --now`", s.known.Object, class, place, s.known.Key, storage)
 	}
 	return controller.HealthOK, ""
 }

@@ -240,7 +240,7 @@ func (i *inventory) conclude(ctx context.Context) {
 		}
 		return
 	}
-	health, reason := b.verdict(i.place())
+	health, reason := b.verdict(i.place(), i.due.Storage)
 	switch health {
 	case controller.HealthMissing:
 		i.totals.Missing++
