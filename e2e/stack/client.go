@@ -27,6 +27,14 @@ type Client struct {
 	stack      *Stack
 	controller *Controller
 	key        string
+	behalf     string
+}
+
+// OnBehalfOf is the client with a user of the panel named in each request of API.
+func (c *Client) OnBehalfOf(user string) *Client {
+	named := *c
+	named.behalf = user
+	return &named
 }
 
 // WithKey is the client with an Idempotency-Key on each request of API.
@@ -93,6 +101,9 @@ func (c *Client) API(ctx context.Context, method, path string, in, out any) erro
 	}
 	if c.key != "" {
 		req.Header.Set("Idempotency-Key", c.key)
+	}
+	if c.behalf != "" {
+		req.Header.Set("DevFlow-Acting-User", c.behalf)
 	}
 	resp, err := httpClient.Do(req)
 	if err != nil {

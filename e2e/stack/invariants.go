@@ -350,7 +350,7 @@ type completedBackup struct {
 	Manifest    []byte
 	AgentID     string
 	SigningKeys [][]byte // of its server, the one that it has now first
-	Kind        string // of the storage
+	Kind        string   // of the storage
 }
 
 func (in Invariants) checkArtifact(ctx context.Context, b completedBackup, objects map[string]liveObject, key artifact.ControllerKey, macs macCheck) error {
