@@ -501,6 +501,102 @@ func openDeleted(t *testing.T, pid int) (names []string) {
 	return names
 }
 
+// TestMistake07_RetentionCountsWrong: days are counted, not backups; what is of another kind, server, engine or storage is counted by
+// itself; a week across New Year is one; the days that are shown are kept; and a dry run is what is done.
+func TestMistake07_RetentionCountsWrong(t *testing.T) {
+	e, ctx := commonEstate(t)
+	e.project(t, ctx, "mistake07")
+	days := e.database(t, ctx, e.sqlite, "mistake07", "days07", fewRows)
+	weeks := e.database(t, ctx, e.sqlite, "mistake07", "weeks07", fewRows)
+	young := e.database(t, ctx, e.sqlite, "mistake07", "young07", fewRows)
+	twin := e.database(t, ctx, e.sqlite, "mistake07", "twin07", fewRows)
+	for _, s := range []stack.Server{e.postgres, e.maria} { // of one name
+		if err := e.fillDatabase(ctx, s, "mixed07", fewRows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, ctx, "both are found", func(ctx context.Context) (bool, error) {
+		all, err := e.ctl.Databases(ctx, "db1")
+		return len(slices.DeleteFunc(all, func(d stack.Database) bool { return d.Name != "mixed07" })) == 2, err
+	})
+	for _, instance := range []string{"postgresql", "mysql"} {
+		do(t, ctx, e.ctl, "database", "assign", "mixed07", "--project", "mistake07", "--on", "db1", "--instance", instance)
+	}
+	e.addAgent(t, ctx, "host07", "mistake07", stack.AgentOptions{Servers: map[string]stack.Server{"sqlite": e.sqlite}})
+	e.assign(t, ctx, "mistake07", "host07", twin)
+
+	ordered := func(database string, more map[string]any) wish {
+		all := map[string]any{"project": "mistake07", "type": "scheduled", "server": "db1"}
+		maps.Copy(all, more)
+		return wish{database, all}
+	}
+	made := e.queues(
+		t, ctx,
+		slices.Repeat([]wish{ordered(days, nil)}, 6), slices.Repeat([]wish{ordered(weeks, nil)}, 5), slices.Repeat([]wish{ordered(young, nil)}, 5),
+		append(slices.Repeat([]wish{ordered(twin, nil)}, 3), ordered(twin, map[string]any{"storage_disk": "local"}),
+			ordered(twin, map[string]any{"type": "manual"}), ordered(twin, map[string]any{"type": "pre_deploy"})),
+		[]wish{ordered(twin, map[string]any{"server": "host07"})},
+		[]wish{ordered("mixed07", map[string]any{"instance": "postgresql"})}, []wish{ordered("mixed07", map[string]any{"instance": "mysql"})},
+	)
+	schedule := func(keep string, args ...string) int64 {
+		return read[stack.Schedule](t, ctx, e.ctl, append([]string{"schedule", "create", "mistake07", "--daily", "02:00", "--inactive", "--keep", keep}, args...)...).ID
+	}
+	day := func(n int, clock string) string {
+		return fmt.Sprintf("date_trunc('day', now()) - interval '%d days' + interval '%s'", n, clock)
+	}
+	e.madeBy(t, ctx, schedule("daily=3", "--database", days), made[0], day(9, "12:00"), day(3, "12:00"), day(2, "12:00"), day(1, "08:00"), day(1, "12:00"), day(1, "20:00"))
+	e.madeBy(t, ctx, schedule("weekly=2", "--database", weeks), made[1],
+		"'2025-12-10 12:00Z'", "'2025-12-24 12:00Z'", "'2025-12-29 12:00Z'", "'2025-12-31 12:00Z'", "'2026-01-02 12:00Z'")
+	ago := func(hours int) string { return fmt.Sprintf("now() - interval '%d hours'", hours) }
+	e.madeBy(t, ctx, schedule("daily=1,days=5", "--database", young), made[2], ago(20*24), ago(6*24), ago(4*24), ago(50), ago(1))
+	all := schedule("daily=1", "--all")
+	e.madeBy(t, ctx, all, made[3][:3], day(3, "12:00"), day(2, "12:00"), day(1, "12:00"))
+	others := []int64{made[3][3], made[4][0], made[5][0], made[6][0]}
+	for _, id := range others {
+		e.madeBy(t, ctx, all, []int64{id}, day(9, "12:00"))
+	}
+	for _, id := range made[3][4:] {
+		e.age(t, ctx, id, "40 days")
+	}
+
+	want := map[int64]string{
+		made[0][0]: "keep: oldest", made[0][1]: "keep: daily", made[0][2]: "keep: daily", made[0][3]: "remove: expired", made[0][4]: "remove: expired", made[0][5]: "keep: newest daily",
+		made[1][0]: "keep: oldest", made[1][1]: "keep: weekly", made[1][2]: "remove: expired", made[1][3]: "remove: expired", made[1][4]: "keep: newest weekly",
+		made[2][0]: "keep: oldest", made[2][1]: "remove: expired", made[2][2]: "keep: days", made[2][3]: "keep: days", made[2][4]: "keep: newest daily days",
+		made[3][0]: "keep: oldest", made[3][1]: "remove: expired", made[3][2]: "keep: newest daily",
+		made[3][4]: "keep: newest at_least oldest", made[3][5]: "keep: newest at_least oldest",
+	}
+	for _, id := range others {
+		want[id] = "keep: newest daily oldest"
+	}
+	plan := read[cleanup](t, ctx, e.ctl, "backup", "cleanup", "mistake07", "--dry-run")
+	run := read[cleanup](t, ctx, e.ctl, "backup", "cleanup", "mistake07", "--grace", "0s")
+	if !maps.Equal(plan.plan(), run.plan()) || len(run.Items) != len(want) {
+		t.Errorf("planned was\n%v\ndone was\n%v", plan.plan(), run.plan())
+	}
+	var gone []int64
+	for id, decided := range want {
+		if got := run.decided(id); got != decided {
+			t.Errorf("backup %d: %q, want %q", id, got, decided)
+		}
+		if strings.HasPrefix(decided, "remove") {
+			gone = append(gone, id)
+		}
+	}
+	sameIDs(t, "removed", run.removed(), gone)
+	for _, id := range gone {
+		e.purged(t, ctx, id)
+	}
+	// The week is read on the schedule's clock, and said.
+	text := do(t, ctx, e.ctl, "backup", "cleanup", "mistake07", "--dry-run")
+	for _, words := range []string{"newest of week 2026-W01, week 1 of the last 2 with a backup", "newest of week 2025-W52, week 2 of the last 2", "younger than 5 days", "day 3 of the last 3 with a backup"} {
+		if !strings.Contains(text, words) {
+			t.Errorf("the plan does not say %q:\n%s", words, text)
+		}
+	}
+	e.invariants(t, ctx)
+}
+
 // TestMistake08_OccurrencesLost: a schedule occurs today where that is still possible, on the last day of each month, on the clock of its
 // zone and once on each day, however late or long its runs are.
 func TestMistake08_OccurrencesLost(t *testing.T) {
@@ -981,6 +1077,16 @@ func TestMistake15_DeletionIgnoresFailure(t *testing.T) {
 		now := e.backup(t, ctx, b.ID)
 		if now.Status != "completed" || now.DeletedAt != nil || now.Health != "ok" || now.FilePath != b.FilePath {
 			t.Errorf("without its server and project the backup is %+v", now)
+		}
+	}
+	// However old they become, retention leaves them to people.
+	for _, b := range kept {
+		e.age(t, ctx, b.ID, "4000 days")
+	}
+	plan := read[cleanup](t, ctx, e.ctl, "backup", "cleanup", "--dry-run")
+	for _, b := range kept {
+		if got := plan.decided(b.ID); got != "keep: orphan" {
+			t.Errorf("without its server and project the backup is %q to retention", got)
 		}
 	}
 	if n := objects(kept[0]); n < 2 {

@@ -59,14 +59,28 @@ type wish struct {
 // rounds makes backups of several databases, n of each one after the other, and returns their ids, oldest first, by their wish.
 func (w *faultWorld) rounds(t *testing.T, ctx context.Context, n int, wishes ...wish) [][]int64 {
 	t.Helper()
-	ids := make([][]int64, len(wishes))
-	for range n {
-		round := make([]int64, len(wishes))
-		for i, wish := range wishes {
-			round[i] = w.order(t, ctx, wish.database, wish.more).ID
+	queues := make([][]wish, len(wishes))
+	for i := range wishes {
+		queues[i] = slices.Repeat(wishes[i:i+1], n)
+	}
+	return w.queues(t, ctx, queues...)
+}
+
+// queues makes backups, those of one queue one after the other, and returns their ids by queue.
+func (w *faultWorld) queues(t *testing.T, ctx context.Context, queues ...[]wish) [][]int64 {
+	t.Helper()
+	ids := make([][]int64, len(queues))
+	for n, left := 0, true; left; n++ {
+		left = false
+		for i, queue := range queues {
+			if n < len(queue) {
+				ids[i] = append(ids[i], w.order(t, ctx, queue[n].database, queue[n].more).ID)
+			}
 		}
-		for i, wish := range wishes {
-			ids[i] = append(ids[i], w.made(t, ctx, wish, round[i]))
+		for i, queue := range queues {
+			if n < len(queue) {
+				ids[i][n], left = w.made(t, ctx, queue[n], ids[i][n]), true
+			}
 		}
 	}
 	return ids
