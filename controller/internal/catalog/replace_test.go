@@ -60,7 +60,8 @@ func TestReplace_attempts(t *testing.T) {
 		attempt string
 		job     string
 	}{
-		{"running", running, controller.AttemptLost, controller.JobQueued}, {"on the host alone", local, controller.AttemptLost, controller.JobQueued},
+		{"running", running, controller.AttemptLost, controller.JobQueued},
+		{"on the host alone", local, controller.AttemptLost, controller.JobQueued},
 		{"uploaded", uploaded, controller.AttemptUploaded, controller.JobFinishing},
 	} {
 		j := f.job(c.o.Attempt.Job)
