@@ -948,6 +948,15 @@ func TestDaemon_Restore(t *testing.T) {
 		wantCode(t, a.c.AwaitReport(job.Attempt), wire.CodeCancelled)
 		a.noStaging()
 	})
+	t.Run("fingerprint gone", func(t *testing.T) {
+		job := a.restoreJob(10, st, from, "copy10")
+		a.c.SwapObject(job.Attempt, wire.ObjectFingerprint, "backups/nothing")
+		a.c.Run(job)
+		r := a.c.AwaitReport(job.Attempt)
+		if r.Outcome != wire.OutcomeRestored || r.Restored.Compared || !strings.Contains(r.Restored.Warnings, "fingerprint is gone") {
+			t.Fatalf("%+v %+v %+v", r, r.Failure, r.Restored)
+		}
+	})
 	t.Run("unreadable dump", func(t *testing.T) {
 		a.e.ValidateErr = wire.Failf(wire.CodeToolFailed, "unexpected end of file")
 		defer func() { a.e.ValidateErr = nil }()

@@ -32,7 +32,11 @@ func (r *Runner) restore(ctx context.Context, a *attempt, o *wire.RestoreOrder) 
 	a.total.Store(obj.sums.StoredSize)
 	a.at(wire.StageDownload)
 	want, err := r.description(ctx, a, o.Source)
-	if err != nil {
+	undescribed := wire.HasCode(err, wire.CodeMissing)
+	if undescribed {
+		// The database can be had back without it, and both checksums still prove what is restored.
+		a.log.Warn("the backup's fingerprint is gone from its storage: the restored database is not compared with it", "err", err)
+	} else if err != nil {
 		return report, err
 	}
 	lap("prepare")
@@ -52,6 +56,9 @@ func (r *Runner) restore(ctx context.Context, a *attempt, o *wire.RestoreOrder) 
 	}()
 	if report.Restored, err = r.compare(ctx, in, o, want); err != nil {
 		return report, err
+	}
+	if undescribed {
+		report.Log = "warning: the backup's fingerprint is gone from its storage: the restored database was not compared with it\n" + report.Log
 	}
 	report.Restored.Warnings = clip(report.Log, 4<<10)
 	lap("compare")

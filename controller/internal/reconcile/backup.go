@@ -108,7 +108,8 @@ func (b *backup) only(object string, in state) bool {
 	return in == gone && len(b.gone) == 1 && b.gone[0].known.Object == object && len(b.differs) == 0 && b.untold == nil
 }
 
-// verdict is the health of the backup, and why and what to do where it is not ok. The place is that of a storage.
+// verdict is the health of the backup, and why and what to do where it is not ok, or where something beside its artifact is gone. The
+// place is that of a storage.
 func (b *backup) verdict(place, storage string) (health, reason string) {
 	isArtifact := func(s sighting) bool { return s.known.Object == wire.ObjectArtifact }
 	switch {
@@ -118,13 +119,6 @@ func (b *backup) verdict(place, storage string) (health, reason string) {
 	case len(b.differs) > 0:
 		s := b.differs[0]
 		return controller.HealthCorrupt, fmt.Sprintf("its %s in %s is not the one that was written: %s; find out who wrote there, and make a new backup", s.known.Object, place, s.difference())
-	case len(b.gone) > 0:
-		names := make([]string, len(b.gone))
-		for i, s := range b.gone {
-			names[i] = s.known.Object
-		}
-		return controller.HealthMissing, fmt.Sprintf("its %s is gone from %s, while the artifact is there: there is no %s; put it back, if somebody has it; else make a new backup",
-			strings.Join(names, " and its "), place, b.gone[0].known.Key)
 	case len(b.archived) > 0:
 		s := b.archived[0]
 		class := "an archive"
@@ -133,6 +127,13 @@ func (b *backup) verdict(place, storage string) (health, reason string) {
 		}
 		return controller.HealthArchived, fmt.Sprintf("its %s lies in %s of %s and has to be brought back before it can be read: ask the store for it (on AWS `aws s3api restore-object --key %s`), "+
 			"then have the storage looked at with `devflowctl storage inventory %s --now`", s.known.Object, class, place, s.known.Key, storage)
+	case len(b.gone) > 0: // the database can be had back without them
+		names := make([]string, len(b.gone))
+		for i, s := range b.gone {
+			names[i] = s.known.Object
+		}
+		return controller.HealthOK, fmt.Sprintf("the artifact is there, but its %s is gone from %s: there is no %s; a restore is not compared with what was backed up, if that was the fingerprint",
+			strings.Join(names, " and its "), place, b.gone[0].known.Key)
 	}
 	return controller.HealthOK, ""
 }

@@ -249,7 +249,10 @@ func (i *inventory) conclude(ctx context.Context) {
 	case controller.HealthArchived:
 		i.totals.Archived++
 	}
-	if health != controller.HealthOK || b.health != controller.HealthOK || b.noted {
+	if health == controller.HealthOK && reason != "" && !b.noted {
+		i.log.Warn("something beside the artifact of a backup is gone from its storage", "backup_id", b.id, "reason", reason)
+	}
+	if health != controller.HealthOK || b.health != controller.HealthOK || b.noted || reason != "" {
 		i.page.Found = append(i.page.Found, controller.Found{BackupID: b.id, Health: health, Reason: reason})
 	}
 }
@@ -267,7 +270,8 @@ func (i *inventory) putBack(ctx context.Context, b *backup) {
 	key := b.manifest
 	text, err := i.store.StoredManifest(ctx, i.due, b.id)
 	if err == nil && text == nil {
-		return // deleted meanwhile
+		b.gone = nil // deleted meanwhile
+		return
 	}
 	var o controller.StoredObject
 	if err == nil {
@@ -283,6 +287,7 @@ func (i *inventory) putBack(ctx context.Context, b *backup) {
 		return
 	}
 	if !live { // its removal did not see what was written just now
+		b.gone = nil
 		i.requests.Add(1)
 		if err := i.objects.Delete(ctx, key); err != nil {
 			i.log.Warn("remove the manifest of a backup that was deleted meanwhile", "backup_id", b.id, "key", key, "err", err)
