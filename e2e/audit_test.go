@@ -223,11 +223,13 @@ func (w *faultWorld) editedLog(t *testing.T, ctx context.Context) {
 		{"two rows swapped", "UPDATE audit_log SET seq = -seq WHERE seq IN (4, 5); UPDATE audit_log SET seq = 9 + seq WHERE seq < 0", []string{"BAD", "seq 4"}, nil},
 		{
 			"the tail cut off, its anchors with it", "DELETE FROM audit_log WHERE seq > 8; DELETE FROM audit_anchors WHERE seq > 8",
-			[]string{"BAD", "seq 9", "the rows after 8 are gone", "at storage \"store\""}, nil,
+			[]string{"BAD", "seq 9", "the rows after 8 are gone", "at storage \"store\""},
+			nil,
 		},
 		{
 			"the tail cut off behind the last anchor", "DELETE FROM audit_log WHERE seq > (SELECT max(seq) FROM audit_anchors)",
-			[]string{"BAD", "are gone", "the head given"}, []string{"--head", head},
+			[]string{"BAD", "are gone", "the head given"},
+			[]string{"--head", head},
 		},
 	} {
 		exec(tc.sql)

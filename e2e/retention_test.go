@@ -293,9 +293,14 @@ func TestRetention(t *testing.T) {
 		site   string
 		person bool
 	}{
-		{made[5][0], deletionSites[0], false}, {made[5][1], deletionSites[1], false}, {made[6][0], deletionSites[2], false},
-		{made[6][1], deletionSites[3], false}, {made[7][0], deletionSites[4], false}, {made[7][1], deletionSites[5], true},
-		{made[8][0], deletionSites[3], true}, {made[8][1], deletionSites[5], false},
+		{made[5][0], deletionSites[0], false},
+		{made[5][1], deletionSites[1], false},
+		{made[6][0], deletionSites[2], false},
+		{made[6][1], deletionSites[3], false},
+		{made[7][0], deletionSites[4], false},
+		{made[7][1], deletionSites[5], true},
+		{made[8][0], deletionSites[3], true},
+		{made[8][1], deletionSites[5], false},
 	}
 	for _, s := range steps {
 		name := "25/clean-up killed at " + s.site

@@ -154,6 +154,49 @@ func TestInvariants_Local(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	// As the owner of the database, past its triggers.
+	edit := func(sql string) {
+		t.Helper()
+		if tag, err := conn.Exec(ctx, "SET session_replication_role = replica; "+strings.ReplaceAll(sql, "ID", strconv.FormatInt(backups[0].ID, 10))); err != nil || tag.RowsAffected() == 0 {
+			t.Fatalf("%s: %d rows, %v", sql, tag.RowsAffected(), err)
+		}
+	}
+	of := strconv.FormatInt(backups[0].ID, 10)
+	for _, c := range []struct{ what, sql, back, want string }{
+		{
+			"the last backup removed by retention", "UPDATE database_backups SET deleted_at = now(), delete_reason = 'retention: old' WHERE id = ID",
+			"UPDATE database_backups SET deleted_at = NULL, delete_reason = NULL WHERE id = ID", "has no restorable backup left of 1; retention removed 1",
+		},
+		{
+			"a backup deleted and closed at once", "UPDATE database_backups SET deleted_at = now(), purged_at = now() WHERE id = ID",
+			"UPDATE database_backups SET deleted_at = NULL, purged_at = NULL WHERE id = ID", "backup " + of + " (completed) was deleted at ",
+		},
+		{
+			"a backup closed with its objects there", "UPDATE database_backups SET purged_at = now(), health = 'deleting', deleted_at = now() - interval '1 hour' WHERE id = ID",
+			"UPDATE database_backups SET purged_at = NULL, health = 'ok', deleted_at = NULL WHERE id = ID", "backup " + of + " is closed, and ",
+		},
+		{
+			"a held backup deleted", "UPDATE database_backups SET deleted_at = now(), held_at = now() WHERE id = ID",
+			"UPDATE database_backups SET deleted_at = NULL, held_at = NULL WHERE id = ID", "backup " + of + " is deleted, and held since ",
+		},
+		{
+			"an act that was not told", "INSERT INTO stack.acts (action, subject) VALUES ('backup.delete', 'ID')", "DELETE FROM stack.acts WHERE action = 'backup.delete'",
+			"backup.delete of " + of + " happened 1 times, the audit log tells of 0",
+		},
+		{
+			"an entry changed", "UPDATE audit_log SET actor = actor || '!' WHERE seq = 2", "UPDATE audit_log SET actor = trim(trailing '!' FROM actor) WHERE seq = 2",
+			"row 2 (id ",
+		},
+	} {
+		edit(c.sql)
+		fails(c.what, c.want)
+		edit(c.back)
+	}
+	in.Within = 0
+	if err := in.Check(ctx); err != nil {
+		t.Errorf("with all put back: %v", err)
+	}
+	in.Within = 300 * time.Millisecond
 	if _, err := conn.Exec(ctx, "UPDATE backup_objects SET mac = repeat('0', 64) WHERE backup_id = $1 AND object = $2", backups[0].ID, wire.ObjectArtifact); err != nil {
 		t.Fatal(err)
 	}
