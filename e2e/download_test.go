@@ -135,7 +135,7 @@ func holdsFile(t *testing.T, file string, size int64, checksum string) {
 func (d *downloads) audited(t *testing.T, ctx context.Context, b stack.Backup) string {
 	t.Helper()
 	rows, err := d.catalog.Rows(ctx, `SELECT count(*), count(*) FILTER (WHERE (detail->>'direct')::boolean) FROM audit_log
-		WHERE action = 'backup.download' AND subject = $1`, id(b.ID))
+		WHERE action = 'backup.download' AND subject = $1 AND result NOT LIKE 'refused%'`, id(b.ID))
 	if err != nil {
 		t.Fatal(err)
 	}

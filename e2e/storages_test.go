@@ -259,7 +259,7 @@ func (s storages) rotated(t *testing.T, ctx context.Context) {
 	if got := do(t, ctx, s.ctl, "storage", "show", "store", "--output", "json"); strings.Contains(got, "secret-of") {
 		t.Error("the storage shows its secret key")
 	}
-	rows, err := s.catalog.Rows(ctx, "SELECT detail->>'credentials' FROM audit_log WHERE action = 'storage.update' AND subject = 'store'")
+	rows, err := s.catalog.Rows(ctx, "SELECT detail->>'credentials' FROM audit_log WHERE action = 'storage.update' AND subject = 'store' AND result = 'done' ORDER BY id")
 	if err != nil || !slices.Equal(rows, []string{"changed", "changed"}) {
 		t.Errorf("the audit log says %v, %v", rows, err)
 	}

@@ -300,7 +300,7 @@ func TestReader_Memory(t *testing.T) {
 	k := newKey(t)
 	c := codecs(k.recipient)["zstd+age"]
 	stored, sums := encode(t, c, noise(40*mib, 1))
-	checkPeak(t, uint64(cap(stored))+150*mib, func() {
+	checkPeak(t, uint64(cap(stored))+170*mib, func() {
 		for range 10 {
 			r, err := artifact.NewReader(bytes.NewReader(stored), options(c, k.identity(t), &sums))
 			if err != nil {
