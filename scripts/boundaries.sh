@@ -95,6 +95,7 @@ siblings() {
 allowed_adapters=(
 	"client->api" # both sides of HTTP share the requests and answers of api/body; devflowctl's own rule keeps gin out
 	"catalog->retention" # retention decides in memory and reaches no outside system; its plan is made and carried out in one transaction
+	"any->background" # loops and claims of whichever part; it knows none of them
 	"broker->keys" # keys is material in memory and reaches no outside system; the broker signs its JWTs with it
 )
 siblings "adapters under controller/internal meet only in controller/internal/app" controller/internal app ${allowed_adapters[@]+"${allowed_adapters[@]}"}

@@ -120,8 +120,12 @@ func TestStop_Leftover(t *testing.T) {
 	if err := orphan.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if found := s.Processes(); !slices.ContainsFunc(found, func(r stack.Running) bool { return r.PID == orphan.Process.Pid }) {
-		t.Errorf("the orphan is not found: %v", found)
+	// A process that has just been started shows no environment yet.
+	err = stack.Until(ctx, "the orphan is found", func(context.Context) (bool, error) {
+		return slices.ContainsFunc(s.Processes(), func(r stack.Running) bool { return r.PID == orphan.Process.Pid }), nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	err = s.Stop(ctx)
 	if err == nil || !strings.Contains(err.Error(), "sleep 300") {

@@ -8,13 +8,12 @@ package audit
 import (
 	"context"
 	"crypto/ed25519"
-	"errors"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"devflowbackup/controller"
+	"devflowbackup/controller/internal/background"
 	"devflowbackup/shared/wire"
 )
 
@@ -69,9 +68,7 @@ type Log struct {
 	opt Options
 	log hclog.Logger
 
-	mu     sync.Mutex
-	cancel context.CancelCauseFunc
-	wg     sync.WaitGroup
+	group background.Group
 }
 
 // New makes a Log; it does nothing before Start.
@@ -87,46 +84,16 @@ func New(opt Options) *Log {
 	return &Log{opt: opt, log: opt.Log}
 }
 
-var errStopped = errors.New("controller stopped")
-
 // Start seals and anchors from now on. Starting twice is no error.
 func (l *Log) Start(ctx context.Context) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cancel != nil {
-		return
-	}
-	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	l.cancel = cancel
-	l.wg.Go(func() { l.every(run, l.opt.SealEvery, "seal the audit log", l.seal) })
-	l.wg.Go(func() { l.every(run, l.opt.AnchorTry, "anchor the audit log", l.Anchor) })
+	l.group.Start(ctx, l.every(l.opt.SealEvery, "seal the audit log", l.seal), l.every(l.opt.AnchorTry, "anchor the audit log", l.Anchor))
 }
 
 // Stop ends it and waits. What is not sealed is sealed by another controller, or by this one when it starts again.
-func (l *Log) Stop() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cancel == nil {
-		return
-	}
-	l.cancel(errStopped)
-	l.wg.Wait()
-	l.cancel = nil
-}
+func (l *Log) Stop() { l.group.Stop() }
 
-func (l *Log) every(ctx context.Context, interval time.Duration, what string, step func(context.Context) error) {
-	t := time.NewTicker(interval)
-	defer t.Stop()
-	for {
-		if err := step(ctx); err != nil && ctx.Err() == nil {
-			l.log.Warn("background work", "work", what, "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-	}
+func (l *Log) every(interval time.Duration, what string, step func(context.Context) error) func(context.Context) {
+	return func(ctx context.Context) { background.Every(ctx, interval, nil, l.log, what, step) }
 }
 
 const sealBatch = 2000

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"devflowbackup/controller"
+	"devflowbackup/controller/internal/background"
 	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/failpoint"
 	"devflowbackup/shared/wire"
@@ -197,29 +198,14 @@ func (r retryFinish) Unwrap() error { return r.error }
 
 // keepClaim extends the claim while the returned context lives; when the claim has passed on, the context ends.
 func (f *Fleet) keepClaim(ctx context.Context, a wire.Attempt) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(f.opt.ClaimEvery)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-			}
-			err := f.opt.Store.ExtendClaim(ctx, a)
-			if controller.ErrorCode(err) == controller.EUnavailable {
-				continue // the commit will tell whether the claim still stands
-			}
-			if err != nil {
-				cancel(fmt.Errorf("claim passed on: %w", err))
-				return
-			}
+	return background.Hold(ctx, f.opt.ClaimEvery, func(ctx context.Context) error {
+		switch err := f.opt.Store.ExtendClaim(ctx, a); {
+		case err == nil, controller.ErrorCode(err) == controller.EUnavailable: // the commit will tell whether the claim still stands
+			return nil
+		default:
+			return fmt.Errorf("claim passed on: %w", err)
 		}
-	}()
-	return ctx, func() { cancel(nil); <-done }
+	})
 }
 
 // complete settles the upload at the store, checks everything the statement says against the store itself, and writes the manifest.

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"devflowbackup/controller"
+	"devflowbackup/controller/internal/background"
 	"devflowbackup/shared/wire"
 )
 
@@ -95,6 +96,9 @@ var errStopped = errors.New("controller stopped")
 // some of the heartbeats to the requests.
 const heartbeatGroup = wire.QueueGroup + "-heartbeats"
 
+// unsubscribeTimeout bounds how long a stop waits for the broker to hear of it.
+const unsubscribeTimeout = 2 * time.Second
+
 // Start subscribes to agents and starts the loops; when it returns, requests are answered. Starting twice is no error.
 func (f *Fleet) Start(ctx context.Context) error {
 	f.mu.Lock()
@@ -156,6 +160,12 @@ func (f *Fleet) unsubscribe() {
 		}
 	}
 	f.subs = nil
+	// The broker sends requests here until it has heard of it, and they would wait in vain while another controller could answer.
+	ctx, cancel := context.WithTimeout(context.Background(), unsubscribeTimeout)
+	defer cancel()
+	if err := f.opt.Conn.FlushWithContext(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		f.log.Debug("unsubscribe", "err", err)
+	}
 }
 
 // Stop ends the loops and waits for them and for requests at work. Work that it leaves is taken up by another controller, or by this
@@ -188,17 +198,5 @@ func (f *Fleet) Progress(job int64) (controller.Progress, bool) { return f.progr
 
 // every calls step now and then each interval, and whenever wake fires, until ctx ends.
 func (f *Fleet) every(ctx context.Context, interval time.Duration, wake <-chan struct{}, what string, step func(context.Context) error) {
-	t := time.NewTicker(interval)
-	defer t.Stop()
-	for {
-		if err := step(ctx); err != nil && ctx.Err() == nil {
-			f.log.Warn("background work", "work", what, "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		case <-wake:
-		}
-	}
+	background.Every(ctx, interval, wake, f.log, what, step)
 }

@@ -9,7 +9,6 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"devflowbackup/controller"
+	"devflowbackup/controller/internal/background"
 	"devflowbackup/shared/wire"
 )
 
@@ -68,9 +68,7 @@ type Reconciler struct {
 	kick chan struct{}
 	plan time.Time // when storages were last looked for that have no inventory yet
 
-	mu     sync.Mutex
-	cancel context.CancelCauseFunc
-	done   chan struct{}
+	group background.Group
 }
 
 // New makes a Reconciler; it does nothing before Start.
@@ -91,34 +89,11 @@ func New(opt Options) *Reconciler {
 	return &Reconciler{opt: opt, log: opt.Log, busy: make(chan struct{}, opt.AtOnce), kick: make(chan struct{}, 1)}
 }
 
-var errStopped = errors.New("controller stopped")
-
 // Start begins to work. Starting twice is no error.
-func (r *Reconciler) Start(ctx context.Context) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.cancel != nil {
-		return
-	}
-	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	r.cancel, r.done = cancel, make(chan struct{})
-	go func(done chan struct{}) {
-		defer close(done)
-		r.loop(run)
-	}(r.done)
-}
+func (r *Reconciler) Start(ctx context.Context) { r.group.Start(ctx, r.loop) }
 
 // Stop ends inventories at work and waits for them. Another controller makes them anew, or this one when it starts again.
-func (r *Reconciler) Stop() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.cancel == nil {
-		return
-	}
-	r.cancel(errStopped)
-	<-r.done
-	r.cancel = nil
-}
+func (r *Reconciler) Stop() { r.group.Stop() }
 
 func (r *Reconciler) loop(ctx context.Context) {
 	var wg sync.WaitGroup
@@ -216,23 +191,10 @@ func (r *Reconciler) run(ctx context.Context, due controller.InventoryDue) {
 
 // keepClaim extends the claim while the returned context lives; when the claim has passed on, the context ends.
 func (r *Reconciler) keepClaim(ctx context.Context, due controller.InventoryDue) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(r.opt.ClaimEvery)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-			}
-			if err := r.opt.Store.ExtendInventory(ctx, due); wire.HasCode(err, wire.CodeStale) {
-				cancel(err)
-				return
-			}
+	return background.Hold(ctx, r.opt.ClaimEvery, func(ctx context.Context) error {
+		if err := r.opt.Store.ExtendInventory(ctx, due); wire.HasCode(err, wire.CodeStale) {
+			return err
 		}
-	}()
-	return ctx, func() { cancel(nil); <-done }
+		return nil
+	})
 }

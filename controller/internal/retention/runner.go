@@ -3,12 +3,12 @@ package retention
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"devflowbackup/controller"
+	"devflowbackup/controller/internal/background"
 )
 
 // Claim is a clean-up, or a schedule to clean up after, that this controller works on until then. Whoever has it later has another one.
@@ -57,9 +57,7 @@ type Runner struct {
 	opt Options
 	log hclog.Logger
 
-	mu     sync.Mutex
-	cancel context.CancelCauseFunc
-	done   chan struct{}
+	group background.Group
 
 	lastDaily   time.Time // the newest daily clean-up that is done, whoever did it
 	lastProblem string    // why there is no daily clean-up, as it was logged last
@@ -79,8 +77,6 @@ func NewRunner(opt Options) *Runner {
 	return &Runner{opt: opt, log: opt.Log}
 }
 
-var errStopped = errors.New("controller stopped")
-
 // actor is who removes what nobody asked to be removed, in the audit log.
 var actor = controller.Actor{Name: "retention", Scope: controller.Scope{All: true}}
 
@@ -92,47 +88,14 @@ const (
 
 // Start begins to look for what is due. Starting twice is no error.
 func (r *Runner) Start(ctx context.Context) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.cancel != nil {
-		return
-	}
-	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	r.cancel, r.done = cancel, make(chan struct{})
-	go func() {
-		defer close(r.done)
-		var wg sync.WaitGroup
-		wg.Go(func() { r.every(run, "daily clean-up", r.daily) })
-		wg.Go(func() { r.every(run, "clean-up after backups", r.afterBackups) })
-		wg.Wait()
-	}()
+	r.group.Start(ctx, r.every("daily clean-up", r.daily), r.every("clean-up after backups", r.afterBackups))
 }
 
 // Stop ends it and waits for it. What it leaves is taken up by another controller, or by this one when it starts again.
-func (r *Runner) Stop() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.cancel == nil {
-		return
-	}
-	r.cancel(errStopped)
-	<-r.done
-	r.cancel = nil
-}
+func (r *Runner) Stop() { r.group.Stop() }
 
-func (r *Runner) every(ctx context.Context, what string, step func(context.Context) error) {
-	t := time.NewTicker(r.opt.Tick)
-	defer t.Stop()
-	for {
-		if err := step(ctx); err != nil && ctx.Err() == nil {
-			r.log.Warn("background work", "work", what, "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-	}
+func (r *Runner) every(what string, step func(context.Context) error) func(context.Context) {
+	return func(ctx context.Context) { background.Every(ctx, r.opt.Tick, nil, r.log, what, step) }
 }
 
 // daily runs the newest clean-up that is due, if nobody has yet. Those before it, of a time in which no controller was up, are made up

@@ -7,13 +7,12 @@ package scheduler
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"devflowbackup/controller"
+	"devflowbackup/controller/internal/background"
 )
 
 // Store is the catalog as the scheduler uses it; each method is one transaction.
@@ -49,9 +48,7 @@ type Scheduler struct {
 	opt Options
 	log hclog.Logger
 
-	mu     sync.Mutex
-	cancel context.CancelCauseFunc
-	done   chan struct{}
+	group background.Group
 }
 
 // New makes a Scheduler; it does nothing before Start.
@@ -81,36 +78,12 @@ func orDefault[T time.Duration | int](value *T, otherwise T) {
 	}
 }
 
-var errStopped = errors.New("controller stopped")
-
 // Start begins to look for due schedules. All are planned anew first: this controller's time zone database may be another one than
 // the last. Starting twice is no error.
-func (s *Scheduler) Start(ctx context.Context) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cancel != nil {
-		return
-	}
-	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	s.cancel, s.done = cancel, done
-	go func() {
-		defer close(done)
-		s.loop(run)
-	}()
-}
+func (s *Scheduler) Start(ctx context.Context) { s.group.Start(ctx, s.loop) }
 
 // Stop ends the loop and waits for it. What it leaves undone another controller takes up, or this one when it starts again.
-func (s *Scheduler) Stop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cancel == nil {
-		return
-	}
-	s.cancel(errStopped)
-	<-s.done
-	s.cancel = nil
-}
+func (s *Scheduler) Stop() { s.group.Stop() }
 
 const replanAgain = time.Minute // after one that failed
 
