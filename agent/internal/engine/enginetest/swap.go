@@ -511,7 +511,10 @@ func (s *suite) swapWriter(t *testing.T) {
 			}
 			var err error
 			if session == nil {
-				session, err = s.Swap.Open(t, p.target)
+				var opened Session
+				if opened, err = s.Swap.Open(t, p.target); err == nil {
+					session = opened
+				}
 			}
 			if err == nil {
 				if err = session.Write(newContext(t), n); err == nil {
