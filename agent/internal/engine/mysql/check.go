@@ -164,7 +164,7 @@ func (e *Engine) checkRestoring(ctx context.Context) []engine.Finding {
 		return append(findings, failed("restore account", e.sqlFailure(ctx, err, "look at the restore account's databases", "")))
 	}
 	// A dump can drop and alter every database that the account may.
-	names = slices.DeleteFunc(names, func(name string) bool { return staging(name) || system(name) || !granted.has("DROP", name) })
+	names = slices.DeleteFunc(names, func(name string) bool { return ours(name) || system(name) || !granted.has("DROP", name) })
 	if len(names) > 0 {
 		findings = append(findings, engine.Finding{
 			Level: levelWarning, Name: "restore account",

@@ -21,6 +21,9 @@ type rewriter struct {
 	dropSandbox   bool // take off the line that only MariaDB's client knows
 	// unqualify takes this database's name off sequences in defaults, where the dump program writes it.
 	unqualify string
+	onto      string // the table of a trigger, if not the one in its text
+	invoker   bool   // SQL SECURITY DEFINER of a view becomes INVOKER
+	as        string // the name of a view, if not the one in its text
 
 	carry []byte // not looked at yet: more is needed to tell what it is
 	lex   lexer
