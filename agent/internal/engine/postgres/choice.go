@@ -291,7 +291,7 @@ func (r *restore) giveTo(conn *pgx.Conn, role string, items []item) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(r.ctx)) }()
-	var back []string
+	back := map[string][]string{}
 	for _, place := range sortedKeys(places) {
 		kind, name, _ := strings.Cut(place, " ")
 		has := "has_schema_privilege"
@@ -306,16 +306,21 @@ func (r *restore) giveTo(conn *pgx.Conn, role string, items []item) error {
 			if _, err := tx.Exec(r.ctx, "GRANT CREATE ON "+place+" TO "+to); err != nil {
 				return err
 			}
-			back = append(back, "REVOKE CREATE ON "+place+" FROM "+to)
+			back[kind] = append(back[kind], "REVOKE CREATE ON "+place+" FROM "+to)
 		}
 	}
-	failed, err := r.each(tx, append(objects, schemas...))
-	if err != nil {
-		return err
-	}
-	for _, sql := range back {
-		if _, err := tx.Exec(r.ctx, sql); err != nil {
+	// A schema's owner keeps the right, so it must be gone before the schema changes hands.
+	var failed []refusedSQL
+	for _, step := range []struct{ statements, back []string }{{objects, back["SCHEMA"]}, {schemas, back["DATABASE"]}} {
+		refused, err := r.each(tx, step.statements)
+		if err != nil {
 			return err
+		}
+		failed = append(failed, refused...)
+		for _, sql := range step.back {
+			if _, err := tx.Exec(r.ctx, sql); err != nil {
+				return err
+			}
 		}
 	}
 	for _, f := range failed {

@@ -68,16 +68,20 @@ func (e *Engine) Remove(ctx context.Context, database string) error {
 		return err
 	}
 	defer hangUp(ctx, conn)
-	for deadline := time.Now().Add(busyTimeout); ; {
+	start := time.Now()
+	for {
 		err := e.drop(ctx, conn, database)
 		var pg *pgconn.PgError
-		if err == nil {
+		switch {
+		case err == nil:
 			return nil
+		case !errors.As(err, &pg):
+		case pg.Code == "55006" && time.Since(start) < busyTimeout:
+			continue // the server itself waited 5 seconds for the processes that it told to end
+		case pg.Code == "42501" && time.Since(start) < leaving && pause(ctx, glance) == nil:
+			continue // a superuser's session that is about to end, which we cannot
 		}
-		// The server itself waited 5 seconds for the processes that it told to end.
-		if !errors.As(err, &pg) || pg.Code != "55006" || time.Now().After(deadline) {
-			return e.sqlFailure(ctx, err, "remove "+e.where(database), database)
-		}
+		return e.sqlFailure(ctx, err, "remove "+e.where(database), database)
 	}
 }
 
