@@ -208,14 +208,31 @@ func (r *restore) finish() error {
 	return nil
 }
 
-// buildIndexes restores the last section from the table of contents alone: it needs no row of the dump.
+// buildIndexes restores the last section from the table of contents alone: it needs no row of the dump. Row security is switched on
+// when all is there: while a foreign key is checked, it could hide rows.
 func (r *restore) buildIndexes() error {
-	selected, err := listFile(r.list)
+	var first, last []string
+	for _, line := range r.list {
+		what := entry(line)
+		if strings.HasPrefix(what, "ROW SECURITY ") || strings.HasPrefix(what, "POLICY ") || strings.HasPrefix(what, "COMMENT ") && strings.Contains(what, "POLICY ") {
+			last = append(last, line)
+		} else {
+			first = append(first, line)
+		}
+	}
+	if err := r.buildEach(first, r.request.Jobs); err != nil || len(last) == 0 {
+		return err
+	}
+	return r.buildEach(last, 1)
+}
+
+func (r *restore) buildEach(list []string, jobs int) error {
+	selected, err := listFile(list)
 	if err != nil {
 		return err
 	}
 	defer selected.Close()
-	args := append(r.arguments(), "--exit-on-error", "--section=post-data", fmt.Sprintf("--jobs=%d", r.request.Jobs), tool.FilePath(2))
+	args := append(r.arguments(), "--exit-on-error", "--section=post-data", fmt.Sprintf("--jobs=%d", jobs), tool.FilePath(2))
 	c, started, err := r.e.command(r.program.path, r.e.restore, r.database, args...)
 	if err != nil {
 		return err
@@ -223,7 +240,9 @@ func (r *restore) buildIndexes() error {
 	defer started()
 	c.Files = append(c.Files, selected, r.head.spool)
 	_, log, err := tool.Run(r.ctx, c, maxListing)
-	r.note(strings.TrimSuffix(log, "\n"))
+	if log != "" {
+		r.note(strings.TrimSuffix(log, "\n"))
+	}
 	return err
 }
 

@@ -151,6 +151,9 @@ func (r *restore) begin() error {
 	r.program, r.list = program, r.filter(list)
 	// Each of several connections would meet that error, and nobody could count them.
 	r.parallel = r.request.Jobs > 1 && !r.lenient
+	if r.request.Jobs > 1 && !r.parallel {
+		r.note(fmt.Sprintf("note: indexes are built one by one: pg_restore %s can only share that work with a newer server; install postgresql-client-%d", program.version, server))
+	}
 	if err := r.start(); err != nil {
 		return err
 	}
