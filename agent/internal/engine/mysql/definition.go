@@ -116,7 +116,7 @@ func (r *rewriter) parse(statement []byte) *definition {
 	return &definition{text: statement, tokens: r.lex.tokens(statement)}
 }
 
-// change returns a definition as it is to be restored.
+// change returns a definition as it is to be restored, nothing if it is not.
 func (r *rewriter) change(statement []byte) []byte {
 	d := r.parse(statement)
 	switch {
@@ -143,6 +143,15 @@ func (r *rewriter) change(statement []byte) []byte {
 			if r.as != "" {
 				d.rename(object+1, r.as)
 			}
+		}
+	}
+	if r.only != nil {
+		object := 0
+		for object < len(d.tokens) && !d.is(object, kinds...) {
+			object++
+		}
+		if !r.only.defines(d, object) {
+			return nil
 		}
 	}
 	if r.unqualify != "" {

@@ -123,7 +123,7 @@ func (e *Engine) Inspect(ctx context.Context, req engine.InspectRequest) (*engin
 		return nil, e.sqlFailure(ctx, err, what, req.Target)
 	}
 	add(found...)
-	sessions, err := w.sessions(ctx)
+	sessions, err := w.staying(ctx)
 	if err != nil {
 		return nil, e.sqlFailure(ctx, err, what, req.Target)
 	}

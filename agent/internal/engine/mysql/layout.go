@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -218,7 +219,18 @@ func (c *conn) dropObjects(ctx context.Context, kind, database string, all []obj
 	}
 	slices.Reverse(there) // a package goes after its body
 	for _, o := range there {
-		if err := c.exec(ctx, "DROP "+o.Kind+" IF EXISTS "+qualified(database, o.Name)); err != nil {
+		// In another mode, the server does not know packages.
+		pack := strings.HasPrefix(o.Kind, "PACKAGE")
+		if pack {
+			if err := c.exec(ctx, "SET sql_mode = "+quoteText(o.Mode)); err != nil {
+				return err
+			}
+		}
+		err := c.exec(ctx, "DROP "+o.Kind+" IF EXISTS "+qualified(database, o.Name))
+		if pack {
+			err = errors.Join(err, c.exec(context.WithoutCancel(ctx), "SET sql_mode = ''"))
+		}
+		if err != nil {
 			return fmt.Errorf("drop %s %q: %w", strings.ToLower(o.Kind), o.Name, err)
 		}
 	}

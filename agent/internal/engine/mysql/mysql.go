@@ -89,7 +89,7 @@ type Engine struct {
 	mu       sync.Mutex
 	versions map[string]installed // what programs answered, by path
 
-	// beforeStep is called before each step of Publish, with its name; for tests of what a crash leaves.
+	// beforeStep is called before each step of Publish and after each of Swap and Settle, with its name; for tests of what a crash leaves.
 	beforeStep func(step string) error
 }
 

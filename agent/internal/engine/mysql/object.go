@@ -188,6 +188,10 @@ type making struct {
 
 // make makes one object as it was made in the first place.
 func (c *conn) make(ctx context.Context, o object, m making) error {
+	if c.who == c.e.swap && c.who != c.e.restore && o.definer() == "" {
+		// It would run with the rights of the account that swaps.
+		return wire.Failf(wire.CodeNotAllowed, "%s %q does not say as whom it runs", strings.ToLower(o.Kind), o.Name)
+	}
 	w := o.rewriter()
 	w.disableEvents, w.invoker, w.as = m.disable, m.invoker, m.as
 	if o.Kind == "TRIGGER" {

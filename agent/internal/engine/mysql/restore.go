@@ -64,6 +64,10 @@ func (r *restore) open(req engine.RestoreRequest) error {
 	if err != nil {
 		return err
 	}
+	only, err := newSelection(req.Only, r.note)
+	if err != nil {
+		return err
+	}
 	c, err := r.e.connect(r.ctx, r.e.restore)
 	if err != nil {
 		return err
@@ -102,6 +106,7 @@ func (r *restore) open(req engine.RestoreRequest) error {
 	})
 	// Our own arguments switch MariaDB's client to its sandbox mode; MySQL's client does not know the line.
 	r.rewrite.dropSandbox, r.rewrite.disableEvents = true, true
+	r.rewrite.only = only
 	r.rewrite.stripDefiners = definers == StripDefiners
 	return nil
 }
@@ -236,6 +241,16 @@ func (r *restore) finish() error {
 	}
 	if len(reserved) > 0 {
 		return wire.Failf(wire.CodeNotAllowed, "the dump holds a table %q: the name is reserved for restores under way", reserved[0])
+	}
+	if r.rewrite.only != nil {
+		tables, err := c.tableNames(r.ctx, r.database)
+		if err != nil {
+			return r.e.sqlFailure(r.ctx, err, what, r.database)
+		}
+		if err := r.rewrite.only.complete(tables); err != nil {
+			return err
+		}
+		r.note("only tables were restored, with their rows and triggers: no views, routines and events")
 	}
 	events, running, err := c.events(r.ctx, r.database)
 	if err != nil {

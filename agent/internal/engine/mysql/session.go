@@ -107,13 +107,30 @@ func (w *watch) inUse(sessions []session) *wire.Failure {
 		WithHint("stop the programs that use it, or choose to wait for their sessions or to end them")
 }
 
+// grace is for how long a session that is just being closed may still be there.
+const grace = 300 * time.Millisecond
+
+// staying lists the sessions that do not go by themselves at once.
+func (w *watch) staying(ctx context.Context) ([]session, error) {
+	deadline := time.Now().Add(grace)
+	for {
+		found, err := w.sessions(ctx)
+		if err != nil || len(found) == 0 || time.Now().After(deadline) {
+			return found, err
+		}
+		if err := pause(ctx, grace/10); err != nil {
+			return nil, err
+		}
+	}
+}
+
 // clear treats the sessions at the target as the request says.
 func (w *swap) clear(ctx context.Context) error {
 	if w.until.IsZero() {
 		w.until = time.Now().Add(w.req.Wait)
 	}
 	for {
-		found, err := w.watch.sessions(ctx)
+		found, err := w.watch.staying(ctx)
 		if err != nil {
 			return err
 		}

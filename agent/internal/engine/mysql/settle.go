@@ -197,12 +197,7 @@ func (w *swap) back(ctx context.Context, phase string) error {
 		if err := locate(); err != nil {
 			return err
 		}
-		as := making{database: w.Staged, disable: true}
-		_, views, err := c.present(ctx, "VIEW", w.Staged, w.New.Views)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(c.makeTriggers(ctx, &w.New, l.new, w.Staged), c.makeViews(ctx, views, as), c.leave(ctx)); err != nil {
+		if err := errors.Join(c.makeTriggers(ctx, &w.New, l.new, w.Staged), c.leave(ctx)); err != nil {
 			return err
 		}
 		if err := c.exec(ctx, "DROP TABLE IF EXISTS "+qualified(w.Staged, intentTable)); err != nil {

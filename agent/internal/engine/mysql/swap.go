@@ -30,7 +30,7 @@ import (
 
 const (
 	// renameWait is how long a rename may wait for open transactions, in seconds: programs wait as long behind it.
-	renameWait     = 5
+	renameWait     = 3
 	renameWaitMore = 2 // of each of several tries
 	// endPatience is for how long sessions are ended again because others hold locks.
 	endPatience = 30 * time.Second
@@ -86,7 +86,6 @@ func (e *Engine) Swap(ctx context.Context, req engine.SwapRequest) (*engine.Swap
 	}
 	w := &swap{e: e, req: req, ended: map[string]bool{}}
 	begun, err := w.run(ctx)
-	w.hangUp(ctx)
 	if err == nil {
 		return &w.res, nil
 	}
@@ -128,6 +127,7 @@ func (e *Engine) step(what, name string) error {
 
 // run reports whether anything was changed.
 func (w *swap) run(ctx context.Context) (begun bool, err error) {
+	defer w.hangUp(ctx) // with it goes the claim
 	for _, one := range []struct {
 		c   **conn
 		who account
@@ -319,10 +319,7 @@ func (w *swap) forward(ctx context.Context) error {
 			if err := locate(); err != nil {
 				return err
 			}
-			if err := w.c.dropTriggers(ctx, l.new); err != nil {
-				return err
-			}
-			return w.c.dropObjects(ctx, "VIEW", w.Staged, w.New.Views)
+			return w.c.dropTriggers(ctx, l.new)
 		}},
 		{"hide", func() error {
 			if w.atomic() {
@@ -442,10 +439,9 @@ func (w *swap) finish(ctx context.Context, what string) error {
 			if left, failed, err = c.makeViewsThatWork(ctx, missing, m); err != nil {
 				return err
 			}
-			if kept(m.database) && len(left) > 0 {
-				// Their definers may have no right there. They need not: nobody but us looks at them.
-				m.invoker = true
-				if left, failed, err = c.makeViewsThatWork(ctx, left, m); err != nil {
+			if kept(m.database) {
+				left, failed, err = c.makeKeptViews(ctx, all, left, m)
+				if err != nil {
 					return err
 				}
 			}
@@ -522,6 +518,29 @@ func (w *swap) finish(ctx context.Context, what string) error {
 	return nil
 }
 
+// makeKeptViews lets those views of a kept database run as who uses them that do not work as their definers: these may have no
+// right there. left are those that could not be made at all.
+func (c *conn) makeKeptViews(ctx context.Context, all, left []object, m making) (still []object, failed, err error) {
+	there, _, err := c.present(ctx, "VIEW", m.database, all)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, v := range there {
+		err := c.prepares(ctx, "SELECT * FROM "+qualified(m.database, v.Name))
+		switch {
+		case refused(err):
+			if err := c.exec(ctx, "DROP VIEW "+qualified(m.database, v.Name)); err != nil {
+				return nil, nil, err
+			}
+			left = append(left, v)
+		case err != nil:
+			return nil, nil, err
+		}
+	}
+	m.invoker = true
+	return c.makeViewsThatWork(ctx, left, m)
+}
+
 func (w *swap) note(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if len(w.res.Notes) < 100 {
@@ -556,10 +575,14 @@ func (w *swap) rehearse(ctx context.Context) error {
 			return err
 		}
 	}
+	fresh := w.New.Views
+	if kept(w.Staged) {
+		fresh = nil // their definers may have no right there, and had it at the target
+	}
 	for _, side := range []struct {
 		database string
 		views    []object
-	}{{w.Target, w.Old.Views}, {w.Staged, w.New.Views}} {
+	}{{w.Target, w.Old.Views}, {w.Staged, fresh}} {
 		for _, v := range side.views {
 			err := w.c.make(ctx, v, making{database: side.database, as: rehearsal})
 			err = errors.Join(err, w.c.exec(context.WithoutCancel(ctx), "DROP VIEW IF EXISTS "+qualified(side.database, rehearsal)))
