@@ -127,10 +127,10 @@ func (r *restore) makeRoles(items []item) error {
 
 // names tells whether an entry will name a role.
 func (r *restore) names(i item, role string) bool {
-	switch {
-	case i.kind == "POLICY":
+	switch i.kind {
+	case "POLICY":
 		return mentions(i.define, role)
-	case i.kind == "ACL" || i.kind == "DEFAULT ACL":
+	case "ACL", "DEFAULT ACL":
 		return r.request.Privileges && mentions(i.define, role)
 	}
 	return r.request.Owners && i.owner == role

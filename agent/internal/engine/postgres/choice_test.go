@@ -323,33 +323,53 @@ func TestRestore_Only(t *testing.T) {
 		says  []string
 	}{
 		{
-			"Table", []engine.Selection{{Schema: "a", Table: "person"}},
+			"Table",
+			[]engine.Selection{{Schema: "a", Table: "person"}},
 			[]string{"a.person 2", "a.person_id_seq", "b.numbers"},
-			[]string{"rows a.person", "constraint a.person person_boss_fkey", "constraint a.person person_pkey", "index a.person_country", "trigger a.person stamped", "policy person p",
-				"sequence b.numbers", "sequence a.person_id_seq", "statistics st", "column a.person no", "type b.mood", "extension hstore", "function b.stamp()", "comment table column a.person.no", "comment function b.stamp()"},
+			[]string{
+				"rows a.person", "constraint a.person person_boss_fkey", "constraint a.person person_pkey", "index a.person_country", "trigger a.person stamped", "policy person p",
+				"sequence b.numbers", "sequence a.person_id_seq", "statistics st", "column a.person no", "type b.mood", "extension hstore", "function b.stamp()", "comment table column a.person.no", "comment function b.stamp()",
+			},
 			[]string{"constraint a.person person_country_fkey", "function b.unused()", "large object 815"},
 			[]string{"person_country_fkey", "large objects"},
 		},
 		{
-			"NameOfTwoWords", []engine.Selection{{Schema: "a", Table: "person x"}},
-			[]string{`a."person x" 1`}, []string{`rows a."person x"`, "index a.i2"}, []string{"extension hstore"}, nil,
+			"NameOfTwoWords",
+			[]engine.Selection{{Schema: "a", Table: "person x"}},
+			[]string{`a."person x" 1`},
+			[]string{`rows a."person x"`, "index a.i2"},
+			[]string{"extension hstore"},
+			nil,
 		},
 		{
-			"Two", []engine.Selection{{Schema: "a", Table: "person"}, {Schema: "b", Table: "country"}},
-			[]string{"a.person 2", "a.person_id_seq", "b.numbers", "b.country 2"}, []string{"constraint a.person person_country_fkey"}, nil, nil,
+			"Two",
+			[]engine.Selection{{Schema: "a", Table: "person"}, {Schema: "b", Table: "country"}},
+			[]string{"a.person 2", "a.person_id_seq", "b.numbers", "b.country 2"},
+			[]string{"constraint a.person person_country_fkey"},
+			nil, nil,
 		},
 		{
-			"Partitioned", []engine.Selection{{Schema: "a", Table: "part"}},
-			[]string{"a.part", "a.part2 2", "b.part1 1"}, []string{"inherits a.part2", "inherits b.part1", "rows b.part1", "constraint a.part part_pkey", "constraint b.part1 part1_pkey"}, nil, nil,
+			"Partitioned",
+			[]engine.Selection{{Schema: "a", Table: "part"}},
+			[]string{"a.part", "a.part2 2", "b.part1 1"},
+			[]string{"inherits a.part2", "inherits b.part1", "rows b.part1", "constraint a.part part_pkey", "constraint b.part1 part1_pkey"},
+			nil, nil,
 		},
 		{
-			"Schema", []engine.Selection{{Schema: "a"}},
+			"Schema",
+			[]engine.Selection{{Schema: "a"}},
 			[]string{"a.person 2", "a.person_id_seq", "b.numbers", `a."person x" 1`, "a.part", "a.part2 2", "b.part1 1"},
-			[]string{"constraint a.person person_boss_fkey", "schema a", "schema b"}, []string{"schema c d", "function b.unused()"}, []string{"person_country_fkey"},
+			[]string{"constraint a.person person_boss_fkey", "schema a", "schema b"},
+			[]string{"schema c d", "function b.unused()"},
+			[]string{"person_country_fkey"},
 		},
 		{
-			"SchemaOfViews", []engine.Selection{{Schema: "c d"}},
-			[]string{`"c d".joined`, `"c d".mat 1`, "a.person 0", "b.country 0", "b.numbers"}, []string{`view "c d".joined`}, nil, []string{`"a"."person" is restored without its rows`},
+			"SchemaOfViews",
+			[]engine.Selection{{Schema: "c d"}},
+			[]string{`"c d".joined`, `"c d".mat 1`, "a.person 0", "b.country 0", "b.numbers"},
+			[]string{`view "c d".joined`},
+			nil,
+			[]string{`"a"."person" is restored without its rows`},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -434,7 +454,17 @@ func TestRestore_Jobs(t *testing.T) {
 	dump, _ = dumpAll(t, e, newDatabase(t, smallSQL))
 	_, _, err = restoreWith(t, e, engine.RestoreRequest{Jobs: 4}, dump[:len(dump)-5000])
 	wantCode(t, err, wire.CodeCorrupt)
-	// So is an index that cannot be built.
+	// Row security that holds for the owner, too, comes after the keys that it would hide rows from.
+	guarded := newDatabase(t, `CREATE TABLE tree (id int PRIMARY KEY, parent int REFERENCES tree); INSERT INTO tree VALUES (1, NULL), (2, 1);
+		ALTER TABLE tree ENABLE ROW LEVEL SECURITY; ALTER TABLE tree FORCE ROW LEVEL SECURITY; CREATE POLICY p ON tree USING (id > 1); COMMENT ON POLICY p ON tree IS 'hides'`)
+	dump, _ = dumpAll(t, e, guarded)
+	if name, log, err = restoreWith(t, e, engine.RestoreRequest{Jobs: 3}, dump); err != nil {
+		t.Fatalf("%v\n%s", err, log)
+	}
+	if said := query[string](t, s, name, "SELECT obj_description(oid, 'pg_policy') FROM pg_policy"); !slices.Equal(said, []string{"hides"}) {
+		t.Errorf("comments %q", said)
+	}
+	// An index that cannot be built is an error.
 	broken := newDatabase(t, "CREATE TABLE t (n int, m int); INSERT INTO t VALUES (1, 0); CREATE FUNCTION f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'; CREATE INDEX ON t (f(m)); CREATE INDEX ON t (n)")
 	run(t, s, broken, "CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1 / $1'")
 	dump, _ = dumpAll(t, e, broken)
