@@ -235,7 +235,8 @@ func (c *conn) prepares(ctx context.Context, statement string) error {
 	if err != nil {
 		return err
 	}
-	return s.Close()
+	defer func() { _ = s.Close() }()
+	return nil
 }
 
 // one reads a single row.

@@ -73,8 +73,9 @@ func cutLast(s string) (before, after string, ok bool) {
 
 // tableNumbers are those of the oldest tables of a database.
 func (c *conn) tableNumbers(ctx context.Context, database string) ([]string, error) {
-	catalog, directory := "INNODB_TABLES", ""
-	if c.server.flavour == flavourMariaDB {
+	catalog, directory := "INNODB_TABLES", directoryName(database)
+	switch {
+	case c.server.flavour == flavourMariaDB:
 		catalog = "INNODB_SYS_TABLES"
 		var encoded string
 		if err := c.one(ctx, "SELECT HEX(CONVERT(? USING filename))", []any{database}, &encoded); err != nil {
@@ -85,9 +86,9 @@ func (c *conn) tableNumbers(ctx context.Context, database string) ([]string, err
 			return nil, fmt.Errorf("read the directory of %q: %w", database, err)
 		}
 		directory = string(text)
-	} else if directory = directoryName(database); directory == "" {
-		// When they were made stays, too.
-		return c.strings(ctx, "SELECT CONCAT('t', UNIX_TIMESTAMP(CREATE_TIME), '_', SHA1(TABLE_NAME)) FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND "+
+	case directory == "":
+		// When they were made stays, too, but is known to the second only.
+		return c.strings(ctx, "SELECT CONCAT('t', UNIX_TIMESTAMP(CREATE_TIME), '_', CRC32(TABLE_NAME)) FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND "+
 			same("TABLE_SCHEMA")+fmt.Sprintf(" ORDER BY CREATE_TIME, TABLE_NAME LIMIT %d", identityTables), database, database)
 	}
 	prefix := directory + "/"

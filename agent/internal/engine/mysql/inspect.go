@@ -233,8 +233,11 @@ func (e *Engine) obstacles(ctx context.Context, target, sessions string, w *watc
 	for _, database := range []string{target, engine.StagingPrefix + "1", engine.KeptPrefix + "1"} {
 		if missing := w.rights.lacks(database, restorePrivileges); len(missing) > 0 {
 			on := quotePattern(database)
-			if ours(database) {
-				on = "`" + quoteLike(strings.TrimSuffix(database, "1")) + "%`"
+			switch {
+			case staging(database):
+				on = quoteName(stagingPattern)
+			case kept(database):
+				on = quoteName(keptPattern)
 			}
 			add(problem(true, wire.CodePrivilege, fmt.Sprintf("run GRANT ALL PRIVILEGES ON %s.* TO %s", on, w.rights.account),
 				"the account %s, which swaps, lacks %s on %s", w.rights.account, strings.Join(missing, ", "), on))
@@ -284,14 +287,14 @@ func (e *Engine) obstacles(ctx context.Context, target, sessions string, w *watc
 	if len(broken) > 0 {
 		add(problem(true, problemBrokenView, "drop them, or mend what they refer to", "views of the target do not work, and could not be made again: %s", abridge(broken)))
 	}
-	if err := e.foreignKeys(ctx, target, reader, w, add); err != nil {
+	if err := e.foreignKeys(ctx, target, reader, add); err != nil {
 		return nil, err
 	}
 	return found, e.objectsOf(ctx, target, reader, w, add)
 }
 
 // foreignKeys between the target and other databases.
-func (e *Engine) foreignKeys(ctx context.Context, target string, reader *conn, w *watch, add func(engine.Problem)) error {
+func (e *Engine) foreignKeys(ctx context.Context, target string, reader *conn, add func(engine.Problem)) error {
 	into, err := reader.strings(ctx, "SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE "+same("UNIQUE_CONSTRAINT_SCHEMA")+
 		" AND CONVERT(CONSTRAINT_SCHEMA USING utf8mb4) COLLATE utf8mb4_bin <> ?", target, target, target)
 	if err != nil {
@@ -373,8 +376,4 @@ func (e *Engine) objectsOf(ctx context.Context, target string, reader *conn, w *
 // setsDefiners tells whether objects may be made that run as somebody else.
 func (r rights) setsDefiners() bool {
 	return slices.ContainsFunc([]string{"SUPER", "SET USER", "SET_USER_ID", "SET_ANY_DEFINER"}, r.global.has)
-}
-
-func quoteLike(name string) string {
-	return strings.NewReplacer(`\`, `\\`, `_`, `\_`, `%`, `\%`).Replace(name)
 }

@@ -129,7 +129,7 @@ func (c *conn) tableNames(ctx context.Context, database string) ([]string, error
 var errUnreadable = errors.New("the account may not read it")
 
 func (o *object) read(ctx context.Context, database string, readers []*conn) error {
-	refused := error(errUnreadable)
+	refused := errUnreadable
 	for _, c := range readers {
 		records, err := c.records(ctx, "SHOW CREATE "+o.Kind+" "+quoteName(o.Name))
 		if answer := (*driver.MySQLError)(nil); errors.As(err, &answer) {

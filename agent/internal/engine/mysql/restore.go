@@ -113,10 +113,10 @@ func (r *restore) open(req engine.RestoreRequest) error {
 
 // definersFor is what becomes of definers. The host may forbid what a request asks for.
 func (e *Engine) definersFor(choice string) (string, error) {
-	switch {
-	case choice == "" || choice == e.cfg.Definers || choice == StripDefiners:
+	switch choice {
+	case "", e.cfg.Definers, StripDefiners:
 		return cmp.Or(choice, e.cfg.Definers), nil
-	case choice == KeepDefiners:
+	case KeepDefiners:
 		return "", wire.Failf(wire.CodeNotAllowed, "definers cannot be kept: the instance %q strips them", e.cfg.Name).
 			WithHint("set restore.definers to keep in the agent's configuration, and let the restore account set any definer")
 	}

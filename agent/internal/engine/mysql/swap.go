@@ -596,9 +596,15 @@ func (w *swap) rehearse(ctx context.Context) error {
 
 // definers is a target with objects that the account cannot make again as they are.
 func (e *Engine) definers(target string, who []string, err error) *wire.Failure {
-	right := "SET USER (MariaDB) or SET_ANY_DEFINER, SYSTEM_USER and ALLOW_NONEXISTENT_DEFINER (MySQL)"
 	return wire.Failf(wire.CodePrivilege, "%s has objects that run as %s, and the account %q may not make such: %w", e.where(target), strings.Join(who, ", "), e.swap.user, err).
-		WithHint("use an account of its own for swaps, as which no dump runs: GRANT %s ON *.* to it, besides all privileges on `devflow\\_staging\\_%%`.*, `devflow\\_kept\\_%%`.* and %s.*, and set it in the agent's configuration", right, quotePattern(target))
+		WithHint("%s", e.swapGrants(target))
+}
+
+// swapGrants are the statements that make a right account for swaps.
+func (e *Engine) swapGrants(target string) string {
+	return fmt.Sprintf("run CREATE USER 'devflow_swap'@'localhost' IDENTIFIED BY '…'; GRANT ALL PRIVILEGES ON `%s`.*, on `%s`.* and on %s.* to it; and, on *.*, on MariaDB GRANT SET USER, CONNECTION ADMIN, "+
+		"on MySQL GRANT SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, SYSTEM_USER, CONNECTION_ADMIN; then set restore.swap_user and restore.swap_password of the instance %q in the agent's configuration: no dump runs as it",
+		stagingPattern, keptPattern, quotePattern(target), e.cfg.Name)
 }
 
 // firstRename is the first one that needs the tables of the target. Other sessions that hold them are treated as the request says.
