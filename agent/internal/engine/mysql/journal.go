@@ -16,7 +16,7 @@ import (
 
 // The journal of a Swap is a table in the kept database. Two more small tables say how far it came:
 //
-//	kept.devflow_swap           what is to be moved, every definition, and in its row 0 the phase
+//	kept.devflow_swap           what is to be moved, every definition, and in its comment the phase
 //	kept.devflow_swap_pending   the journal is complete, the swap is not: it will be undone
 //	kept.devflow_swap_done      the target has the new content: what is left to do will be done
 //	staging.devflow_swap_intent which kept database the swap is of, in its comment
@@ -73,14 +73,11 @@ func (c *conn) writeJournal(ctx context.Context, p *plan) error {
 		return err
 	}
 	table := qualified(p.Keep, journalTable)
-	if err := c.exec(ctx, "CREATE TABLE "+table+" (n INT NOT NULL, part LONGBLOB NOT NULL) ENGINE = InnoDB"); err != nil {
+	if err := c.exec(ctx, "CREATE TABLE "+table+" (n INT NOT NULL, part LONGBLOB NOT NULL) ENGINE = InnoDB COMMENT = "+quoteText(phasePrepared)); err != nil {
 		return err
 	}
 	insert := func(n int, part []byte) error {
 		return c.exec(ctx, fmt.Sprintf("INSERT INTO %s VALUES (%d, x'%x')", table, n, part))
-	}
-	if err := insert(0, []byte(phasePrepared)); err != nil {
-		return err
 	}
 	for n := 1; len(text) > 0; n++ {
 		size := min(journalPiece, len(text))
@@ -92,8 +89,10 @@ func (c *conn) writeJournal(ctx context.Context, p *plan) error {
 	return c.exec(ctx, "CREATE TABLE "+qualified(p.Keep, pendingTable)+" (n INT) ENGINE = InnoDB")
 }
 
+// enter notes a phase. Not in a row: a server that was told not to flush every commit would forget it in a crash, and remember what
+// was dropped since.
 func (c *conn) enter(ctx context.Context, p *plan, phase string) error {
-	return c.exec(ctx, "UPDATE "+qualified(p.Keep, journalTable)+" SET part = ? WHERE n = 0", phase)
+	return c.exec(ctx, "ALTER TABLE "+qualified(p.Keep, journalTable)+" COMMENT = "+quoteText(phase))
 }
 
 // journal is what a kept database says of its swap.
@@ -118,16 +117,15 @@ func (c *conn) readJournal(ctx context.Context, keep string) (*journal, error) {
 	if !counts {
 		return nil, nil //nolint:nilnil // as documented
 	}
+	if err := c.one(ctx, "SELECT TABLE_COMMENT FROM information_schema.TABLES WHERE TABLE_NAME = ? AND "+same("TABLE_SCHEMA"), []any{journalTable, keep, keep}, &j.phase); err != nil {
+		return nil, fmt.Errorf("read phase of %q: %w", keep, err)
+	}
 	var text bytes.Buffer
 	err = c.each(ctx, "SELECT n, part FROM "+qualified(keep, journalTable)+" ORDER BY n", nil, func(scan func(to ...any) error) error {
 		var n int
 		var part []byte
 		if err := scan(&n, &part); err != nil {
 			return err
-		}
-		if n == 0 {
-			j.phase = string(part)
-			return nil
 		}
 		text.Write(part)
 		return nil

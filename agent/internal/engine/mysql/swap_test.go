@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -775,3 +776,67 @@ func TestCheck_SwapAccount(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 }
+
+// TestSwap_ServerKilled: the database server dies in the middle, and is back when the swap looks again.
+func TestSwap_ServerKilled(t *testing.T) {
+	t.Parallel()
+	s := mysqlkit.Start(t)
+	makeAccounts(t, s)
+	fill := func(name, column string) {
+		createDatabase(t, s, name)
+		run(t, s, name, append(slices.Clone(smallSQL), "ALTER TABLE people ADD "+column+" int", "CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2035-01-01 00:00:00' DO SET @x = 1")...)
+	}
+	fill("source", "fresh")
+	fill("shop", "old")
+	grantTarget(t, s, "shop")
+	e := newEngine(t, config(s))
+	dump, _ := readAll(t, e, "source")
+	staging, _, err := restoreTo(t, e, dump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A server that was killed may give numbers again that it gave to rows which never were.
+	look := func(database string) map[string]string {
+		found := content(t, s, database)
+		for key, value := range found {
+			found[key] = autoIncrement.ReplaceAllString(value, "")
+		}
+		return found
+	}
+	at, under := look("shop"), look(staging)
+	for _, step := range []string{"events", "hide", "routines", "new_triggers", "switch", "new_views"} {
+		t.Run(step, func(t *testing.T) {
+			killed := false
+			e.OnStep(func(name string) error {
+				if name != step || killed {
+					return nil
+				}
+				killed = true
+				return s.Restart(testContext(t), true)
+			})
+			defer e.OnStep(nil)
+			found := inspect(t, e, engine.InspectRequest{Target: "shop", InPlace: true})
+			req := engine.SwapRequest{Staged: staging, Target: "shop", Keep: engine.KeptPrefix + step, Identity: found.Identity}
+			_, err := e.Swap(testContext(t), req)
+			if !killed {
+				t.Fatal("the server was not killed")
+			}
+			state, settled := e.Settle(testContext(t), req)
+			if settled != nil || (state == engine.SwapAfter) != (err == nil) {
+				t.Fatalf("%v, and then %q, %v", err, state, settled)
+			}
+			if after := step == "switch" || step == "new_views"; after != (state == engine.SwapAfter) {
+				t.Errorf("it ended %s", state)
+			}
+			if state == engine.SwapAfter {
+				staging, at, under = req.Keep, under, at
+			} else if f := wantCode(t, err, wire.CodeDatabaseDown); !f.Retryable {
+				t.Errorf("%+v", f)
+			}
+			wantEqual(t, at, look("shop"))
+			wantEqual(t, under, look(staging))
+		})
+	}
+}
+
+var autoIncrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
