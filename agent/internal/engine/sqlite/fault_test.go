@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 }
 
 var roles = map[string]func(args []string) error{
-	"dumper": dumpAndHang, "smalldisk": dumpOnSmallDisk,
+	"dumper": dumpAndHang, "smalldisk": dumpOnSmallDisk, "swapper": swapAndTell,
 }
 
 // again starts the test binary in a role.

@@ -71,6 +71,9 @@ func (h *held) release() { _ = h.file.Close() }
 // complete brings what the write-ahead log holds into the locked file, and removes what SQLite keeps beside it: no other file
 // that gets this name may be taken for its own.
 func (h *held) complete() error {
+	if _, _, err := h.sides(); err != nil {
+		return err
+	}
 	if err := h.dir.checkJournal(h.name); err != nil {
 		return err
 	}

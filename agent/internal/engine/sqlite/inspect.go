@@ -163,7 +163,7 @@ func (i *inspection) lookAtSessions(h holders) {
 	}
 	if h.unseen > 0 {
 		i.warn("not_seen", "run the agent as root, with CAP_SYS_PTRACE, or stop the programs that use the database before the swap",
-			"the agent may not look at %d programs: whether they have the file open is not known, only whether it is locked", h.unseen)
+			"the agent may not look at %d of the programs on this host: whether they have the file open is not known, only whether it is locked", h.unseen)
 	}
 	var fs unix.Statfs_t
 	if unix.Fstatfs(i.dir.fd, &fs) == nil && slices.Contains([]uint32{unix.NFS_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CEPH_SUPER_MAGIC}, uint32(fs.Type)) { //nolint:gosec // magic numbers have 32 bits

@@ -293,10 +293,16 @@ func (s *swap) exchange(p *pair) error {
 	return s.dir.sync()
 }
 
+// noExchange is set where a file system is tried that cannot exchange names.
+var noExchange bool
+
 // exchange puts one file in the place of another, at which there is always one of the two, and tells the name under which that
 // one is then: its own, or where the file system can not exchange names, spare.
 func (d *directory) exchange(from, to, spare string) (away string, err error) {
-	err = unix.Renameat2(d.fd, from, d.fd, to, unix.RENAME_EXCHANGE)
+	err = unix.EINVAL
+	if !noExchange {
+		err = unix.Renameat2(d.fd, from, d.fd, to, unix.RENAME_EXCHANGE)
+	}
 	if err == nil {
 		return from, nil
 	}
@@ -334,7 +340,7 @@ func (s *swap) alone(files ...*source) error {
 	s.result.Notes = nil
 	if h.unseen > 0 {
 		s.result.Notes = []string{fmt.Sprintf(
-			"%d programs could not be looked at: if one of them still has the old file open, it goes on with what is kept as %q until it is restarted", h.unseen, s.req.Keep)}
+			"%d of the programs on this host could not be looked at: if one of them still has the old file open, it goes on with what is kept as %q until it is restarted", h.unseen, s.req.Keep)}
 	}
 	return nil
 }
@@ -351,6 +357,9 @@ func (s *source) addIDs(ids map[fileID]bool) {
 
 // turnUntil waits for the file's turn in this process until the deadline.
 func turnUntil(ctx context.Context, file *source, deadline time.Time) (func(), error) {
+	if done, ok := tryTurn(file.id()); ok {
+		return done, nil
+	}
 	waiting, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	done, err := takeTurn(waiting, file.id(), func() {})
