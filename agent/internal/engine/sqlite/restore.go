@@ -84,6 +84,11 @@ func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine
 		}
 		return nil, err
 	}
+	// A file can be swapped out later. Whatever else is there cannot.
+	if st, err := dir.stat(filepath.Base(req.Target)); err == nil && !regular(&st) {
+		dir.close()
+		return nil, wire.Failf(wire.CodeTargetExists, "there is something at %q that is no database", req.Target).WithHint("choose another name, or move it away")
+	}
 	file, err := dir.create(req.Database)
 	if err != nil {
 		dir.close()

@@ -187,13 +187,16 @@ func (s *swap) attempt(ctx context.Context, deadline time.Time) error {
 	if err := failpoint.Err("agent.sqlite_swap_checked"); err != nil {
 		return err
 	}
-	for _, file := range []*source{p.old, p.fresh} {
-		done, err := turnUntil(ctx, file, deadline)
-		if err != nil {
-			return err
-		}
-		defer done()
+	oldDone, err := turnUntil(ctx, p.old, deadline)
+	if err != nil {
+		return err
 	}
+	defer oldDone()
+	freshDone, err := turnUntil(ctx, p.fresh, deadline)
+	if err != nil {
+		return err
+	}
+	defer freshDone()
 	if err := s.alone(p.old, p.fresh); err != nil {
 		return err
 	}
