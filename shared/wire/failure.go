@@ -42,6 +42,8 @@ const (
 	CodeStatement          = "statement_refused"   // the signed statement differs from what was ordered
 	CodeLimit              = "limit"               // more bytes than the attempt may upload
 	CodeTargetExists       = "target_exists"       // the restore target is already there
+	CodeTargetChanged      = "target_changed"      // the restore target is not the one that was looked at
+	CodeTargetInUse        = "target_in_use"       // other sessions are at the restore target
 	CodeFingerprint        = "fingerprint_differs" // restored content differs from the backup's description
 	CodeSuperuser          = "superuser_restore"   // the restore account has rights that a dump must never get
 	CodeDiskFull           = "disk_full"

@@ -50,16 +50,112 @@ type Engine interface {
 	// to exists, and then changes nothing.
 	Publish(ctx context.Context, from, to string) error
 
+	// Inspect describes what is at a restore's target and what would stop a restore there, for a plan. It changes nothing. A target
+	// that is not there is no error: then Exists is false.
+	Inspect(ctx context.Context, req InspectRequest) (*Target, error)
+
+	// Swap puts the database req.Staged, which Restore or an earlier Swap made, in the place of req.Target, whose content is kept as
+	// req.Keep. On an error the target is as it was, unless it is a wire.CodeInterrupted: then, and after a crash, Settle decides.
+	Swap(ctx context.Context, req SwapRequest) (*SwapResult, error)
+
+	// Settle brings a Swap that was begun to one of its two ends and tells which: SwapBefore or SwapAfter. It may be repeated, also
+	// after a Swap that was complete or never begun. Whichever content is not at the target is under req.Staged or req.Keep.
+	Settle(ctx context.Context, req SwapRequest) (state string, err error)
+
 	// Exists tells whether a database of that exact name is on the server.
 	Exists(ctx context.Context, database string) (bool, error)
 
-	// Remove drops a database that Restore made. One that is not there is no error. It refuses names that do not start
-	// with StagingPrefix.
+	// Remove drops a database that Restore made or Swap kept. One that is not there is no error. It refuses names that do not start
+	// with StagingPrefix or KeptPrefix.
 	Remove(ctx context.Context, database string) error
 }
 
 // StagingPrefix starts the name of every database that a restore fills before it is published.
 const StagingPrefix = "devflow_staging_"
+
+// KeptPrefix starts the name of every database that a swap took out of its place.
+const KeptPrefix = "devflow_kept_"
+
+// What to do about other sessions at a swap's target.
+const (
+	SessionsRefuse = "refuse" // the swap fails with wire.CodeTargetInUse
+	SessionsWait   = "wait"   // for up to SwapRequest.Wait, then as refuse
+	SessionsEnd    = "end"    // they are ended
+)
+
+// Ends of a swap.
+const (
+	SwapBefore = "before" // the target has its old content
+	SwapAfter  = "after"  // the target has the content of Staged
+)
+
+// SwapRequest names the three databases of a swap.
+type SwapRequest struct {
+	Staged string // StagingPrefix or KeptPrefix and up to 40 of a-z, 0-9 and _
+	Target string
+	Keep   string // KeptPrefix and up to 40 of a-z, 0-9 and _; must not exist
+	// Identity is what Inspect said of the target. Another target by now is wire.CodeTargetChanged.
+	Identity string
+	Sessions string // default SessionsRefuse
+	Wait     time.Duration
+}
+
+// SwapResult is what a swap did.
+type SwapResult struct {
+	// Unavailable is how long the target could not be used.
+	Unavailable time.Duration
+	Ended       int      // sessions
+	Notes       []string // for people: what was carried over, what was not
+}
+
+// InspectRequest names the target of a restore and what is to be restored there.
+type InspectRequest struct {
+	Target string
+	// Of the dump, as far as known; zero where not.
+	DumpServerVersion string
+	DumpToolVersion   string
+	DumpBytes         int64 // raw
+	DatabaseBytes     int64 // on the server that it came from
+	Extensions        []string
+	InPlace           bool // the target is to be swapped
+	Sessions          string
+	Restore           RestoreRequest // with its choices; Database may be empty
+}
+
+// Target is what is at a restore's target.
+type Target struct {
+	Exists    bool
+	Identity  string // of the database on its server; changes when it is dropped and made again
+	SizeBytes int64
+	Tables    int64
+	FreeBytes int64 // where the copy would lie; -1: not known
+	Owner     string
+	Sessions  []Session
+	Problems  []Problem
+}
+
+// Session is another one at the target.
+type Session struct {
+	User        string
+	Application string
+	Client      string
+	Since       time.Time
+	State       string
+}
+
+// Problem is what would stop a restore, or what a person should know before it.
+type Problem struct {
+	Stops bool
+	Code  string // stable, such as missing_extension
+	Text  string
+	Hint  string
+}
+
+// Selection is a part of a dump.
+type Selection struct {
+	Schema string // PostgreSQL
+	Table  string // empty: the whole schema
+}
 
 // DumpRequest names the database and the bounds of one dump.
 type DumpRequest struct {
@@ -115,6 +211,14 @@ type RestoreRequest struct {
 	// StallTimeout ends the tool when it took no byte for that long while one was waiting. Zero is ten minutes: the server
 	// works between two reads. After the last byte there is no limit but ctx, for indexes are built then.
 	StallTimeout time.Duration
+
+	// Choices. The zero values are safe for a dump that nobody trusts.
+	Owners     bool        // PostgreSQL: objects belong to the roles that they belonged to, as far as the restore account may give them away
+	Privileges bool        // PostgreSQL: grants are restored
+	Roles      []byte      // PostgreSQL: roles and settings of the backup; those that are missing here are made, without login and without rights over the server
+	Definers   string      // MySQL: "strip" or "keep"; empty: as the host is configured
+	Only       []Selection // only these; empty: everything
+	Jobs       int         // PostgreSQL: how many build indexes and constraints at once; 0 and 1: one
 }
 
 // Restore receives a raw dump.

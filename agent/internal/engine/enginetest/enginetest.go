@@ -57,6 +57,9 @@ type Harness struct {
 	Secrets []string
 	// IsServer tells whether a child process of this one, by its command name, belongs to the server.
 	IsServer func(command string) bool
+
+	// Swap is for the cases of a restore in place.
+	Swap Swap
 }
 
 // Names are names of databases that are hard to handle. Each is at most 63 bytes of UTF-8.
@@ -110,6 +113,12 @@ func Run(t *testing.T, h Harness) {
 		{"Publish/TargetExists", s.publishExisting},
 		{"Publish/Refuses", s.publishRefuses},
 		{"Remove", s.remove},
+		{"Inspect", s.inspect},
+		{"Swap/Undo", s.swapAndUndo},
+		{"Swap/Refuses", s.swapRefuses},
+		{"Swap/Sessions", s.swapSessions},
+		{"Swap/Writer", s.swapWriter},
+		{"Swap/Crash", s.swapCrash},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Cleanup(func() { s.nothingLeft(t) })
@@ -189,6 +198,12 @@ func (s *suite) nothingLeft(t *testing.T) {
 			s.Drop(t, name)
 		}
 	}
+	if left := s.kept(t); len(left) > 0 {
+		t.Errorf("kept databases are left: %q", left)
+		for _, name := range left {
+			s.Drop(t, name)
+		}
+	}
 	if _, err := os.Lstat("/tmp/devflow-canary"); err == nil {
 		t.Error("a database's name was run by a shell")
 	}
@@ -198,10 +213,18 @@ func (s *suite) stagings(t *testing.T) []string {
 	return slices.DeleteFunc(s.Databases(t), func(name string) bool { return !strings.HasPrefix(name, engine.StagingPrefix) })
 }
 
-func newStaging() string {
+func (s *suite) kept(t *testing.T) []string {
+	return slices.DeleteFunc(s.Databases(t), func(name string) bool { return !strings.HasPrefix(name, engine.KeptPrefix) })
+}
+
+func newStaging() string { return engine.StagingPrefix + random() }
+
+func newKept() string { return engine.KeptPrefix + random() }
+
+func random() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:])
-	return engine.StagingPrefix + hex.EncodeToString(b[:])
+	return hex.EncodeToString(b[:])
 }
 
 // named is the name of a database that a word stands for.

@@ -44,7 +44,45 @@ func (e *Engine) Check(ctx context.Context) []engine.Finding {
 	slices.SortStableFunc(findings[len(findings)-2:], func(a, b engine.Finding) int { return strings.Compare(a.Name, b.Name) })
 	findings = append(findings, c.checkSettings(ctx)...)
 	findings = append(findings, c.checkReading(ctx)...)
-	return append(findings, e.checkRestoring(ctx)...)
+	findings = append(findings, e.checkRestoring(ctx)...)
+	return append(findings, e.checkSwapping(ctx)...)
+}
+
+// checkSwapping looks at an account for restores in place, if there is one.
+func (e *Engine) checkSwapping(ctx context.Context) []engine.Finding {
+	if e.swap == e.restore {
+		return nil
+	}
+	const name = "swap account"
+	warning := func(err error) []engine.Finding {
+		f := failed(name, err)
+		f.Level = levelWarning // backups, and restores into new databases, work without
+		return []engine.Finding{f}
+	}
+	c, err := e.connect(ctx, e.swap)
+	if err != nil {
+		return warning(err)
+	}
+	defer c.hangUp(ctx)
+	r, err := c.rights(ctx)
+	if err != nil {
+		return warning(e.sqlFailure(ctx, err, "look at the swap account's rights", ""))
+	}
+	var missing []string
+	for _, database := range []string{engine.StagingPrefix, engine.KeptPrefix} {
+		if lacks := r.lacks(database+"1", restorePrivileges); len(lacks) > 0 {
+			missing = append(missing, strings.Join(lacks, ", ")+" on "+database+"…")
+		}
+	}
+	if !r.setsDefiners() {
+		missing = append(missing, "the right to set any definer")
+	}
+	if len(missing) > 0 {
+		return []engine.Finding{{
+			Level: levelWarning, Name: name, Detail: fmt.Sprintf("%s lacks %s: databases cannot be restored in place", r.account, strings.Join(missing, "; ")), Hint: e.swapGrants("name"),
+		}}
+	}
+	return []engine.Finding{{Level: levelOK, Name: name, Detail: r.account + " puts restored databases in the place of others"}}
 }
 
 func failed(name string, err error) engine.Finding {
@@ -164,7 +202,7 @@ func (e *Engine) checkRestoring(ctx context.Context) []engine.Finding {
 		return append(findings, failed("restore account", e.sqlFailure(ctx, err, "look at the restore account's databases", "")))
 	}
 	// A dump can drop and alter every database that the account may.
-	names = slices.DeleteFunc(names, func(name string) bool { return staging(name) || system(name) || !granted.has("DROP", name) })
+	names = slices.DeleteFunc(names, func(name string) bool { return ours(name) || system(name) || !granted.has("DROP", name) })
 	if len(names) > 0 {
 		findings = append(findings, engine.Finding{
 			Level: levelWarning, Name: "restore account",

@@ -229,6 +229,16 @@ func (c *conn) exec(ctx context.Context, statement string, args ...any) error {
 	return err
 }
 
+// prepares tells whether the server takes a statement, without running it.
+func (c *conn) prepares(ctx context.Context, statement string) error {
+	s, err := c.c.PrepareContext(ctx, statement)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	return nil
+}
+
 // one reads a single row.
 func (c *conn) one(ctx context.Context, query string, args []any, to ...any) error {
 	return c.c.QueryRowContext(ctx, query, args...).Scan(to...)

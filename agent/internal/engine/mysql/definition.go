@@ -112,9 +112,13 @@ func (d *definition) result() []byte {
 	return out.Bytes()
 }
 
-// change returns a definition as it is to be restored.
+func (r *rewriter) parse(statement []byte) *definition {
+	return &definition{text: statement, tokens: r.lex.tokens(statement)}
+}
+
+// change returns a definition as it is to be restored, nothing if it is not.
 func (r *rewriter) change(statement []byte) []byte {
-	d := &definition{text: statement, tokens: r.lex.tokens(statement)}
+	d := r.parse(statement)
 	switch {
 	case d.is(0, "ALTER") && d.is(1, "DATABASE", "SCHEMA"):
 		// The dump program names the database where it changes its character set for a routine: the name may be another one's
@@ -127,8 +131,27 @@ func (r *rewriter) change(statement []byte) []byte {
 		if r.disableEvents && d.is(object, "EVENT") {
 			d.disable(object)
 		}
-		if d.is(object, "TRIGGER") {
-			d.localize(object)
+		switch {
+		case d.is(object, "TRIGGER"):
+			d.localize(object, r.onto)
+		case d.is(object, "VIEW"):
+			for i := 1; i+2 < object && r.invoker; i++ {
+				if d.is(i, "SQL") && d.is(i+1, "SECURITY") && d.is(i+2, "DEFINER") {
+					d.edits = append(d.edits, edit{d.tokens[i+2].from, d.tokens[i+2].to, "INVOKER"})
+				}
+			}
+			if r.as != "" {
+				d.rename(object+1, r.as)
+			}
+		}
+	}
+	if r.only != nil {
+		object := 0
+		for object < len(d.tokens) && !d.is(object, kinds...) {
+			object++
+		}
+		if !r.only.defines(d, object) {
+			return nil
 		}
 	}
 	if r.unqualify != "" {
@@ -151,13 +174,7 @@ func (d *definition) head(strip bool) (object int) {
 		case !d.is(i, "DEFINER") || !d.sign(i+1, '='):
 			continue
 		}
-		last := i + 2 // the user, or CURRENT_USER
-		switch {
-		case d.sign(last+1, '@'):
-			last += 2
-		case d.sign(last+1, '(') && d.sign(last+2, ')'):
-			last += 2
-		}
+		last := d.definerEnd(i)
 		if last >= len(d.tokens) {
 			return len(d.tokens)
 		}
@@ -190,14 +207,56 @@ func (d *definition) disable(object int) {
 }
 
 // localize takes database names off a trigger and its table: the dump program writes them as they were typed, and both
-// are always in the same database.
-func (d *definition) localize(object int) {
-	named := func(i int) bool { return d.sign(i, 'n') || d.sign(i, 'w') }
+// are always in the same database. If onto is not empty, it is the table's name.
+func (d *definition) localize(object int, onto string) {
 	for i := object + 1; i < len(d.tokens) && !d.is(i, "FOR"); i++ {
-		if named(i) && d.sign(i+1, '.') && named(i+2) {
+		if onto != "" && d.is(i, "ON") && d.is(i-1, "INSERT", "UPDATE", "DELETE") {
+			d.rename(i+1, onto)
+			return
+		}
+		if d.named(i) && d.sign(i+1, '.') && d.named(i+2) {
 			d.edits = append(d.edits, edit{d.tokens[i].from, d.tokens[i+1].to, ""})
 		}
 	}
+}
+
+func (d *definition) named(i int) bool { return d.sign(i, 'n') || d.sign(i, 'w') }
+
+// rename gives what is named at i, with or without a database, another name.
+func (d *definition) rename(i int, name string) {
+	if !d.named(i) {
+		return
+	}
+	last := i
+	if d.sign(i+1, '.') && d.named(i+2) {
+		last += 2
+	}
+	d.edits = append(d.edits, edit{d.tokens[i].from, d.tokens[last].to, quoteName(name)})
+}
+
+// definer is the account in DEFINER = …, as it is written.
+func (d *definition) definer() string {
+	for i := 1; i < len(d.tokens) && !d.is(i, kinds...); i++ {
+		if !d.is(i, "DEFINER") || !d.sign(i+1, '=') {
+			continue
+		}
+		if last := d.definerEnd(i); last < len(d.tokens) {
+			return string(d.text[d.tokens[i+2].from:d.tokens[last].to])
+		}
+	}
+	return ""
+}
+
+// definerEnd is the last token of the account in the DEFINER clause that begins at i.
+func (d *definition) definerEnd(i int) int {
+	last := i + 2 // the user, or CURRENT_USER
+	switch {
+	case d.sign(last+1, '@'):
+		last += 2
+	case d.sign(last+1, '(') && d.sign(last+2, ')'):
+		last += 2
+	}
+	return last
 }
 
 // qualify gives sequences of one database another one's name, or none, in the functions that use them.

@@ -84,8 +84,8 @@ func (e *Engine) Exists(ctx context.Context, database string) (bool, error) {
 	if !possible(database) {
 		return false, nil
 	}
-	if staging(database) {
-		return e.existsFor(ctx, e.restore, database)
+	if ours(database) {
+		return e.existsFor(ctx, e.owner(database), database)
 	}
 	there, err := e.existsFor(ctx, e.backup, database)
 	if there || err != nil || e.restore == e.backup {

@@ -1,6 +1,10 @@
 package mysql
 
-import "bytes"
+import (
+	"bytes"
+
+	"devflowbackup/agent/internal/engine"
+)
 
 // What the tests of pure functions need.
 
@@ -21,6 +25,34 @@ func Rewrite(dump string, piece int, strip, events, sandbox bool, unqualify stri
 	}
 	return out.String(), r.rows, r.Close()
 }
+
+// RewriteOnly passes only these tables of a dump, and returns what was noted.
+func RewriteOnly(dump string, piece int, tables ...string) (out, notes string, err error) {
+	var only []engine.Selection
+	for _, name := range tables {
+		only = append(only, engine.Selection{Table: name})
+	}
+	var b bytes.Buffer
+	r := newRewriter(func(piece []byte) error {
+		b.Write(piece)
+		return nil
+	})
+	if r.only, err = newSelection(only, func(text string) { notes += text + "\n" }); err != nil {
+		return "", "", err
+	}
+	for rest := []byte(dump); len(rest) > 0; {
+		n := min(piece, len(rest))
+		if _, err := r.Write(bytes.Clone(rest[:n])); err != nil {
+			return b.String(), notes, err
+		}
+		rest = rest[n:]
+	}
+	err = r.Close()
+	return b.String(), notes, err
+}
+
+// SameIdentity compares two identities.
+func SameIdentity(a, b string) bool { return sameIdentity(a, b) }
 
 // NewDiscardingRewriter is one whose output goes nowhere, for measurements.
 func NewDiscardingRewriter() interface {
@@ -94,5 +126,5 @@ func ErrorNumber(log string) int { return errorNumber(log) }
 // Match tells whether a name fits a pattern of the configuration.
 func Match(pattern, name string) bool { return match(pattern, name) }
 
-// OnStep calls f before each step of Publish.
+// OnStep calls f before each step of Publish, and after each of Swap and Settle.
 func (e *Engine) OnStep(f func(step string) error) { e.beforeStep = f }

@@ -30,7 +30,7 @@ func wantCode(t *testing.T, err error, code string) *wire.Failure {
 	if !wire.HasCode(err, code) {
 		t.Fatalf("error %v, want code %s", err, code)
 	}
-	for _, secret := range []secret.String{backupPassword, restorePassword, wrongPassword} {
+	for _, secret := range []secret.String{backupPassword, restorePassword, swapPassword, wrongPassword} {
 		if strings.Contains(err.Error(), secret.Reveal()) {
 			t.Error("the error holds a password")
 		}
@@ -95,6 +95,13 @@ func restoreTo(t *testing.T, e engine.Engine, dump []byte) (string, engine.Resto
 		return name, r, err
 	}
 	return name, r, r.Close()
+}
+
+func write(r engine.Restore, dump string) error {
+	if _, err := r.Write([]byte(dump)); err != nil {
+		return err
+	}
+	return r.Close()
 }
 
 // dumping lists the connections of dump programs.
@@ -509,6 +516,8 @@ func TestRestore_HostileDump(t *testing.T) {
 		"Event":         {"CREATE EVENT e ON SCHEDULE EVERY 1 SECOND ENABLE DO INSERT INTO ran VALUES (1);", true},
 		"HiddenEvent":   {"EXECUTE IMMEDIATE 'CREATE EVENT e ON SCHEDULE EVERY 1 SECOND STARTS \\'2035-01-01 00:00:00\\' ENABLE DO INSERT INTO ran VALUES (1)';", mariaDB}, // MySQL knows no such statement
 		"Reserved":      {"CREATE TABLE devflow_published (n int);", false},
+		"ReservedSwap":  {"CREATE TABLE devflow_swap_intent (n int) COMMENT = 'devflow_kept_1';", false},
+		"ReservedView":  {"CREATE VIEW devflow_swap_done AS SELECT 1;", false},
 		"DataDirectory": {"CREATE TABLE d (n int) ENGINE=MyISAM DATA DIRECTORY='" + dir + "';", mariaDB},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -527,6 +536,13 @@ func TestRestore_HostileDump(t *testing.T) {
 				if strings.Contains(name, "Event") && !strings.Contains(r.Log(), "1 events were restored and are disabled") {
 					t.Errorf("the log does not tell: %q", r.Log())
 				}
+			}
+			// The same where only a part is asked for.
+			if r, err := e.Restore(testContext(t), engine.RestoreRequest{Database: newStaging(), Only: []engine.Selection{{Table: "ran"}}}); err != nil {
+				t.Error(err)
+			} else {
+				_ = write(r, "CREATE TABLE ran (n int);\n"+c.sql+"\n"+end)
+				r.Abort()
 			}
 			if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 				t.Fatalf("something was written: %v, %v", entries, err)

@@ -113,7 +113,7 @@ func (t table) rows() bool {
 
 func (c *conn) tables(ctx context.Context, database string) (found []table, err error) {
 	err = c.each(ctx, "SELECT TABLE_NAME, COALESCE(ENGINE, ''), TABLE_TYPE, TABLE_COMMENT <> '' FROM information_schema.TABLES WHERE "+
-		same("TABLE_SCHEMA")+" ORDER BY CONVERT(TABLE_NAME USING utf8mb4) COLLATE utf8mb4_bin", []any{database, database},
+		notReserved+" AND "+same("TABLE_SCHEMA")+" ORDER BY CONVERT(TABLE_NAME USING utf8mb4) COLLATE utf8mb4_bin", []any{database, database},
 		func(scan func(to ...any) error) error {
 			var t table
 			if err := scan(&t.name, &t.engine, &t.kind, &t.comment); err != nil {
@@ -193,17 +193,13 @@ func (c *conn) countRows(ctx context.Context, database string, t *wire.TableCoun
 	return altered, c.exec(ctx, "ROLLBACK TO SAVEPOINT devflow")
 }
 
-// Fingerprint describes one database. It is exact for a staging database, which nobody else writes to, and for one whose
+// Fingerprint describes one database. It is exact for a staging or kept database, which nobody else writes to, and for one whose
 // tables are all transactional.
 func (e *Engine) Fingerprint(ctx context.Context, database string) (*wire.Fingerprint, error) {
 	if err := checkName(database); err != nil {
 		return nil, err
 	}
-	who := e.backup
-	if staging(database) {
-		who = e.restore
-	}
-	c, err := e.connect(ctx, who)
+	c, err := e.connect(ctx, e.owner(database))
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +210,7 @@ func (e *Engine) Fingerprint(ctx context.Context, database string) (*wire.Finger
 		return nil, e.missing(database, errNotListed)
 	}
 	what := "describe " + e.where(database)
-	exact := staging(database)
+	exact := ours(database)
 	if !exact {
 		tables, err := c.tables(ctx, database)
 		if err != nil {

@@ -288,7 +288,10 @@ func (r rights) problems(definers string) (found []string) {
 	return found
 }
 
-const stagingPattern = "devflow\\_staging\\_%"
+const (
+	stagingPattern = "devflow\\_staging\\_%"
+	keptPattern    = "devflow\\_kept\\_%"
+)
 
 // restoreGrants are the statements that make a right restore account.
 func (e *Engine) restoreGrants() string {

@@ -31,19 +31,23 @@ import (
 
 func TestMain(m *testing.M) {
 	fakedump.Main()
+	enginetest.Main(openChild)
 	mysqlkit.Main(m)
 }
 
 const (
 	backupUser  = "devflow_backup"
 	restoreUser = "devflow_restore"
+	swapUser    = "devflow_swap"
 	// Everything that an option file, a shell or a URL could stumble over.
 	backupPassword  secret.String = ` b$a"c'k#u\p;%20@/:= ü `
 	restorePassword secret.String = `r"e's$t#o\r\e; $HOME `
+	swapPassword    secret.String = `sw'a"p#\ canary 4712`
 	wrongPassword   secret.String = `wr"ong'canary#4711`
 
 	dumpRights = "SELECT, SHOW VIEW, TRIGGER, EVENT"
 	allStaging = "`devflow\\_staging\\_%`.*"
+	allKept    = "`devflow\\_kept\\_%`.*"
 )
 
 func testContext(tb testing.TB) context.Context {
@@ -144,8 +148,14 @@ func makeAccounts(tb testing.TB, s *mysqlserver.Server) {
 	tb.Helper()
 	newAccount(tb, s, backupUser, backupPassword, dumpRights+", EXECUTE, PROCESS, RELOAD, REPLICATION CLIENT ON *.*")
 	newAccount(tb, s, restoreUser, restorePassword, "ALL PRIVILEGES ON "+allStaging)
+	newAccount(tb, s, swapUser, swapPassword, "ALL PRIVILEGES ON "+allStaging, "ALL PRIVILEGES ON "+allKept)
+	// Objects of a restored database run as the restore account, also where they are kept.
+	grant(tb, s, "SELECT, EXECUTE, SHOW VIEW", allKept, restoreUser)
 	if s.Bin().Flavour == mysqlserver.MariaDB {
 		grant(tb, s, "REPLICA MONITOR", "*.*", backupUser)
+		grant(tb, s, "SET USER, CONNECTION ADMIN", "*.*", swapUser)
+	} else {
+		grant(tb, s, "SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, SYSTEM_USER, CONNECTION_ADMIN", "*.*", swapUser)
 	}
 	target(tb, s, "restored") // of the suite
 }
@@ -172,7 +182,7 @@ func grant(tb testing.TB, s *mysqlserver.Server, privileges, on, user string) {
 func config(s *mysqlserver.Server) mysql.Config {
 	cfg := mysql.Config{
 		Name: "main", Host: s.Host(), Port: s.Port(), User: backupUser, Password: backupPassword,
-		RestoreUser: restoreUser, RestorePassword: restorePassword, LockTimeout: 10 * time.Second,
+		RestoreUser: restoreUser, RestorePassword: restorePassword, SwapUser: swapUser, SwapPassword: swapPassword, LockTimeout: 10 * time.Second,
 	}
 	if os.Getenv(mysqlkit.RootVariable) != "" {
 		cfg.BinDirs = []string{realBin}
@@ -216,6 +226,7 @@ func target(tb testing.TB, s *mysqlserver.Server, name string) {
 	tb.Helper()
 	if !strings.HasPrefix(name, engine.StagingPrefix) {
 		grant(tb, s, "ALL PRIVILEGES", quotePattern(name)+".*", restoreUser)
+		grant(tb, s, "ALL PRIVILEGES", quotePattern(name)+".*", swapUser)
 	}
 }
 
@@ -280,8 +291,9 @@ func harness() enginetest.Harness {
 			return query(tb, server(tb), "", "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")
 		},
 		Names:    names,
-		Secrets:  []string{backupPassword.Reveal(), restorePassword.Reveal(), wrongPassword.Reveal()},
+		Secrets:  []string{backupPassword.Reveal(), restorePassword.Reveal(), wrongPassword.Reveal(), swapPassword.Reveal()},
 		IsServer: isServer,
+		Swap:     swapHarness(),
 	}
 }
 
@@ -336,6 +348,9 @@ func fillHurting(tb testing.TB, s *mysqlserver.Server, database string) {
 // collated is a column's character set as MySQL prints it once the collation was said; the collation's name has it.
 var collated = regexp.MustCompile(`CHARACTER SET \w+ COLLATE `)
 
+// onTable is a trigger's table, which a server quotes when it was renamed.
+var onTable = regexp.MustCompile("(?i) ON `(\\w+)`( FOR EACH)")
+
 var definer = regexp.MustCompile("DEFINER=[`\"][^`\"]*[`\"]@[`\"][^`\"]*[`\"] ?")
 
 // content describes a database by all definitions that the server prints, and each table by a sum over its rows that does
@@ -364,6 +379,9 @@ func content(tb testing.TB, s *mysqlserver.Server, database string) map[string]s
 			parts = append(parts, row[i])
 		}
 		text := normal(strings.Join(parts, "\n"))
+		if kind == "TRIGGER" {
+			text = onTable.ReplaceAllString(text, " ON $1$2")
+		}
 		if kind == "EVENT" {
 			text = strings.Replace(text, " ENABLE", " DISABLE", 1)
 		}
@@ -379,7 +397,7 @@ func content(tb testing.TB, s *mysqlserver.Server, database string) map[string]s
 	for _, row := range rows(tb, c, "SELECT EVENT_NAME FROM information_schema.EVENTS WHERE"+schema("EVENT_SCHEMA")) {
 		show("EVENT", row[0], 1, 2, 3, 4, 5, 6)
 	}
-	for _, row := range rows(tb, c, "SELECT TABLE_TYPE, TABLE_NAME FROM information_schema.TABLES WHERE"+schema("TABLE_SCHEMA")) {
+	for _, row := range rows(tb, c, "SELECT TABLE_TYPE, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_NAME NOT LIKE 'devflow\\_swap%' AND"+schema("TABLE_SCHEMA")) {
 		kind, name := row[0], row[1]
 		switch kind {
 		case "VIEW":

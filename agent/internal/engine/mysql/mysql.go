@@ -64,6 +64,10 @@ type Config struct {
 	// RestoreUser creates and fills databases. If empty, it is User, which then must be without rights over the server.
 	RestoreUser     string
 	RestorePassword secret.String
+	// SwapUser puts a restored database in the place of another one. No dump runs as it. If empty, it is the restore account, which
+	// can do so only where all views, routines, triggers and events of the target are its own.
+	SwapUser     string
+	SwapPassword secret.String
 	// Definers is StripDefiners, also if empty, or KeepDefiners.
 	Definers string
 	// BinDirs are directories, or patterns of such, with the dump programs and the clients. Empty: PATH and the usual ones.
@@ -80,11 +84,12 @@ type Engine struct {
 	log     hclog.Logger
 	backup  account
 	restore account
+	swap    account
 
 	mu       sync.Mutex
 	versions map[string]installed // what programs answered, by path
 
-	// beforeStep is called before each step of Publish, with its name; for tests of what a crash leaves.
+	// beforeStep is called before each step of Publish and after each of Swap and Settle, with its name; for tests of what a crash leaves.
 	beforeStep func(step string) error
 }
 
@@ -109,6 +114,10 @@ func New(cfg Config, log hclog.Logger) (*Engine, error) {
 	e.restore = e.backup
 	if cfg.RestoreUser != "" {
 		e.restore = account{cfg.RestoreUser, cfg.RestorePassword}
+	}
+	e.swap = e.restore
+	if cfg.SwapUser != "" {
+		e.swap = account{cfg.SwapUser, cfg.SwapPassword}
 	}
 	return e, nil
 }
@@ -141,7 +150,7 @@ func (c *Config) complete() error {
 	switch {
 	case c.User == "":
 		return errors.New("user is empty: name the account that reads the databases")
-	case strings.ContainsAny(c.Host, ",\x00\n\r") || strings.ContainsAny(c.User+c.RestoreUser, "\x00\n\r"):
+	case strings.ContainsAny(c.Host, ",\x00\n\r") || strings.ContainsAny(c.User+c.RestoreUser+c.SwapUser, "\x00\n\r"):
 		return fmt.Errorf("host %q or user holds a comma, a line end or a zero byte: name one server", c.Host)
 	case c.Port < 1 || c.Port > 65535:
 		return fmt.Errorf("port %d is not between 1 and 65535", c.Port)
@@ -156,7 +165,7 @@ func (c *Config) complete() error {
 			return fmt.Errorf("sslmode %s needs ssl_root_cert: this system has no file of certificate authorities", c.SSLMode)
 		}
 	}
-	if strings.Contains(c.Password.Reveal()+c.RestorePassword.Reveal(), "\x00") {
+	if strings.Contains(c.Password.Reveal()+c.RestorePassword.Reveal()+c.SwapPassword.Reveal(), "\x00") {
 		return errors.New("a password holds a zero byte, which no server can check")
 	}
 	return nil
@@ -180,7 +189,7 @@ func (e *Engine) where(database string) string {
 }
 
 func (e *Engine) secrets() []secret.String {
-	return []secret.String{e.cfg.Password, e.cfg.RestorePassword}
+	return []secret.String{e.cfg.Password, e.cfg.RestorePassword, e.cfg.SwapPassword}
 }
 
 // maxName is the longest name in characters.
@@ -214,6 +223,22 @@ func possible(name string) bool { return checkName(name) == nil }
 
 func staging(name string) bool { return strings.HasPrefix(name, engine.StagingPrefix) }
 
+func kept(name string) bool { return strings.HasPrefix(name, engine.KeptPrefix) }
+
+// ours tells whether a database is of a restore, and nobody else's.
+func ours(name string) bool { return staging(name) || kept(name) }
+
+// owner is who works on a database.
+func (e *Engine) owner(name string) account {
+	switch {
+	case staging(name):
+		return e.restore
+	case kept(name):
+		return e.swap
+	}
+	return e.backup
+}
+
 var systemSchemas = []string{"information_schema", "performance_schema", "mysql", "sys", "ndbinfo"}
 
 func system(name string) bool {
@@ -222,7 +247,7 @@ func system(name string) bool {
 
 // allowed tells whether the configuration lets the database be backed up.
 func (e *Engine) allowed(name string) bool {
-	if staging(name) || system(name) {
+	if ours(name) || system(name) {
 		return false
 	}
 	fits := func(pattern string) bool { return match(pattern, name) }

@@ -2,10 +2,8 @@ package mysql
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"sort"
 	"strings"
 
 	driver "github.com/go-sql-driver/mysql"
@@ -46,8 +44,9 @@ func (e *Engine) Publish(ctx context.Context, from, to string) error {
 	if err := checkName(to); err != nil {
 		return err
 	}
-	if staging(to) {
-		return wire.Failf(wire.CodeBadRequest, "publish as %q: names that start with %s are for restores that are not complete", to, engine.StagingPrefix)
+	if ours(to) {
+		return wire.Failf(wire.CodeBadRequest, "publish as %q: names that start with %s or %s are for restores that are not complete and for what they replaced",
+			to, engine.StagingPrefix, engine.KeptPrefix)
 	}
 	c, err := e.connect(ctx, e.restore)
 	if err != nil {
@@ -74,13 +73,14 @@ func (p *publication) run(ctx context.Context) error {
 			return p.exists()
 		}
 	}
-	var objects *objects
+	var objects *content
+	as := making{database: p.to, disable: true}
 	for _, step := range []struct {
 		name string
 		do   func() error
 	}{
 		{"read definitions", func() (err error) {
-			objects, err = p.read(ctx)
+			objects, err = readContent(ctx, p.from, p.c)
 			return err
 		}},
 		{"write intent", func() error {
@@ -91,19 +91,19 @@ func (p *publication) run(ctx context.Context) error {
 			return p.c.exec(ctx, fmt.Sprintf("CREATE TABLE %s (n INT) ENGINE = InnoDB COMMENT = %s", qualified(p.to, publishingTable), quoteText(p.from)))
 		}},
 		{"drop triggers", func() error {
-			for _, t := range objects.triggers {
-				if err := p.c.exec(ctx, "DROP TRIGGER "+qualified(p.from, t.name)); err != nil {
-					return fmt.Errorf("drop trigger %q: %w", t.name, err)
+			for _, t := range objects.Triggers {
+				if err := p.c.exec(ctx, "DROP TRIGGER "+qualified(p.from, t.Name)); err != nil {
+					return fmt.Errorf("drop trigger %q: %w", t.Name, err)
 				}
 			}
 			return nil
 		}},
-		{"move tables", func() error { return p.moveTables(ctx, objects.tables) }},
-		{"mend defaults", func() error { return p.mendDefaults(ctx) }},
-		{"make routines", func() error { return p.makeAll(ctx, objects.routines) }},
-		{"make views", func() error { return p.makeViews(ctx, objects.views) }},
-		{"make triggers", func() error { return p.makeAll(ctx, objects.triggers) }},
-		{"make events", func() error { return p.makeAll(ctx, objects.events) }},
+		{"move tables", func() error { return p.moveTables(ctx, objects.Tables) }},
+		{"mend defaults", func() error { return p.c.mendDefaults(ctx, p.to, p.from) }},
+		{"make routines", func() error { return p.c.makeAll(ctx, objects.Routines, as) }},
+		{"make views", func() error { return p.c.makeViews(ctx, objects.Views, as) }},
+		{"make triggers", func() error { return p.c.makeAll(ctx, objects.Triggers, as) }},
+		{"make events", func() error { return p.c.makeAll(ctx, objects.Events, as) }},
 		{"publish", func() error {
 			return p.c.exec(ctx, "RENAME TABLE "+qualified(p.to, publishingTable)+" TO "+qualified(p.from, publishedTable))
 		}},
@@ -136,8 +136,8 @@ func (p *publication) exists() error {
 func qualified(database, name string) string { return quoteName(database) + "." + quoteName(name) }
 
 // makeTarget fails with wire.CodeTargetExists, and takes the intent back, if somebody else was faster.
-func (p *publication) makeTarget(ctx context.Context, o *objects) error {
-	err := p.c.exec(ctx, "CREATE DATABASE "+quoteName(p.to)+" CHARACTER SET "+o.charset+" COLLATE "+o.collation)
+func (p *publication) makeTarget(ctx context.Context, o *content) error {
+	err := p.c.exec(ctx, "CREATE DATABASE "+quoteName(p.to)+" CHARACTER SET "+o.Charset+" COLLATE "+o.Collation)
 	if answer := (*driver.MySQLError)(nil); errors.As(err, &answer) {
 		if err := p.c.exec(ctx, "DROP TABLE "+qualified(p.from, publishingTable)); err != nil {
 			return err
@@ -172,223 +172,6 @@ func (p *publication) moveTables(ctx context.Context, tables []string) error {
 	return nil
 }
 
-// mendDefaults lets defaults that come from sequences use those that were moved: the server keeps the old database's
-// name in them.
-func (p *publication) mendDefaults(ctx context.Context) error {
-	if p.c.server.flavour != flavourMariaDB {
-		return nil
-	}
-	var changes []string
-	err := p.c.each(ctx, "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT FROM information_schema.COLUMNS WHERE COLUMN_DEFAULT LIKE '%val(%' AND "+same("TABLE_SCHEMA"),
-		[]any{p.to, p.to}, func(scan func(to ...any) error) error {
-			var table, column, expression string
-			if err := scan(&table, &column, &expression); err != nil {
-				return err
-			}
-			if mended := requalify(expression, p.from, p.to); mended != expression {
-				changes = append(changes, "ALTER TABLE "+qualified(p.to, table)+" ALTER COLUMN "+quoteName(column)+" SET DEFAULT ("+mended+")")
-			}
-			return nil
-		})
-	if err != nil {
-		return err
-	}
-	for _, change := range changes {
-		if err := p.c.exec(ctx, change); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// object is a view, routine, trigger or event as it can be made again.
-type object struct {
-	name, statement           string
-	mode, charset, collation  string // of the session that made it
-	databaseCollation, tzName string
-}
-
-type objects struct {
-	charset, collation                string
-	tables                            []string
-	views, routines, triggers, events []object
-}
-
-// read takes down the definitions of everything that is not a table. It must come before tables move: the text of a view
-// whose tables are gone names their old database.
-func (p *publication) read(ctx context.Context) (*objects, error) {
-	o := &objects{}
-	c := p.c
-	if err := c.exec(ctx, "USE "+quoteName(p.from)); err != nil {
-		return nil, err
-	}
-	in := []any{p.from, p.from}
-	err := c.one(ctx, "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE "+same("SCHEMA_NAME"), in, &o.charset, &o.collation)
-	if err != nil {
-		return nil, err
-	}
-	if o.tables, err = c.strings(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE <> 'VIEW' AND TABLE_NAME <> '"+publishingTable+"' AND "+
-		same("TABLE_SCHEMA")+" ORDER BY TABLE_NAME", in...); err != nil {
-		return nil, err
-	}
-	views, err := c.strings(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'VIEW' AND "+same("TABLE_SCHEMA"), in...)
-	if err != nil {
-		return nil, err
-	}
-	type routine struct{ kind, name string }
-	var routines []routine
-	if err := c.each(ctx, "SELECT ROUTINE_TYPE, ROUTINE_NAME FROM information_schema.ROUTINES WHERE "+same("ROUTINE_SCHEMA"), in, func(scan func(to ...any) error) error {
-		var r routine
-		err := scan(&r.kind, &r.name)
-		routines = append(routines, r)
-		return err
-	}); err != nil {
-		return nil, err
-	}
-	// A package comes before its body.
-	sort.SliceStable(routines, func(i, j int) bool { return routines[i].kind < routines[j].kind })
-	// Triggers of the same moment run in the order in which they were made.
-	triggers, err := c.strings(ctx, "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE "+same("TRIGGER_SCHEMA")+
-		" ORDER BY EVENT_OBJECT_TABLE, EVENT_MANIPULATION, ACTION_TIMING, ACTION_ORDER", in...)
-	if err != nil {
-		return nil, err
-	}
-	events, err := c.strings(ctx, "SELECT EVENT_NAME FROM information_schema.EVENTS WHERE "+same("EVENT_SCHEMA"), in...)
-	if err != nil {
-		return nil, err
-	}
-	// Definitions come in the character set that they were written in.
-	if err := c.exec(ctx, "SET character_set_results = binary"); err != nil {
-		return nil, err
-	}
-	for _, r := range routines {
-		if o.routines, err = p.show(ctx, o.routines, r.kind, r.name); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range views {
-		if o.views, err = p.show(ctx, o.views, "VIEW", name); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range triggers {
-		if o.triggers, err = p.show(ctx, o.triggers, "TRIGGER", name); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range events {
-		if o.events, err = p.show(ctx, o.events, "EVENT", name); err != nil {
-			return nil, err
-		}
-	}
-	return o, c.exec(ctx, "SET character_set_results = utf8mb4")
-}
-
-// show appends one definition. The database's own name is taken off sequences in it, and an event stays disabled.
-func (p *publication) show(ctx context.Context, to []object, kind, name string) ([]object, error) {
-	records, err := p.c.records(ctx, "SHOW CREATE "+kind+" "+quoteName(name))
-	if err != nil {
-		return nil, fmt.Errorf("read %s %q: %w", strings.ToLower(kind), name, err)
-	}
-	if len(records) != 1 {
-		return nil, fmt.Errorf("read %s %q: %w", strings.ToLower(kind), name, sql.ErrNoRows)
-	}
-	r := records[0]
-	o := object{
-		name: name, mode: r["sql_mode"], charset: r["character_set_client"], collation: r["collation_connection"],
-		databaseCollation: r["database collation"], tzName: r["time_zone"],
-	}
-	for _, column := range []string{"create " + strings.ToLower(kind), "sql original statement"} {
-		if o.statement == "" {
-			o.statement = r[column]
-		}
-	}
-	if o.statement == "" {
-		return nil, wire.Failf(wire.CodePrivilege, "the restore account %q may not read %s %q", p.e.restore.user, strings.ToLower(kind), name).
-			WithHint("it is not its definer: set restore.definers to strip, or grant what reading routines needs")
-	}
-	w := newRewriter(nil)
-	w.disableEvents, w.unqualify = true, p.from
-	w.lex.learnMode([]byte("SET sql_mode = '" + o.mode + "'"))
-	o.statement = string(w.change([]byte(o.statement)))
-	return append(to, o), nil
-}
-
-// make makes one object in the target as it was made in the first place.
-func (p *publication) make(ctx context.Context, o object) error {
-	settings := []string{
-		"USE " + quoteName(p.to),
-		"SET sql_mode = " + quoteText(o.mode),
-		fmt.Sprintf("SET character_set_client = %s, collation_connection = %s", quoteText(o.charset), quoteText(o.collation)),
-	}
-	if o.tzName != "" {
-		settings = append(settings, "SET time_zone = "+quoteText(o.tzName))
-	}
-	for _, statement := range settings {
-		if err := p.c.exec(ctx, statement); err != nil {
-			return err
-		}
-	}
-	if err := p.c.exec(ctx, o.statement); err != nil {
-		return err
-	}
-	return p.c.exec(ctx, "SET sql_mode = '', time_zone = '+00:00', character_set_client = utf8mb4, collation_connection = utf8mb4_bin")
-}
-
-func (p *publication) makeAll(ctx context.Context, all []object) error {
-	for _, o := range all {
-		if err := p.inCollation(ctx, o.databaseCollation, func() error { return p.make(ctx, o) }); err != nil {
-			return fmt.Errorf("make %q: %w", o.name, err)
-		}
-	}
-	return nil
-}
-
-// inCollation makes an object that was made when its database had another collation.
-func (p *publication) inCollation(ctx context.Context, collation string, do func() error) error {
-	if collation == "" {
-		return do()
-	}
-	var now string
-	if err := p.c.one(ctx, "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE "+same("SCHEMA_NAME"), []any{p.to, p.to}, &now); err != nil {
-		return err
-	}
-	if now == collation {
-		return do()
-	}
-	alter := func(to string) error {
-		return p.c.exec(ctx, "ALTER DATABASE "+quoteName(p.to)+" COLLATE "+to)
-	}
-	if err := alter(collation); err != nil {
-		return err
-	}
-	return errors.Join(do(), alter(now))
-}
-
-// makeViews makes views on views in whatever order works.
-func (p *publication) makeViews(ctx context.Context, views []object) error {
-	for len(views) > 0 {
-		var left []object
-		var failed error
-		for _, v := range views {
-			err := p.make(ctx, v)
-			answer := (*driver.MySQLError)(nil)
-			switch {
-			case err == nil:
-			case errors.As(err, &answer):
-				left, failed = append(left, v), fmt.Errorf("make view %q: %w", v.name, err)
-			default:
-				return err
-			}
-		}
-		if len(left) == len(views) {
-			return failed
-		}
-		views = left
-	}
-	return nil
-}
-
 // published tells whether a staging database is what Publish left.
 func (c *conn) published(ctx context.Context, database string) (bool, error) {
 	var n int
@@ -399,16 +182,20 @@ func (c *conn) published(ctx context.Context, database string) (bool, error) {
 	return n > 0, nil
 }
 
-// Remove drops a database that Restore made, and a target that a Publish of it did not complete.
+// Remove drops a database that Restore made, with a target that a Publish of it did not complete, or one that a Swap kept. It refuses
+// both while a Swap of them is neither complete nor settled.
 func (e *Engine) Remove(ctx context.Context, database string) error {
-	if !staging(database) || checkName(database) != nil {
-		return wire.Failf(wire.CodeNotAllowed, "remove database %q: only what a restore made (%s…) is removed", database, engine.StagingPrefix)
+	if !ours(database) || checkName(database) != nil {
+		return wire.Failf(wire.CodeNotAllowed, "remove database %q: only what a restore made (%s…) or kept (%s…) is removed", database, engine.StagingPrefix, engine.KeptPrefix)
+	}
+	if err := e.settled(ctx, database); err != nil {
+		return err
 	}
 	return e.drop(ctx, database)
 }
 
 func (e *Engine) drop(ctx context.Context, database string) error {
-	c, err := e.connect(ctx, e.restore)
+	c, err := e.connect(ctx, e.owner(database))
 	if err != nil {
 		return err
 	}
@@ -429,7 +216,7 @@ func (e *Engine) drop(ctx context.Context, database string) error {
 // dropNow drops a database, and ends the connections of ours that a client which was stopped has left in it: they hold
 // locks until the server notices.
 func (c *conn) dropNow(ctx context.Context, database string) error {
-	if staging(database) {
+	if ours(database) {
 		ids, err := c.strings(ctx, "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND USER = ? AND CONVERT(DB USING utf8mb4) COLLATE utf8mb4_bin = ?",
 			c.who.user, database)
 		if err != nil {
@@ -454,7 +241,7 @@ func (c *conn) unpublished(ctx context.Context, database string) (targets []stri
 			if err := scan(&name); err != nil {
 				return err
 			}
-			if !staging(name) && !system(name) {
+			if !ours(name) && !system(name) {
 				targets = append(targets, name)
 			}
 			return nil
@@ -464,7 +251,7 @@ func (c *conn) unpublished(ctx context.Context, database string) (targets []stri
 	}
 	// Made, but not marked: the intent names it, and nothing is in it.
 	intents, err := c.strings(ctx, "SELECT TABLE_COMMENT FROM information_schema.TABLES WHERE TABLE_NAME = ? AND "+same("TABLE_SCHEMA"), publishingTable, database, database)
-	if err != nil || len(intents) == 0 || staging(intents[0]) || system(intents[0]) || checkName(intents[0]) != nil {
+	if err != nil || len(intents) == 0 || ours(intents[0]) || system(intents[0]) || checkName(intents[0]) != nil {
 		return targets, err
 	}
 	target := intents[0]

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,14 @@ func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine
 }
 
 func (r *restore) open(req engine.RestoreRequest) error {
+	definers, err := r.e.definersFor(req.Definers)
+	if err != nil {
+		return err
+	}
+	only, err := newSelection(req.Only, r.note)
+	if err != nil {
+		return err
+	}
 	c, err := r.e.connect(r.ctx, r.e.restore)
 	if err != nil {
 		return err
@@ -97,8 +106,21 @@ func (r *restore) open(req engine.RestoreRequest) error {
 	})
 	// Our own arguments switch MariaDB's client to its sandbox mode; MySQL's client does not know the line.
 	r.rewrite.dropSandbox, r.rewrite.disableEvents = true, true
-	r.rewrite.stripDefiners = r.e.cfg.Definers == StripDefiners
+	r.rewrite.only = only
+	r.rewrite.stripDefiners = definers == StripDefiners
 	return nil
+}
+
+// definersFor is what becomes of definers. The host may forbid what a request asks for.
+func (e *Engine) definersFor(choice string) (string, error) {
+	switch choice {
+	case "", e.cfg.Definers, StripDefiners:
+		return cmp.Or(choice, e.cfg.Definers), nil
+	case KeepDefiners:
+		return "", wire.Failf(wire.CodeNotAllowed, "definers cannot be kept: the instance %q strips them", e.cfg.Name).
+			WithHint("set restore.definers to keep in the agent's configuration, and let the restore account set any definer")
+	}
+	return "", wire.Failf(wire.CodeBadRequest, "definers %q is not %s or %s", choice, StripDefiners, KeepDefiners)
 }
 
 func (r *restore) create(c *conn) error {
@@ -213,13 +235,22 @@ func (r *restore) finish() error {
 	}
 	defer c.hangUp(r.ctx)
 	what := "look at " + r.e.where(r.database)
-	reserved, err := c.strings(r.ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_NAME IN (?, ?) AND "+same("TABLE_SCHEMA"),
-		publishingTable, publishedTable, r.database, r.database)
+	reserved, err := c.reserved(r.ctx, r.database)
 	if err != nil {
 		return r.e.sqlFailure(r.ctx, err, what, r.database)
 	}
 	if len(reserved) > 0 {
 		return wire.Failf(wire.CodeNotAllowed, "the dump holds a table %q: the name is reserved for restores under way", reserved[0])
+	}
+	if r.rewrite.only != nil {
+		tables, err := c.tableNames(r.ctx, r.database)
+		if err != nil {
+			return r.e.sqlFailure(r.ctx, err, what, r.database)
+		}
+		if err := r.rewrite.only.complete(tables); err != nil {
+			return err
+		}
+		r.note("only tables were restored, with their rows and triggers: no views, routines and events")
 	}
 	events, running, err := c.events(r.ctx, r.database)
 	if err != nil {

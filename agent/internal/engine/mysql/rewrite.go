@@ -21,6 +21,11 @@ type rewriter struct {
 	dropSandbox   bool // take off the line that only MariaDB's client knows
 	// unqualify takes this database's name off sequences in defaults, where the dump program writes it.
 	unqualify string
+	onto      string // the table of a trigger, if not the one in its text
+	invoker   bool   // SQL SECURITY DEFINER of a view becomes INVOKER
+	as        string // the name of a view, if not the one in its text
+
+	only *selection // nil: all
 
 	carry []byte // not looked at yet: more is needed to tell what it is
 	lex   lexer
@@ -38,13 +43,14 @@ const (
 	between statementKind = iota // no statement has begun
 	passing
 	holding
+	skipping
 )
 
 const (
 	// maxDefinition is the longest CREATE, ALTER or SET statement, in bytes.
 	maxDefinition = 16 << 20
 	// maxAhead is how much is looked at to tell what a statement is.
-	maxAhead = 256
+	maxAhead = 1 << 10
 	tailSize = 256
 )
 
@@ -115,7 +121,11 @@ func (r *rewriter) process(buf []byte, last bool) (done int, err error) {
 		}
 		piece := buf[from:upTo]
 		from = upTo
-		if r.kind != holding {
+		switch r.kind {
+		case holding:
+		case skipping:
+			return nil
+		default:
 			return r.out(piece)
 		}
 		if len(r.held)+len(piece) > maxDefinition {
@@ -145,12 +155,12 @@ func (r *rewriter) process(buf []byte, last bool) (done int, err error) {
 				}
 				return i + n, nil
 			}
-			if r.kind == holding {
+			if kind := r.kind; kind == holding || kind == skipping {
 				r.kind = between
 				if err := flush(i + n); err != nil {
 					return 0, err
 				}
-				r.kind = holding
+				r.kind = kind
 			}
 			i += n
 			continue
@@ -163,6 +173,9 @@ func (r *rewriter) process(buf []byte, last bool) (done int, err error) {
 				return 0, err
 			}
 			return i, nil
+		}
+		if r.kind == skipping {
+			_ = flush(i) // goes nowhere
 		}
 		if r.kind == holding {
 			if err := flush(i); err != nil {
@@ -182,7 +195,10 @@ func (r *rewriter) release() error {
 	statement := r.held
 	r.held = nil
 	r.lex.learnMode(statement)
-	return r.out(r.change(statement))
+	if statement = r.change(statement); len(statement) == 0 {
+		return nil
+	}
+	return r.out(statement)
 }
 
 var sandboxStart = [][]byte{[]byte(`/*M!999999\-`), []byte(`/*!999999\-`)}
@@ -227,7 +243,8 @@ func (r *rewriter) begin(buf []byte, last bool) (n int, more bool) {
 			n += len(r.lex.delimiter) // an empty statement
 			continue
 		}
-		if !last && len(rest) < maxAhead && bytes.IndexByte(rest, '\n') < 0 {
+		// For a selection a name must be whole, and it may hold a line end.
+		if !last && len(rest) < maxAhead && (r.only != nil || bytes.IndexByte(rest, '\n') < 0) {
 			return n, true
 		}
 		if r.lex.openComment(rest, last) {
@@ -253,6 +270,9 @@ func (r *rewriter) begin(buf []byte, last bool) (n int, more bool) {
 			r.kind = holding
 		default:
 			r.kind = passing
+		}
+		if r.only != nil && r.kind == passing && !r.only.passes(r.parse(rest[:min(len(rest), maxAhead)])) {
+			r.kind = skipping
 		}
 		return n, false
 	}

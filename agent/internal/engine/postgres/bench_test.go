@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,4 +110,66 @@ func BenchmarkRestore(b *testing.B) {
 	b.ReportMetric(ours.Seconds()/float64(b.N), "s/restore")
 	b.ReportMetric(theirs.Seconds()/float64(b.N), "s/pg_restore")
 	b.ReportMetric(ours.Seconds()/theirs.Seconds(), "ratio")
+}
+
+// BenchmarkInPlace compares a restore in the place of a database with a plain restore of the same dump. "unavailable" is how long
+// the database could not be used.
+func BenchmarkInPlace(b *testing.B) {
+	s := server(b)
+	database := newDatabase(b, `CREATE TABLE accounts AS SELECT g AS aid, g % 100 AS bid, 0 AS balance, repeat('x', 84) AS filler FROM generate_series(1, 1000000) g;
+		ALTER TABLE accounts ADD PRIMARY KEY (aid)`)
+	e := newEngine(b, config(s))
+	d, err := e.Dump(testContext(b), engine.DumpRequest{Database: database})
+	if err != nil {
+		b.Fatal(err)
+	}
+	dump, err := io.ReadAll(d)
+	if err != nil {
+		b.Fatal(err)
+	}
+	d.Close()
+	b.SetBytes(int64(len(dump)))
+	restore := func() engine.SwapRequest {
+		req := engine.SwapRequest{Staged: newStaging(), Target: database, Sessions: engine.SessionsEnd}
+		req.Keep = engine.KeptPrefix + strings.TrimPrefix(req.Staged, engine.StagingPrefix)
+		r, err := e.Restore(testContext(b), engine.RestoreRequest{Database: req.Staged})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := r.Write(dump); err != nil {
+			b.Fatal(err)
+		}
+		if err := r.Close(); err != nil {
+			b.Fatal(err)
+		}
+		return req
+	}
+	var plain, inPlace, unavailable time.Duration
+	for b.Loop() {
+		start := time.Now()
+		if err := e.Remove(testContext(b), restore().Staged); err != nil {
+			b.Fatal(err)
+		}
+		plain += time.Since(start)
+		start = time.Now()
+		target, err := e.Inspect(testContext(b), engine.InspectRequest{Target: database, InPlace: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		req := restore()
+		req.Identity = target.Identity
+		result, err := e.Swap(testContext(b), req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := e.Remove(testContext(b), req.Keep); err != nil {
+			b.Fatal(err)
+		}
+		inPlace += time.Since(start)
+		unavailable += result.Unavailable
+	}
+	b.ReportMetric(plain.Seconds()/float64(b.N), "s/restore")
+	b.ReportMetric(inPlace.Seconds()/float64(b.N), "s/in-place")
+	b.ReportMetric(inPlace.Seconds()/plain.Seconds(), "ratio")
+	b.ReportMetric(unavailable.Seconds()*1000/float64(b.N), "ms/unavailable")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -27,6 +28,15 @@ import (
 
 func TestMain(m *testing.M) {
 	fakedump.Main()
+	enginetest.Main(func(config string) (engine.Engine, error) {
+		var c otherConfig
+		if err := json.Unmarshal([]byte(config), &c); err != nil {
+			return nil, err
+		}
+		cfg := postgres.Config{Name: "main", Host: c.Host, Port: c.Port, User: c.User, RestoreUser: c.RestoreUser, LockTimeout: 5 * time.Second}
+		cfg.Password, cfg.RestorePassword = secret.String(c.Password), secret.String(c.RestorePassword)
+		return postgres.New(cfg, nil)
+	})
 	pgkit.Main(m)
 }
 
@@ -36,6 +46,12 @@ const (
 	restorePassword secret.String = `r:e\s't o"re%20@/#🦀`
 	wrongPassword   secret.String = `wr:ong\canary-4711`
 )
+
+// otherConfig is a configuration for another process, with its passwords.
+type otherConfig struct {
+	Host, User, Password, RestoreUser, RestorePassword string
+	Port                                               int
+}
 
 var restoreRole sync.Once
 
@@ -208,9 +224,57 @@ func harness() enginetest.Harness {
 		},
 		Secrets:  []string{restorePassword.Reveal(), wrongPassword.Reveal()},
 		IsServer: isServer,
+		Swap: enginetest.Swap{
+			Steps: []string{
+				"agent.postgres_swap_checked", "agent.postgres_swap_adopted", "agent.postgres_swap_carried", "agent.postgres_swap_staged",
+				"agent.postgres_swap_kept", "agent.postgres_swap_renamed", "agent.postgres_swap_committed",
+			},
+			Config: func(tb testing.TB) string {
+				s := server(tb)
+				b, err := json.Marshal(otherConfig{s.Host(), s.Superuser(), s.Password().Reveal(), restoreUser, restorePassword.Reveal(), s.Port()})
+				if err != nil {
+					tb.Fatal(err)
+				}
+				return string(b)
+			},
+			Fill: func(tb testing.TB, name, mark string) {
+				run(tb, server(tb), name, smallSQL+`
+					CREATE TABLE marks (mark text NOT NULL);
+					INSERT INTO marks VALUES ('`+mark+`');
+					CREATE TABLE writes (n bigint);`)
+			},
+			Open: func(tb testing.TB, name string) (enginetest.Session, error) { return open(tb, server(tb), name) },
+			Written: func(tb testing.TB, name string) []int64 {
+				return query[int64](tb, server(tb), name, "SELECT n FROM writes ORDER BY n")
+			},
+		},
 	}
 	return h
 }
+
+// other is the session of another program.
+type other struct{ conn *pgx.Conn }
+
+func open(tb testing.TB, s *pgserver.Server, database string) (*other, error) {
+	tb.Helper()
+	cfg, err := pgx.ParseConfig(s.DSN(s.Superuser(), "postgres").Reveal())
+	if err != nil {
+		return nil, err
+	}
+	cfg.Database, cfg.RuntimeParams["application_name"] = database, "shop front"
+	conn, err := pgx.ConnectConfig(testContext(tb), cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &other{conn}, nil
+}
+
+func (o *other) Write(ctx context.Context, n int64) error {
+	_, err := o.conn.Exec(ctx, "INSERT INTO writes VALUES ($1)", n)
+	return err
+}
+
+func (o *other) Close() { _ = o.conn.Close(context.Background()) }
 
 const smallSQL = `
 	CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, born date);

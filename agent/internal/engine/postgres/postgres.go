@@ -185,9 +185,11 @@ func possible(name string) bool { return checkName(name) == nil }
 
 func staging(name string) bool { return strings.HasPrefix(name, engine.StagingPrefix) }
 
+func kept(name string) bool { return strings.HasPrefix(name, engine.KeptPrefix) }
+
 // allowed tells whether the configuration lets the database be backed up.
 func (e *Engine) allowed(name string) bool {
-	if staging(name) {
+	if staging(name) || kept(name) {
 		return false
 	}
 	for _, pattern := range e.cfg.Exclude {

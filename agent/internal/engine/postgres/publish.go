@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -21,8 +22,8 @@ func (e *Engine) Publish(ctx context.Context, from, to string) error {
 	if err := checkName(to); err != nil {
 		return err
 	}
-	if staging(to) {
-		return wire.Failf(wire.CodeBadRequest, "publish as %q: names that start with %s are for restores that are not complete", to, engine.StagingPrefix)
+	if staging(to) || kept(to) {
+		return wire.Failf(wire.CodeBadRequest, "publish as %q: names that start with %s or %s are for restores", to, engine.StagingPrefix, engine.KeptPrefix)
 	}
 	conn, err := e.connect(ctx, e.restore, e.cfg.Database)
 	if err != nil {
@@ -49,27 +50,38 @@ func (e *Engine) Publish(ctx context.Context, from, to string) error {
 // busyTimeout bounds the wait for server processes that do not end. It leaves a clean-up the time to say so.
 const busyTimeout = cleanupTimeout * 2 / 3
 
-// Remove drops a database that Restore made and cuts its connections. A server process that is in the middle of a long
-// step, such as the compression of a large value, is waited for.
+// Remove drops a database that Restore made or Swap kept, and cuts its connections. A server process that is in the middle of a
+// long step, such as the compression of a large value, is waited for.
 func (e *Engine) Remove(ctx context.Context, database string) error {
-	if !staging(database) || checkName(database) != nil {
-		return wire.Failf(wire.CodeNotAllowed, "remove database %q: only what a restore made (%s…) is removed", database, engine.StagingPrefix)
+	var conn *pgx.Conn
+	var err error
+	switch {
+	case checkName(database) == nil && staging(database):
+		conn, err = e.connect(ctx, e.restore, e.cfg.Database)
+	case checkName(database) == nil && kept(database):
+		conn, _, err = e.connectOwner(ctx, database)
+	default:
+		return wire.Failf(wire.CodeNotAllowed, "remove database %q: only what a restore made or a swap kept (%s… or %s…) is removed",
+			database, engine.StagingPrefix, engine.KeptPrefix)
 	}
-	conn, err := e.connect(ctx, e.restore, e.cfg.Database)
 	if err != nil {
 		return err
 	}
 	defer hangUp(ctx, conn)
-	for deadline := time.Now().Add(busyTimeout); ; {
+	start := time.Now()
+	for {
 		err := e.drop(ctx, conn, database)
 		var pg *pgconn.PgError
-		if err == nil {
+		switch {
+		case err == nil:
 			return nil
+		case !errors.As(err, &pg):
+		case pg.Code == "55006" && time.Since(start) < busyTimeout:
+			continue // the server itself waited 5 seconds for the processes that it told to end
+		case pg.Code == "42501" && time.Since(start) < leaving && pause(ctx, glance) == nil:
+			continue // a superuser's session that is about to end, which we cannot
 		}
-		// The server itself waited 5 seconds for the processes that it told to end.
-		if !errors.As(err, &pg) || pg.Code != "55006" || time.Now().After(deadline) {
-			return e.sqlFailure(ctx, err, "remove "+e.where(database), database)
-		}
+		return e.sqlFailure(ctx, err, "remove "+e.where(database), database)
 	}
 }
 
@@ -90,13 +102,17 @@ type restoreRights struct {
 	roles                       []string // memberships that reach files, programs or a superuser
 }
 
-func (e *Engine) restoreRights(ctx context.Context, conn *pgx.Conn) (r restoreRights, err error) {
+func (e *Engine) restoreRights(ctx context.Context, conn *pgx.Conn) (restoreRights, error) {
+	return rightsOf(ctx, conn, e.restore.user)
+}
+
+func rightsOf(ctx context.Context, conn *pgx.Conn, role string) (r restoreRights, err error) {
 	err = conn.QueryRow(ctx, `
 		SELECT rolsuper, rolcreatedb, rolcreaterole,
 		       ARRAY(SELECT o.rolname::text FROM pg_catalog.pg_roles o
 		             WHERE (o.rolsuper OR o.rolcreaterole OR o.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'))
 		               AND o.oid <> r.oid AND pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER') ORDER BY 1)
-		FROM pg_catalog.pg_roles r WHERE rolname = current_user`).Scan(&r.super, &r.createDB, &r.createRole, &r.roles)
+		FROM pg_catalog.pg_roles r WHERE rolname = $1::text`, role).Scan(&r.super, &r.createDB, &r.createRole, &r.roles)
 	return r, err
 }
 
@@ -133,4 +149,45 @@ func (e *Engine) checkRestoreRole(ctx context.Context, conn *pgx.Conn) error {
 			WithHint("run ALTER ROLE %s CREATEDB", quoteName(e.restore.user))
 	}
 	return nil
+}
+
+// connectOwner connects as the account that may rename and drop the databases, as far as they are there: the one that backs up if
+// it may, so that the account that restores, as which a dump's code runs, need not own anything; else that one.
+func (e *Engine) connectOwner(ctx context.Context, databases ...string) (conn *pgx.Conn, who account, err error) {
+	accounts := []account{e.backup}
+	if e.restore != e.backup {
+		accounts = append(accounts, e.restore)
+	}
+	for _, who := range accounts {
+		if conn, err = e.connect(ctx, who, e.cfg.Database); err != nil {
+			return nil, account{}, err
+		}
+		may, err := e.owns(ctx, conn, databases)
+		if err == nil && may {
+			return conn, who, nil
+		}
+		hangUp(ctx, conn)
+		if err != nil {
+			return nil, account{}, err
+		}
+	}
+	return nil, account{}, wire.Failf(wire.CodePrivilege, "no account of the instance %q owns %q, or may rename databases", e.cfg.Name, databases).
+		WithHint("%s", e.ownerHint())
+}
+
+func (e *Engine) ownerHint() string {
+	return fmt.Sprintf("make %s a superuser, or run ALTER ROLE %[1]s CREATEDB and GRANT the owner of the database and %[2]s TO %[1]s",
+		quoteName(e.backup.user), quoteName(e.restore.user))
+}
+
+// owns tells whether the connection's account may rename these databases, as far as they are there.
+func (e *Engine) owns(ctx context.Context, conn *pgx.Conn, databases []string) (may bool, err error) {
+	err = conn.QueryRow(ctx, `
+		SELECT rolsuper OR rolcreatedb AND NOT EXISTS (
+			SELECT FROM pg_catalog.pg_database d WHERE d.datname = ANY ($1::text[]) AND NOT pg_catalog.pg_has_role(d.datdba, 'USAGE'))
+		FROM pg_catalog.pg_roles WHERE rolname = current_user`, databases).Scan(&may)
+	if err != nil {
+		return false, e.sqlFailure(ctx, err, "look at the rights of "+e.cfg.Name, e.cfg.Database)
+	}
+	return may, nil
 }

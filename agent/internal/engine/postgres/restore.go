@@ -39,9 +39,15 @@ type restore struct {
 	head    *archive   // until pg_restore runs
 	out     *tool.Writer
 	lenient bool // pg_restore goes on past errors, see outcome
-	created bool // the database is there and ours to remove
-	closed  bool
-	err     error
+	program binary
+	list    []string // of what pg_restore restores
+	// What the request's choices need once pg_restore has ended.
+	parallel bool     // indexes and constraints are built then
+	items    []item   // with owners and grants
+	lent     []string // roles that the restore account is a member of until then
+	created  bool     // the database is there and ours to remove
+	closed   bool
+	err      error
 
 	noteMu sync.Mutex
 	notes  strings.Builder
@@ -53,6 +59,9 @@ type restore struct {
 func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine.Restore, error) {
 	if !stagingName.MatchString(req.Database) {
 		return nil, wire.Failf(wire.CodeBadRequest, "restore into %q: the name must be %s and up to 40 of a-z, 0-9 and _", req.Database, engine.StagingPrefix)
+	}
+	if err := checkChoices(req); err != nil {
+		return nil, err
 	}
 	if req.StallTimeout <= 0 {
 		req.StallTimeout = defaultRestoreStall
@@ -111,9 +120,13 @@ func (r *restore) take(b []byte, last bool) error {
 // begin makes the database and starts pg_restore with what was kept.
 func (r *restore) begin() error {
 	defer func() {
-		r.head.close()
-		r.head = nil
+		if !r.parallel {
+			r.release()
+		}
 	}()
+	if err := r.prepareChoices(); err != nil {
+		return err
+	}
 	admin, err := r.e.connect(r.ctx, r.e.restore, r.e.cfg.Database)
 	if err != nil {
 		return err
@@ -135,7 +148,13 @@ func (r *restore) begin() error {
 	if r.lenient = refusesSetting(program.major, server); r.lenient {
 		r.note(fmt.Sprintf("note: pg_restore %s sets transaction_timeout, which PostgreSQL %s does not know: its first error is no harm", program.version, version))
 	}
-	if err := r.start(program, r.filter(list)); err != nil {
+	r.program, r.list = program, r.filter(list)
+	// Each of several connections would meet that error, and nobody could count them.
+	r.parallel = r.request.Jobs > 1 && !r.lenient
+	if r.request.Jobs > 1 && !r.parallel {
+		r.note(fmt.Sprintf("note: indexes are built one by one: pg_restore %s can only share that work with a newer server; install postgresql-client-%d", program.version, server))
+	}
+	if err := r.start(); err != nil {
 		return err
 	}
 	return r.outcome(r.head.copyTo(r.out))
@@ -266,29 +285,39 @@ type extensionState struct {
 
 // extensionState refuses an extension that the server does not have or that the configuration does not allow.
 func (r *restore) extensionState(conn *pgx.Conn, server int, name string) (s extensionState, err error) {
+	err = conn.QueryRow(r.ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = $1::text)", name).Scan(&s.present)
+	if err != nil {
+		return s, r.e.sqlFailure(r.ctx, err, fmt.Sprintf("look for extension %q", name), r.database)
+	}
+	if !s.present {
+		s.privileged, err = r.e.extensionRight(r.ctx, conn, r.database, server, name)
+	}
+	return s, err
+}
+
+// extensionRight tells whether only a superuser can create an extension, and refuses one that cannot be created at all.
+func (e *Engine) extensionRight(ctx context.Context, conn *pgx.Conn, database string, server int, name string) (privileged bool, err error) {
 	trusted := "false"
 	if server >= 13 {
 		trusted = "v.trusted"
 	}
 	var available bool
-	err = conn.QueryRow(r.ctx, `
-		SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = $1::text),
-		       EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = $1::text),
+	err = conn.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = $1::text),
 		       EXISTS (SELECT FROM pg_catalog.pg_available_extensions a JOIN pg_catalog.pg_available_extension_versions v
 		               ON v.name = a.name AND v.version = a.default_version WHERE a.name = $1::text AND v.superuser AND NOT `+trusted+`)`,
-		name).Scan(&s.present, &available, &s.privileged)
+		name).Scan(&available, &privileged)
 	switch {
 	case err != nil:
-		return s, r.e.sqlFailure(r.ctx, err, fmt.Sprintf("look for extension %q", name), r.database)
-	case s.present:
+		return false, e.sqlFailure(ctx, err, fmt.Sprintf("look for extension %q", name), database)
 	case !available:
-		return s, wire.Failf(wire.CodePrivilege, "the dump needs the extension %q, which is not installed on %s", name, r.e.address()).
+		return false, wire.Failf(wire.CodePrivilege, "the dump needs the extension %q, which is not installed on %s", name, e.address()).
 			WithHint("install its package beside the PostgreSQL server")
-	case s.privileged && !slices.Contains(r.e.cfg.AllowedExtensions, name):
-		return s, wire.Failf(wire.CodeNotAllowed, "the dump needs the extension %q, which only a superuser can create", name).
-			WithHint("if you trust it, add it to allowed_extensions of the instance %q in the agent's configuration", r.e.cfg.Name)
+	case privileged && !slices.Contains(e.cfg.AllowedExtensions, name):
+		return true, wire.Failf(wire.CodeNotAllowed, "the dump needs the extension %q, which only a superuser can create", name).
+			WithHint("if you trust it, add it to allowed_extensions of the instance %q in the agent's configuration", e.cfg.Name)
 	}
-	return s, nil
+	return privileged, nil
 }
 
 // createExtension creates one where the dump wants it, and returns the name of the schema that it had to make for that.
@@ -354,20 +383,28 @@ func (r *restore) filter(list []string) []string {
 	return left
 }
 
-func (r *restore) start(program binary, list []string) error {
-	selected, err := listFile(list)
+// arguments are those of pg_restore. Owners and grants are not its matter: it would end where one cannot be had.
+func (r *restore) arguments() []string {
+	return []string{
+		"--dbname=" + r.database, "--no-owner", "--no-privileges", "--no-security-labels", "--no-password",
+		"--use-list=" + tool.FilePath(1),
+	}
+}
+
+func (r *restore) start() error {
+	selected, err := listFile(r.list)
 	if err != nil {
 		return err
 	}
 	defer selected.Close()
-	args := []string{
-		"--dbname=" + r.database, "--no-owner", "--no-privileges", "--no-security-labels", "--no-password",
-		"--use-list=" + tool.FilePath(1),
-	}
+	args := r.arguments()
 	if !r.lenient {
 		args = append(args, "--exit-on-error")
 	}
-	c, started, err := r.e.command(program.path, r.e.restore, r.database, args...)
+	if r.parallel {
+		args = append(args, "--section=pre-data", "--section=data")
+	}
+	c, started, err := r.e.command(r.program.path, r.e.restore, r.database, args...)
 	if err != nil {
 		return err
 	}
@@ -419,9 +456,9 @@ func (r *restore) clean() {
 	if r.out != nil {
 		r.out.Abort()
 	}
-	if r.head != nil {
-		r.head.close()
-		r.head = nil
+	r.release()
+	if err := r.returnRoles(); err != nil {
+		r.e.log.Error("restore account stays a member of roles that it was lent: revoke them", "roles", r.lent, "err", err)
 	}
 	if !r.created {
 		return
@@ -433,6 +470,14 @@ func (r *restore) clean() {
 		return
 	}
 	r.created = false
+}
+
+// release frees the memory of the dump's beginning.
+func (r *restore) release() {
+	if r.head != nil {
+		r.head.close()
+		r.head = nil
+	}
 }
 
 // Close waits for pg_restore, however long it builds indexes, and reports its outcome.
@@ -449,9 +494,17 @@ func (r *restore) Close() error {
 			return r.fail(err)
 		}
 	}
-	if err := r.outcome(r.out.Close()); err != nil {
+	err := r.outcome(r.out.Close())
+	if err == nil {
+		err = r.finish()
+	}
+	if err == nil {
+		err = r.returnRoles()
+	}
+	if err != nil {
 		return r.fail(err)
 	}
+	r.release()
 	if !r.detach() {
 		// ctx ended first: Abort is waiting for us.
 		return r.fail(context.Cause(r.ctx))

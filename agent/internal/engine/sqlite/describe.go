@@ -102,13 +102,11 @@ func (e *Engine) Fingerprint(ctx context.Context, database string) (*wire.Finger
 		s.close()
 		s.dir.close()
 	} else {
-		if err := checkName(database); err != nil {
+		path, err := e.locate(ctx, database)
+		if err != nil {
 			return nil, err
 		}
-		if err := e.checkListed(database); err != nil {
-			return nil, err
-		}
-		s, err := e.snapshot(ctx, defaultStall, &p, database)
+		s, err := e.snapshot(ctx, defaultStall, &p, path)
 		if err != nil {
 			return nil, err
 		}
@@ -121,6 +119,23 @@ func (e *Engine) Fingerprint(ctx context.Context, database string) (*wire.Finger
 		return nil, failure(ctx, err, what)
 	}
 	return f, nil
+}
+
+// locate is the path of a database, also of one that was kept and is known by its name.
+func (e *Engine) locate(ctx context.Context, database string) (string, error) {
+	if keptName.MatchString(database) {
+		s, err := e.staged(ctx, database)
+		if err != nil {
+			return "", err
+		}
+		defer s.dir.close()
+		defer s.close()
+		return s.path(), nil
+	}
+	if err := checkName(database); err != nil {
+		return "", err
+	}
+	return database, e.checkListed(database)
 }
 
 // describeFile describes a file and closes it.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"devflowbackup/agent/internal/engine"
+	"devflowbackup/agent/internal/engine/enginetest"
 	"devflowbackup/agent/internal/engine/sqlite"
 	"devflowbackup/shared/wire"
 )
@@ -27,6 +29,7 @@ import (
 const roleVariable = "DEVFLOW_SQLITE_ROLE"
 
 func TestMain(m *testing.M) {
+	enginetest.Main(openChild)
 	role, args := os.Getenv(roleVariable), os.Args[1:]
 	if run, ok := roles[role]; ok {
 		if err := run(args); err != nil {
@@ -39,7 +42,7 @@ func TestMain(m *testing.M) {
 }
 
 var roles = map[string]func(args []string) error{
-	"dumper": dumpAndHang, "smalldisk": dumpOnSmallDisk,
+	"dumper": dumpAndHang, "smalldisk": dumpOnSmallDisk, "swapper": swapAndTell,
 }
 
 // again starts the test binary in a role.
@@ -70,11 +73,21 @@ type program struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	out   *bufio.Reader
+
+	closed sync.Once
 }
 
-func startProgram(tb testing.TB, path string) *program {
+func startProgram(tb testing.TB, path string, flags ...string) *program {
 	tb.Helper()
-	p := &program{tb: tb, cmd: exec.CommandContext(testContext(tb), "sqlite3", "-batch", path)}
+	p := launch(tb, path, flags...)
+	tb.Cleanup(p.Close)
+	return p
+}
+
+// launch starts one that ends at its first error if that is a flag.
+func launch(tb testing.TB, path string, flags ...string) *program {
+	tb.Helper()
+	p := &program{tb: tb, cmd: exec.CommandContext(testContext(tb), "sqlite3", append(append([]string{"-batch"}, flags...), path)...)}
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		tb.Fatal(err)
@@ -87,28 +100,41 @@ func startProgram(tb testing.TB, path string) *program {
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(p.kill)
 	return p
 }
 
-func (p *program) kill() {
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
+// Close kills the program, once.
+func (p *program) Close() {
+	p.closed.Do(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	})
+}
+
+// Write adds a number.
+func (p *program) Write(_ context.Context, n int64) error {
+	return p.try(fmt.Sprintf("INSERT INTO writes VALUES (%d);", n))
 }
 
 // run waits until the statements have run.
 func (p *program) run(sql string) {
 	p.tb.Helper()
-	if _, err := io.WriteString(p.stdin, sql+"\nSELECT 'done here';\n"); err != nil {
+	if err := p.try(sql); err != nil {
 		p.tb.Fatal(err)
+	}
+}
+
+func (p *program) try(sql string) error {
+	if _, err := io.WriteString(p.stdin, sql+"\nSELECT 'done here';\n"); err != nil {
+		return err
 	}
 	for {
 		line, err := p.out.ReadString('\n')
 		if err != nil {
-			p.tb.Fatal(err)
+			return err
 		}
 		if line == "done here\n" {
-			return
+			return nil
 		}
 	}
 }
@@ -147,7 +173,7 @@ func writer(tb testing.TB, path, journalMode string) {
 	}()
 	tb.Cleanup(func() {
 		close(stop)
-		p.kill()
+		p.Close()
 		<-done
 	})
 }
@@ -401,7 +427,7 @@ func TestDump_HotJournal(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p.kill()
+			p.Close()
 			victim := filepath.Join(t.TempDir(), "victim")
 			if several {
 				// As SQLite ends a journal that belongs to a transaction over several files.
@@ -914,7 +940,7 @@ func TestDump_LeftWAL(t *testing.T) {
 	e, path := newDatabase(t, "PRAGMA journal_mode = WAL; CREATE TABLE t (x);")
 	p := startProgram(t, path)
 	p.run("PRAGMA wal_autocheckpoint = 0; INSERT INTO t VALUES (1), (2), (3);")
-	p.kill()
+	p.Close()
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -141,7 +143,7 @@ func harness(tb testing.TB) enginetest.Harness {
 	dir := tb.TempDir()
 	spool := filepath.Join(tb.TempDir(), "snapshots")
 	at := func(name string) string {
-		if strings.HasPrefix(name, engine.StagingPrefix) {
+		if ours(name) {
 			return filepath.Join(dir, name)
 		}
 		return name
@@ -188,7 +190,10 @@ func harness(tb testing.TB) enginetest.Harness {
 			}
 			for _, entry := range entries {
 				name := entry.Name()
-				if !strings.HasPrefix(name, engine.StagingPrefix) {
+				if partOf(dir, name) {
+					continue
+				}
+				if !ours(name) {
 					name = filepath.Join(dir, name)
 				}
 				names = append(names, name)
@@ -198,5 +203,72 @@ func harness(tb testing.TB) enginetest.Harness {
 		Names:    names,
 		Name:     func(word string) string { return filepath.Join(dir, word+".db") },
 		IsServer: func(string) bool { return false },
+		Swap: enginetest.Swap{
+			Steps: []string{
+				"agent.sqlite_swap_checked", "agent.sqlite_swap_prepared", "agent.sqlite_swap_locked", "agent.sqlite_swap_exchanged", "agent.sqlite_swap_kept",
+			},
+			SettleSteps: []string{"agent.sqlite_settle_keep"},
+			Config: func(tb testing.TB) string {
+				b, err := json.Marshal(sqlite.Config{Name: "files", Paths: []string{dir}, SnapshotDir: spool})
+				if err != nil {
+					tb.Fatal(err)
+				}
+				return string(b)
+			},
+			// One is in WAL mode, so that both kinds take each other's place.
+			Fill: func(tb testing.TB, name, mark string) {
+				mode := "DELETE"
+				if mark == "old" {
+					mode = "WAL"
+				}
+				shell(tb, at(name), "PRAGMA journal_mode = "+mode+";"+smallSQL+`
+					CREATE TABLE marks (mark text NOT NULL);
+					INSERT INTO marks VALUES ('`+mark+`');
+					CREATE TABLE writes (n integer);`)
+			},
+			Open: func(tb testing.TB, name string) (enginetest.Session, error) {
+				p := launch(tb, at(name), "-bail")
+				if err := p.try("SELECT count(*) FROM sqlite_schema;"); err != nil {
+					p.Close()
+					return nil, err
+				}
+				return p, nil
+			},
+			Written: func(tb testing.TB, name string) (list []int64) {
+				for _, line := range strings.Fields(shell(tb, at(name), "SELECT n FROM writes;")) {
+					n, err := strconv.ParseInt(line, 10, 64)
+					if err != nil {
+						tb.Fatal(err)
+					}
+					list = append(list, n)
+				}
+				return list
+			},
+			CannotEnd: true,
+		},
 	}
+}
+
+func ours(name string) bool {
+	return strings.HasPrefix(name, engine.StagingPrefix) || strings.HasPrefix(name, engine.KeptPrefix)
+}
+
+// partOf tells whether a file is one that SQLite keeps beside a database that is there.
+func partOf(dir, name string) bool {
+	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
+		if base, ok := strings.CutSuffix(name, suffix); ok {
+			_, err := os.Lstat(filepath.Join(dir, base))
+			return err == nil
+		}
+	}
+	return false
+}
+
+// openChild makes the engine of a harness in another process.
+func openChild(config string) (engine.Engine, error) {
+	var cfg sqlite.Config
+	if err := json.Unmarshal([]byte(config), &cfg); err != nil {
+		return nil, err
+	}
+	return sqlite.New(cfg, nil)
 }

@@ -17,8 +17,8 @@ func (e *Engine) checkTarget(name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	if staging(name) {
-		return wire.Failf(wire.CodeBadRequest, "restore as %q: names that start with %s are for restores that are not complete", name, engine.StagingPrefix)
+	if ours(name) {
+		return wire.Failf(wire.CodeBadRequest, "restore as %q: names that start with %s or %s are for restores", name, engine.StagingPrefix, engine.KeptPrefix)
 	}
 	return e.checkListed(name)
 }
@@ -86,9 +86,9 @@ func (d *directory) rename(from, to string) error {
 	return d.remove(from)
 }
 
-// Exists tells whether anything is at the path, or a staging file of that name in a directory of the configuration.
+// Exists tells whether anything is at the path, or a staging or kept file of that name in a directory of the configuration.
 func (e *Engine) Exists(ctx context.Context, database string) (bool, error) {
-	if stagingName.MatchString(database) {
+	if swapName.MatchString(database) {
 		s, err := e.staged(ctx, database)
 		if wire.HasCode(err, wire.CodeDatabaseMissing) {
 			return false, nil
@@ -124,10 +124,11 @@ func (e *Engine) Exists(ctx context.Context, database string) (bool, error) {
 	}
 }
 
-// Remove removes a staging file, wherever in the directories of the configuration it is.
+// Remove removes a staging or kept file, wherever in the directories of the configuration it is. A kept one that a program has
+// open is wire.CodeTargetInUse: it may be writing there, instead of to the database that took the file's place.
 func (e *Engine) Remove(ctx context.Context, database string) error {
-	if !stagingName.MatchString(database) {
-		return wire.Failf(wire.CodeNotAllowed, "remove database %q: only what a restore made (%s…) is removed", database, engine.StagingPrefix)
+	if !swapName.MatchString(database) {
+		return wire.Failf(wire.CodeNotAllowed, "remove database %q: only what a restore or a swap made (%s… or %s…) is removed", database, engine.StagingPrefix, engine.KeptPrefix)
 	}
 	s, err := e.staged(ctx, database)
 	if wire.HasCode(err, wire.CodeDatabaseMissing) {
@@ -138,6 +139,18 @@ func (e *Engine) Remove(ctx context.Context, database string) error {
 	}
 	defer s.dir.close()
 	defer s.close()
+	if keptName.MatchString(database) {
+		ids := map[fileID]bool{}
+		s.addIDs(ids)
+		h, err := findHolders(ids)
+		if err != nil {
+			return failure(ctx, err, fmt.Sprintf("remove %q", s.path()))
+		}
+		if len(h.sessions) > 0 {
+			return wire.Failf(wire.CodeTargetInUse, "remove %q: it is in use by %s", s.path(), describeSessions(h.sessions)).Retry().
+				WithHint("restart these programs: what they write is not in the database that took the file's place")
+		}
+	}
 	if err := s.dir.removeDatabase(database); err != nil {
 		return failure(ctx, err, fmt.Sprintf("remove %q", s.path()))
 	}
@@ -145,7 +158,7 @@ func (e *Engine) Remove(ctx context.Context, database string) error {
 	return nil
 }
 
-// staged finds a staging file. It fails with wire.CodeDatabaseMissing if there is none.
+// staged finds a staging or kept file. It fails with wire.CodeDatabaseMissing if there is none.
 func (e *Engine) staged(ctx context.Context, name string) (found *source, err error) {
 	look := func(d *directory) (bool, error) {
 		st, err := d.stat(name)
@@ -180,9 +193,16 @@ func (e *Engine) staged(ctx context.Context, name string) (found *source, err er
 	case err != nil:
 		return nil, failure(ctx, err, fmt.Sprintf("look for %q", name))
 	case found == nil:
-		return nil, wire.Failf(wire.CodeDatabaseMissing, "there is no staging file %q in the directories of the instance %q", name, e.cfg.Name)
+		return nil, wire.Failf(wire.CodeDatabaseMissing, "there is no file %q in the directories of the instance %q", name, e.cfg.Name)
 	}
 	return found, nil
+}
+
+// remember notes where a file was made.
+func (e *Engine) remember(name, dir string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.restores[name] = dir
 }
 
 func (e *Engine) forget(name string) {

@@ -61,6 +61,9 @@ func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine
 	if err := e.checkTarget(req.Target); err != nil {
 		return nil, err
 	}
+	if err := checkChoices(req); err != nil {
+		return nil, err
+	}
 	what := fmt.Sprintf("restore database %q", req.Target)
 	if f := stopped(ctx, what); f != nil {
 		return nil, f
@@ -81,9 +84,10 @@ func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine
 		}
 		return nil, err
 	}
-	if _, err := dir.stat(filepath.Base(req.Target)); err == nil {
+	// A file can be swapped out later. Whatever else is there cannot.
+	if st, err := dir.stat(filepath.Base(req.Target)); err == nil && !regular(&st) {
 		dir.close()
-		return nil, wire.Failf(wire.CodeTargetExists, "there is a file %q already", req.Target).WithHint("choose another name, or move it away")
+		return nil, wire.Failf(wire.CodeTargetExists, "there is something at %q that is no database", req.Target).WithHint("choose another name, or move it away")
 	}
 	file, err := dir.create(req.Database)
 	if err != nil {
@@ -93,10 +97,17 @@ func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine
 		}
 		return nil, systemFailure(err, what)
 	}
-	e.mu.Lock()
-	e.restores[req.Database] = dir.path
-	e.mu.Unlock()
+	e.remember(req.Database, dir.path)
 	return e.receive(ctx, dir, req.Database, file, what), nil
+}
+
+// checkChoices refuses what cannot be done with a file. Roles, owners and definers are not in one.
+func checkChoices(req engine.RestoreRequest) error {
+	if len(req.Only) > 0 {
+		return wire.Failf(wire.CodeBadRequest, "a part of an SQLite database cannot be restored").
+			WithHint("restore all of it as a new file, and copy from there with ATTACH")
+	}
+	return nil
 }
 
 // Validate writes the dump to a file without a name and lets SQLite read all of it.

@@ -199,10 +199,10 @@ func TestRestore_Damage(t *testing.T) {
 func TestRestore_Directory(t *testing.T) {
 	e, path := newDatabase(t, smallSQL)
 	dir := filepath.Dir(path)
-	if err := errors.Join(os.Symlink("/tmp", filepath.Join(dir, "linked")), os.WriteFile(filepath.Join(dir, "file"), nil, 0o644)); err != nil {
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "sub"), 0o755), os.Symlink("/tmp", filepath.Join(dir, "linked")), os.WriteFile(filepath.Join(dir, "file"), nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	for target, code := range map[string]string{"linked/new.db": wire.CodeNotAllowed, "nowhere/new.db": wire.CodeBadRequest, "file/new.db": wire.CodeBadRequest, "app.db": wire.CodeTargetExists} {
+	for target, code := range map[string]string{"linked/new.db": wire.CodeNotAllowed, "nowhere/new.db": wire.CodeBadRequest, "file/new.db": wire.CodeBadRequest, "linked": wire.CodeTargetExists, "sub": wire.CodeTargetExists} {
 		_, err := e.Restore(testContext(t), engine.RestoreRequest{Database: newStaging(), Target: filepath.Join(dir, target)})
 		wantCode(t, err, code)
 	}

@@ -91,7 +91,7 @@ func (e *Engine) checkBackup(name string) error {
 // included tells whether include and exclude let a listed path be backed up.
 func (e *Engine) included(path string) bool {
 	fits := func(pattern string) bool { return match(pattern, path) }
-	return !staging(path) && !slices.ContainsFunc(e.cfg.Exclude, fits) &&
+	return !ours(path) && !slices.ContainsFunc(e.cfg.Exclude, fits) &&
 		(len(e.cfg.Include) == 0 || slices.ContainsFunc(e.cfg.Include, fits))
 }
 

@@ -70,7 +70,7 @@ func (e *Engine) take(ctx context.Context, p *pulse, path, what string) (*snapsh
 	}
 	defer conn.close()
 	e.reached("connected")
-	if err := e.begin(ctx, conn, p, path); err != nil {
+	if err := e.begin(ctx, conn, p, path, e.cfg.LockTimeout); err != nil {
 		return nil, err
 	}
 	f, err := conn.facts(ctx)
@@ -145,12 +145,12 @@ func (s *source) checkOpened(journalMode string) error {
 	return s.check()
 }
 
-// begin opens the read transaction, and waits for a writer in rollback-journal mode at most the lock timeout.
-func (e *Engine) begin(ctx context.Context, conn *connection, p *pulse, path string) error {
+// begin opens the read transaction, and waits for a writer in rollback-journal mode at most so long.
+func (e *Engine) begin(ctx context.Context, conn *connection, p *pulse, path string, patience time.Duration) error {
 	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(e.cfg.LockTimeout)
+	deadline := time.Now().Add(patience)
 	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
 		_, err := conn.number(ctx, "SELECT count(*) FROM sqlite_schema")
 		if err == nil {
@@ -160,7 +160,7 @@ func (e *Engine) begin(ctx context.Context, conn *connection, p *pulse, path str
 			return err
 		}
 		if time.Now().After(deadline) {
-			return failure(ctx, err, fmt.Sprintf("read database %q: no lock within %s", path, e.cfg.LockTimeout))
+			return failure(ctx, err, fmt.Sprintf("read database %q: no lock within %s", path, patience))
 		}
 		p.beat()
 		select {

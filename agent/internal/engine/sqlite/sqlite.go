@@ -4,7 +4,8 @@
 // Invariants: a database's name is the absolute path of its file and is never parsed as anything else. Only paths that the
 // configuration lists are touched, none through a symbolic link, and nothing but regular files. A source is opened
 // read-only and no statement of a database's own making runs outside its file: nothing can be attached or loaded. A copy has
-// no name in the file system while it exists, so that a crash leaves none.
+// no name in the file system while it exists, so that a crash leaves none. A file is only written to, or given another name, while
+// no other program has it open, and never by SQLite itself, which would act on what lies beside it.
 //
 // In one process, closing any descriptor of a file drops the locks that SQLite holds on it. Descriptors of sources are
 // therefore O_PATH, which hold no locks, and a source is read by one connection or for its header, one after the other.
@@ -69,7 +70,7 @@ type Engine struct {
 	rules []rule
 
 	mu       sync.Mutex
-	restores map[string]string // directories of the staging files that this process made
+	restores map[string]string // directories of the staging and kept files that this process made
 
 	// reached is called at named places of a copy, for tests.
 	reached func(place string)
@@ -136,5 +137,7 @@ func checkName(name string) error {
 
 func possible(name string) bool { return checkName(name) == nil }
 
-// staging tells whether a file of that name was made by a restore.
-func staging(name string) bool { return strings.HasPrefix(filepath.Base(name), engine.StagingPrefix) }
+// ours tells whether a file of that name was made by a restore or kept by a swap.
+func ours(name string) bool {
+	return strings.HasPrefix(filepath.Base(name), engine.StagingPrefix) || strings.HasPrefix(filepath.Base(name), engine.KeptPrefix)
+}

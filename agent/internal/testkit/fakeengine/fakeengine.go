@@ -4,8 +4,10 @@ package fakeengine
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,31 +32,70 @@ type Engine struct {
 	ValidateErr error
 	// BeforePublish, if set, runs when Publish begins.
 	BeforePublish func()
+	// Problems are what Inspect adds to what it finds.
+	Problems []engine.Problem
+	// SwapErr, if set, is what Swap returns after it did (SwapDone), or did not do, its work.
+	SwapErr  error
+	SwapDone bool
+	// BeforeSwap, if set, runs when Swap begins.
+	BeforeSwap func(ctx context.Context)
 
-	Dumps, Closed, Aborted, Restores atomic.Int64
+	Dumps, Closed, Aborted, Restores, Swaps, Settled atomic.Int64
 	// Target is the one of the last restore.
 	Target atomic.Value
 
-	mu  sync.Mutex
-	dbs map[string][]byte
+	mu       sync.Mutex
+	dbs      map[string]*database
+	made     int64
+	sessions map[string][]engine.Session
 }
 
-// Set makes or replaces a database.
+// database keeps its number when it is renamed.
+type database struct {
+	number  int64
+	content []byte
+}
+
+// Set makes a database, or replaces its content.
 func (e *Engine) Set(name string, content []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.dbs == nil {
-		e.dbs = make(map[string][]byte)
+		e.dbs = make(map[string]*database)
 	}
-	e.dbs[name] = content
+	if db := e.dbs[name]; db != nil {
+		db.content = content
+		return
+	}
+	e.made++
+	e.dbs[name] = &database{e.made, content}
+}
+
+// Drop removes a database, as somebody else would.
+func (e *Engine) Drop(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.dbs, name)
 }
 
 // Get returns a database's content.
 func (e *Engine) Get(name string) ([]byte, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	b, ok := e.dbs[name]
-	return b, ok
+	if db := e.dbs[name]; db != nil {
+		return db.content, true
+	}
+	return nil, false
+}
+
+// SetSessions says who else is at a database. A swap with engine.SessionsEnd ends them.
+func (e *Engine) SetSessions(name string, sessions ...engine.Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sessions == nil {
+		e.sessions = make(map[string][]engine.Session)
+	}
+	e.sessions[name] = sessions
 }
 
 // Names lists the databases.
@@ -96,9 +137,9 @@ func (e *Engine) Discover(context.Context) ([]wire.Database, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var out []wire.Database
-	for n, b := range e.dbs {
-		if !strings.HasPrefix(n, engine.StagingPrefix) {
-			out = append(out, wire.Database{Name: n, SizeBytes: int64(len(b)), ServerVersion: "1.0"})
+	for n, db := range e.dbs {
+		if !strings.HasPrefix(n, engine.StagingPrefix) && !strings.HasPrefix(n, engine.KeptPrefix) {
+			out = append(out, wire.Database{Name: n, SizeBytes: int64(len(db.content)), ServerVersion: "1.0"})
 		}
 	}
 	return out, nil
@@ -195,6 +236,7 @@ func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine
 	}
 	e.Restores.Add(1)
 	e.Target.Store(req.Target)
+	e.Drop(req.Database)
 	e.Set(req.Database, nil)
 	return &restore{e: e, ctx: ctx, name: req.Database}, nil
 }
@@ -223,9 +265,7 @@ func (r *restore) Close() error {
 func (r *restore) Abort() {
 	r.e.Aborted.Add(1)
 	if r.name != "" {
-		r.e.mu.Lock()
-		delete(r.e.dbs, r.name)
-		r.e.mu.Unlock()
+		r.e.Drop(r.name)
 	}
 }
 
@@ -269,11 +309,105 @@ func (e *Engine) Remove(_ context.Context, database string) error {
 	if err := e.down(); err != nil {
 		return err
 	}
-	if !strings.HasPrefix(database, engine.StagingPrefix) {
-		return wire.Failf(wire.CodeBadRequest, "%q is not a staging database", database)
+	if !strings.HasPrefix(database, engine.StagingPrefix) && !strings.HasPrefix(database, engine.KeptPrefix) {
+		return wire.Failf(wire.CodeBadRequest, "%q is neither a staging nor a kept database", database)
+	}
+	e.Drop(database)
+	return nil
+}
+
+// identity is empty for no database.
+func (db *database) identity() string {
+	if db == nil {
+		return ""
+	}
+	return fmt.Sprintf("memory-1/%d", db.number)
+}
+
+// Inspect implements engine.Engine.
+func (e *Engine) Inspect(_ context.Context, req engine.InspectRequest) (*engine.Target, error) {
+	if err := e.down(); err != nil {
+		return nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.dbs, database)
-	return nil
+	t := &engine.Target{FreeBytes: -1, Problems: slices.Clone(e.Problems)}
+	stop := func(code, text, hint string) {
+		t.Problems = append(t.Problems, engine.Problem{Stops: true, Code: code, Text: text, Hint: hint})
+	}
+	db := e.dbs[req.Target]
+	if db == nil {
+		if req.InPlace {
+			stop("no_target", fmt.Sprintf("there is no database %q", req.Target), "restore it as a new database")
+		}
+		return t, nil
+	}
+	t.Exists, t.Identity, t.Owner, t.Tables, t.SizeBytes = true, db.identity(), "owner", 1, int64(len(db.content))
+	t.Sessions = slices.Clone(e.sessions[req.Target])
+	switch {
+	case !req.InPlace:
+		stop(wire.CodeTargetExists, fmt.Sprintf("there is a database %q already", req.Target), "choose another name, or restore in place")
+	case len(t.Sessions) > 0 && req.Sessions != engine.SessionsEnd && req.Sessions != engine.SessionsWait:
+		stop(wire.CodeTargetInUse, fmt.Sprintf("database %q is in use: %d sessions", req.Target, len(t.Sessions)), "end them")
+	}
+	return t, nil
+}
+
+// Swap implements engine.Engine.
+func (e *Engine) Swap(ctx context.Context, req engine.SwapRequest) (*engine.SwapResult, error) {
+	if e.BeforeSwap != nil {
+		e.BeforeSwap(ctx)
+	}
+	if err := e.down(); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	e.Swaps.Add(1)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	result := &engine.SwapResult{Unavailable: 1}
+	switch old, staged := e.dbs[req.Target], e.dbs[req.Staged]; {
+	case req.Identity == "" || !strings.HasPrefix(req.Keep, engine.KeptPrefix):
+		return nil, wire.Failf(wire.CodeBadRequest, "swap out %q: no identity, or kept as %q", req.Target, req.Keep)
+	case old.identity() != req.Identity:
+		return nil, wire.Failf(wire.CodeTargetChanged, "database %q is not the one that was looked at", req.Target)
+	case staged == nil:
+		return nil, wire.Failf(wire.CodeDatabaseMissing, "database %q does not exist", req.Staged)
+	case e.dbs[req.Keep] != nil:
+		return nil, wire.Failf(wire.CodeTargetExists, "database %q exists", req.Keep)
+	case len(e.sessions[req.Target]) > 0 && req.Sessions != engine.SessionsEnd:
+		return nil, wire.Failf(wire.CodeTargetInUse, "database %q is in use: %d sessions", req.Target, len(e.sessions[req.Target]))
+	case e.SwapErr != nil && !e.SwapDone:
+		return nil, e.SwapErr
+	default:
+		result.Ended = len(e.sessions[req.Target])
+		delete(e.sessions, req.Target)
+		e.dbs[req.Target], e.dbs[req.Keep] = staged, old
+		delete(e.dbs, req.Staged)
+	}
+	if e.SwapErr != nil {
+		return nil, e.SwapErr
+	}
+	return result, nil
+}
+
+// Settle implements engine.Engine.
+func (e *Engine) Settle(_ context.Context, req engine.SwapRequest) (string, error) {
+	if err := e.down(); err != nil {
+		return "", err
+	}
+	e.Settled.Add(1)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch req.Identity {
+	case "":
+		return "", wire.Failf(wire.CodeBadRequest, "settle %q: no identity", req.Target)
+	case e.dbs[req.Target].identity():
+		return engine.SwapBefore, nil
+	case e.dbs[req.Keep].identity():
+		return engine.SwapAfter, nil
+	}
+	return "", wire.Failf(wire.CodeTargetChanged, "database %q is not the one that was looked at", req.Target)
 }
