@@ -2,9 +2,7 @@ package controller
 
 import (
 	"encoding/json"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"devflowbackup/shared/wire"
@@ -15,6 +13,8 @@ const (
 	TypeManual    = "manual"
 	TypeScheduled = "scheduled"
 	TypePreDeploy = "pre_deploy"
+	// TypePreRestore is of a backup of what a restore in place is about to replace. Only a restore makes it.
+	TypePreRestore = "pre_restore"
 )
 
 // Status of a backup or a restore, in the panel's words.
@@ -222,52 +222,6 @@ func (r *VerifyRequest) Validate() error {
 		return Invalid("level", "%q is not allowed; use checksum or content", r.Level)
 	}
 	return nil
-}
-
-// RestoreRequest asks for a restore into a new database.
-type RestoreRequest struct {
-	Backup   int64
-	Server   string // name or id; default: the backup's own
-	Instance string // default: the backup's own, or the only one of the engine
-	Database string // default: the backup's own name, which is then in place
-}
-
-// Validate names the first field that is wrong. Whether the engine takes the name only the catalog knows: see ValidDatabaseName.
-func (r RestoreRequest) Validate() error {
-	if r.Backup <= 0 {
-		return Invalid("backup_id", "%d is not a backup's id", r.Backup)
-	}
-	if strings.ContainsRune(r.Database, 0) || len(r.Database) > maxDatabasePath {
-		return Invalid("to_database", "%q is not allowed; use at most %d bytes without a NUL", r.Database, maxDatabasePath)
-	}
-	if strings.HasPrefix(path.Base(r.Database), "devflow_staging_") {
-		return Invalid("to_database", "%q is not allowed; devflow_staging_ is kept for restores at work", r.Database)
-	}
-	return nil
-}
-
-// Restore is one restore.
-type Restore struct {
-	ID           int64           `json:"id"`
-	ProjectID    int64           `json:"project_id"`
-	Project      string          `json:"project"`
-	BackupID     int64           `json:"backup_id"`
-	ServerID     int64           `json:"server_id"`
-	Server       string          `json:"server"`
-	Instance     string          `json:"instance"`
-	DatabaseName string          `json:"database_name"`
-	Status       string          `json:"status"`
-	Result       json.RawMessage `json:"result"` // wire.RestoreResult once completed
-	ErrorCode    *string         `json:"error_code"`
-	ErrorMessage *string         `json:"error_message"`
-	ErrorHint    *string         `json:"error_hint"`
-	StartedAt    *time.Time      `json:"started_at"`
-	CompletedAt  *time.Time      `json:"completed_at"`
-	CreatedAt    time.Time       `json:"created_at"`
-	JobID        int64           `json:"job_id"`
-	JobStatus    string          `json:"job_status"`
-	Waiting      string          `json:"waiting"`
-	Progress     *Progress       `json:"progress,omitempty"`
 }
 
 // DeleteRequest asks to delete one backup.

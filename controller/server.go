@@ -35,6 +35,7 @@ type Instance struct {
 	Version string `json:"version"`
 	Error   string `json:"error"`
 	Restore bool   `json:"restore"`
+	InPlace bool   `json:"in_place"` // restores in the place of databases that are there
 }
 
 // Database is one database found on a server.

@@ -44,6 +44,8 @@ const (
 	CodeTargetExists       = "target_exists"       // the restore target is already there
 	CodeTargetChanged      = "target_changed"      // the restore target is not the one that was looked at
 	CodeTargetInUse        = "target_in_use"       // other sessions are at the restore target
+	CodeTargetUnfit        = "target_unfit"        // something at the restore target would stop the restore
+	CodeSafetyBackup       = "safety_backup"       // the backup of the target that was to be made first was not
 	CodeFingerprint        = "fingerprint_differs" // restored content differs from the backup's description
 	CodeSuperuser          = "superuser_restore"   // the restore account has rights that a dump must never get
 	CodeDiskFull           = "disk_full"
@@ -69,6 +71,7 @@ const (
 	StageVerify   = "verify"
 	StageRestore  = "restore"
 	StagePublish  = "publish"
+	StageSwap     = "swap"
 )
 
 // Failure is an outcome with a stable code, where it happened, a sentence for the operator and what to do about it.

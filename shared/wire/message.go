@@ -102,8 +102,9 @@ type Instance struct {
 	Name    string `json:"name"`
 	Engine  string `json:"engine"`
 	Version string `json:"version,omitempty"`
-	Error   string `json:"error,omitempty"` // why it could not be looked at
-	Restore bool   `json:"restore"`         // the host allows restores into new databases here
+	Error   string `json:"error,omitempty"`    // why it could not be looked at
+	Restore bool   `json:"restore"`            // the host allows restores into new databases here
+	InPlace bool   `json:"in_place,omitempty"` // and in the place of databases that are there
 }
 
 // Database is one database found by discovery.
@@ -121,6 +122,9 @@ const (
 	JobBackup  = "backup"
 	JobVerify  = "verify"
 	JobRestore = "restore"
+	JobUndo    = "undo"    // SwapOrder: a database that a restore in place kept comes back
+	JobSettle  = "settle"  // SwapOrder: find out what a swap came to whose attempt was lost, and end it
+	JobDiscard = "discard" // DiscardOrder: remove a database that a swap kept
 )
 
 // Job orders one attempt. Exactly the order of its Kind is set.
@@ -131,6 +135,8 @@ type Job struct {
 	Backup             *BackupOrder  `json:"backup,omitempty"`
 	Verify             *VerifyOrder  `json:"verify,omitempty"`
 	Restore            *RestoreOrder `json:"restore,omitempty"`
+	Swap               *SwapOrder    `json:"swap,omitempty"` // undo, settle
+	Discard            *DiscardOrder `json:"discard,omitempty"`
 }
 
 // Accepted is the agent's answer to a Job, sent after the job is in its journal; or Failure, and nothing was kept.
@@ -221,6 +227,7 @@ type Source struct {
 	Local       bool          `json:"local,omitempty"` // the objects lie in the reading host's own directory
 	Artifact    SourceObject  `json:"artifact"`
 	Fingerprint *SourceObject `json:"fingerprint,omitempty"`
+	Globals     *SourceObject `json:"globals,omitempty"` // of a restore that is to make missing roles
 }
 
 // SourceObject is one object of a Source: what it must be, and its key, sealed to the reading agent.
@@ -257,12 +264,63 @@ type VerifyOrder struct {
 	Instance string `json:"instance,omitempty"` // content: whose tools to use
 }
 
-// RestoreOrder orders a restore into a new database.
+// RestoreOrder orders a restore into a new database or, with InPlace, in the place of one that is there.
 type RestoreOrder struct {
-	Source   Source `json:"source"`
+	Source   Source          `json:"source"`
+	Instance string          `json:"instance"`
+	Database string          `json:"database"`
+	Staging  string          `json:"staging"` // the name it is filled under; in place the same for each attempt
+	InPlace  *SwapTerms      `json:"in_place,omitempty"`
+	Choices  *RestoreChoices `json:"choices,omitempty"`
+}
+
+// SwapTerms say how a database is put in the place of another. An order repeated with the same names is the same swap: whoever gets
+// it settles first what an earlier attempt may have left.
+type SwapTerms struct {
+	Keep        string `json:"keep"`     // the name under which what is there is kept
+	Identity    string `json:"identity"` // of what is to be there, as an InspectReply told it
+	Sessions    string `json:"sessions"` // SessionsRefuse, SessionsWait or SessionsEnd
+	WaitSeconds int64  `json:"wait_seconds,omitempty"`
+}
+
+// What a swap does about other sessions at its target.
+const (
+	SessionsRefuse = "refuse" // it fails with CodeTargetInUse
+	SessionsWait   = "wait"   // for up to WaitSeconds, then as refuse
+	SessionsEnd    = "end"    // they are ended
+)
+
+// RestoreChoices are a restore's, where its engine has them. The zero values are safe for a dump that nobody trusts.
+type RestoreChoices struct {
+	Owners     bool        `json:"owners,omitempty"`     // PostgreSQL: objects belong to the roles that they belonged to
+	Privileges bool        `json:"privileges,omitempty"` // PostgreSQL: grants are restored
+	Roles      bool        `json:"roles,omitempty"`      // PostgreSQL: missing roles are made, without login and without rights over the server
+	Definers   string      `json:"definers,omitempty"`   // MySQL: strip or keep; empty: as the host is configured
+	Only       []Selection `json:"only,omitempty"`       // only these; empty: everything
+	Jobs       int         `json:"jobs,omitempty"`       // PostgreSQL: how many build indexes and constraints at once
+}
+
+// Selection is a part of a dump.
+type Selection struct {
+	Schema string `json:"schema,omitempty"` // PostgreSQL
+	Table  string `json:"table,omitempty"`  // empty: the whole schema
+}
+
+// SwapOrder orders an undo or a settlement. An undo is a swap of what was kept with what is there now.
+type SwapOrder struct {
+	Instance string    `json:"instance"`
+	Engine   string    `json:"engine"`
+	Database string    `json:"database"`
+	Staged   string    `json:"staged"` // what comes into its place
+	Terms    SwapTerms `json:"terms"`
+}
+
+// DiscardOrder orders the removal of a database that a swap kept. One that is not there is no error.
+type DiscardOrder struct {
 	Instance string `json:"instance"`
-	Database string `json:"database"`
-	Staging  string `json:"staging"` // the name it is filled under
+	Engine   string `json:"engine"`
+	Database string `json:"database"` // that it was, for people
+	Kept     string `json:"kept"`
 }
 
 // Cancel orders an attempt to stop.
@@ -273,10 +331,12 @@ type Cancel struct {
 
 // Outcomes in a Report.
 const (
-	OutcomeUploaded = "uploaded"
-	OutcomeVerified = "verified"
-	OutcomeRestored = "restored"
-	OutcomeFailed   = "failed"
+	OutcomeUploaded  = "uploaded"
+	OutcomeVerified  = "verified"
+	OutcomeRestored  = "restored"
+	OutcomeSettled   = "settled" // undo, settle: Swapped tells what is at the target
+	OutcomeDiscarded = "discarded"
+	OutcomeFailed    = "failed"
 )
 
 // Report is an attempt's outcome. It is journaled, and sent until the controller has committed it.
@@ -288,7 +348,8 @@ type Report struct {
 	Done      []PartDone       `json:"done,omitempty"`      // uploaded: acknowledgements not yet told
 	Read      *ReadResult      `json:"read,omitempty"`      // verified, restored: what was read
 	Restored  *RestoreResult   `json:"restored,omitempty"`
-	Log       string           `json:"log,omitempty"` // the tool's standard error, capped and scrubbed
+	Swapped   *SwapResult      `json:"swapped,omitempty"` // restored in place, settled
+	Log       string           `json:"log,omitempty"`     // the tool's standard error, capped and scrubbed
 	Millis    map[string]int64 `json:"millis,omitempty"`
 }
 
@@ -307,6 +368,76 @@ type RestoreResult struct {
 	Rows     int64  `json:"rows"`
 	Compared bool   `json:"compared"` // the fingerprint was compared and equal
 	Warnings string `json:"warnings,omitempty"`
+}
+
+// SwapResult tells what a swap came to. A failed report of a restore in place or of an undo says that the target is as it was: an
+// attempt that cannot tell goes on until it can.
+type SwapResult struct {
+	State             string   `json:"state"` // SwapBefore or SwapAfter
+	UnavailableMicros int64    `json:"unavailable_micros,omitempty"`
+	Ended             int      `json:"ended,omitempty"` // sessions
+	Notes             []string `json:"notes,omitempty"` // for people: what was carried over, what was not
+}
+
+// States of a swap's target.
+const (
+	SwapBefore = "before" // it has its old content
+	SwapAfter  = "after"  // it has the content that was to come into its place; the old is kept
+)
+
+// InspectOrder asks what is at a restore's target and what would stop a restore there. Nothing is changed.
+type InspectOrder struct {
+	Instance          string          `json:"instance"`
+	Engine            string          `json:"engine"`
+	Database          string          `json:"database"`
+	DumpServerVersion string          `json:"dump_server_version,omitempty"`
+	DumpToolVersion   string          `json:"dump_tool_version,omitempty"`
+	DumpBytes         int64           `json:"dump_bytes,omitempty"`
+	DatabaseBytes     int64           `json:"database_bytes,omitempty"`
+	Extensions        []string        `json:"extensions,omitempty"`
+	InPlace           bool            `json:"in_place,omitempty"`
+	Sessions          string          `json:"sessions,omitempty"`
+	Choices           *RestoreChoices `json:"choices,omitempty"`
+}
+
+// InspectReply answers an InspectOrder. It is not signed: the broker lets only this agent answer.
+type InspectReply struct {
+	V       int      `json:"v"`
+	Session string   `json:"session"`
+	Failure *Failure `json:"failure,omitempty"`
+	Target  *Target  `json:"target,omitempty"`
+}
+
+// Target is what is at a restore's target.
+type Target struct {
+	Exists         bool      `json:"exists"`
+	Identity       string    `json:"identity,omitempty"`        // of the database on its server; changes when it is dropped and made again
+	ServerIdentity string    `json:"server_identity,omitempty"` // as a backup's metadata has it
+	ServerVersion  string    `json:"server_version,omitempty"`
+	SizeBytes      int64     `json:"size_bytes"`
+	Tables         int64     `json:"tables"`
+	FreeBytes      int64     `json:"free_bytes"` // where the copy would lie; -1: not known
+	Owner          string    `json:"owner,omitempty"`
+	Sessions       []Session `json:"sessions,omitempty"` // at most 20
+	SessionCount   int       `json:"session_count,omitempty"`
+	Problems       []Problem `json:"problems,omitempty"`
+}
+
+// Session is another one at a target.
+type Session struct {
+	User        string `json:"user,omitempty"`
+	Application string `json:"application,omitempty"`
+	Client      string `json:"client,omitempty"`
+	Since       int64  `json:"since,omitempty"` // seconds since 1970
+	State       string `json:"state,omitempty"`
+}
+
+// Problem is what stops a restore, or what a person should know before it.
+type Problem struct {
+	Stops bool   `json:"stops"`
+	Code  string `json:"code"` // stable, such as missing_extension
+	Text  string `json:"text"`
+	Hint  string `json:"hint,omitempty"`
 }
 
 // What a LocalOrder does.

@@ -26,10 +26,11 @@ const prefix = "devflow.v1."
 
 // Verbs of commands, controller to agent.
 const (
-	VerbRun    = "run"    // Job: journal it, then accept it
-	VerbCancel = "cancel" // Cancel: stop an attempt
-	VerbPing   = "ping"   // Ping: answer with the session
-	VerbLocal  = "local"  // LocalOrder: look at or change one file of the host's backup directory
+	VerbRun     = "run"     // Job: journal it, then accept it
+	VerbCancel  = "cancel"  // Cancel: stop an attempt
+	VerbPing    = "ping"    // Ping: answer with the session
+	VerbInspect = "inspect" // InspectOrder: look at a restore's target
+	VerbLocal   = "local"   // LocalOrder: look at or change one file of the host's backup directory
 )
 
 // Verbs of requests, agent to controller. VerbHeartbeat and VerbProgress are published without a reply.

@@ -67,15 +67,19 @@ type Databases struct {
 	Exclude []string `yaml:"exclude"` // wins
 }
 
-// Restore says whether and how restores are made on an instance. They only ever make new databases.
+// Restore says whether and how restores are made on an instance. They only ever make new databases, unless in_place is set.
 type Restore struct {
-	Allow        *bool         `yaml:"allow"` // default true
-	User         string        `yaml:"user"`  // default: the instance's user
+	Allow        *bool         `yaml:"allow"`    // default true
+	InPlace      bool          `yaml:"in_place"` // also in the place of databases that are there, whose content is kept for a time
+	User         string        `yaml:"user"`     // default: the instance's user
 	Password     secret.String `yaml:"password"`
 	PasswordFile string        `yaml:"password_file"`
 	Extensions   []string      `yaml:"extensions"` // postgresql: may be created for a restored database
 	Definers     string        `yaml:"definers"`   // mysql: strip (default) or keep the definers of views, routines, triggers and events
 }
+
+// InPlaceAllowed tells whether restores are made in the place of databases that are there.
+func (r Restore) InPlaceAllowed() bool { return r.Allowed() && r.InPlace }
 
 // Allowed tells whether restores are made here.
 func (r Restore) Allowed() bool { return r.Allow == nil || *r.Allow }

@@ -78,15 +78,15 @@ const KeptPrefix = "devflow_kept_"
 
 // What to do about other sessions at a swap's target.
 const (
-	SessionsRefuse = "refuse" // the swap fails with wire.CodeTargetInUse
-	SessionsWait   = "wait"   // for up to SwapRequest.Wait, then as refuse
-	SessionsEnd    = "end"    // they are ended
+	SessionsRefuse = wire.SessionsRefuse // the swap fails with wire.CodeTargetInUse
+	SessionsWait   = wire.SessionsWait   // for up to SwapRequest.Wait, then as refuse
+	SessionsEnd    = wire.SessionsEnd    // they are ended
 )
 
 // Ends of a swap.
 const (
-	SwapBefore = "before" // the target has its old content
-	SwapAfter  = "after"  // the target has the content of Staged
+	SwapBefore = wire.SwapBefore // the target has its old content
+	SwapAfter  = wire.SwapAfter  // the target has the content of Staged
 )
 
 // SwapRequest names the three databases of a swap.

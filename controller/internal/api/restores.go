@@ -23,7 +23,7 @@ func (a *API) registerRestores() {
 		})
 	register(a, operation{id: "create-restore", audit: "restore.create", method: http.MethodPost, path: "/restores", summary: "Restore a backup into a new database", tag: tagRestores, access: restore, creates: true},
 		func(ctx context.Context, in *bodyIn[body.CreateRestore]) (*bodyOut[controller.Restore], error) {
-			r := controller.RestoreRequest{Backup: in.Body.BackupID, Server: in.Body.ToServer, Instance: in.Body.ToInstance, Database: in.Body.ToDatabase}
+			r := in.Body.Request()
 			if err := r.Validate(); err != nil {
 				return nil, err
 			}

@@ -58,7 +58,17 @@ type Store interface {
 	DeleteBackup(ctx context.Context, actor controller.Actor, r controller.DeleteRequest) (controller.Backup, error)
 	UndeleteBackup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error)
 	CreateVerify(ctx context.Context, actor controller.Actor, r controller.VerifyRequest) ([]controller.Job, error)
+	// DraftRestore resolves and checks a request for a restore; nothing is written. Of a restore in place Confirm is not looked at.
+	DraftRestore(ctx context.Context, actor controller.Actor, r controller.RestoreRequest) (controller.Draft, error)
+	// CreateRestore makes a restore with its job; in place, with its safety backup, after Confirm was held against the target's name.
+	// Identity is then what the agent has told of the target.
 	CreateRestore(ctx context.Context, actor controller.Actor, r controller.RestoreRequest) (controller.Restore, error)
+	// DraftUndo and CreateUndo are the same for bringing back what a restore in place kept.
+	DraftUndo(ctx context.Context, actor controller.Actor, id int64, r controller.SwapRequest) (controller.Draft, error)
+	CreateUndo(ctx context.Context, actor controller.Actor, id int64, r controller.SwapRequest) (controller.Restore, error)
+	// DiscardKept has what a restore kept removed before its time; KeepKept changes that time.
+	DiscardKept(ctx context.Context, actor controller.Actor, id int64, confirm string) (controller.Restore, error)
+	KeepKept(ctx context.Context, actor controller.Actor, id int64, keepFor time.Duration) (controller.Restore, error)
 	Restores(ctx context.Context, actor controller.Actor, project string, beforeID int64, limit int) ([]controller.Restore, error)
 	Restore(ctx context.Context, actor controller.Actor, id int64) (controller.Restore, error)
 	Job(ctx context.Context, actor controller.Actor, id int64) (controller.Job, error)
@@ -131,6 +141,8 @@ type Cleaner interface {
 type Fleet interface {
 	// Kick wakes whoever looks for work: a job is new or was cancelled, an inventory is due.
 	Kick()
+	// Inspect has the server's agent look at a restore's target. An agent that is not connected is wire.CodeOffline.
+	Inspect(ctx context.Context, server controller.Server, o wire.InspectOrder) (*wire.Target, error)
 	// Probe tries a storage that is not in the catalog yet. A storage that does not pass is a result, not an error.
 	Probe(ctx context.Context, spec controller.StorageSpec) (ProbeResult, error)
 	// ProbeStored tries a storage of the catalog and records what it found.

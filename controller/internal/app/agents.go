@@ -18,6 +18,7 @@ import (
 	"devflowbackup/controller/internal/broker"
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/fleet"
+	"devflowbackup/shared/wire"
 )
 
 // agents is what the API may do with agents and storages: the fleet, and the broker's identities.
@@ -29,6 +30,10 @@ func (g agents) Kick() {
 }
 
 func (g agents) Progress(job int64) (controller.Progress, bool) { return g.a.fleet.Progress(job) }
+
+func (g agents) Inspect(ctx context.Context, server controller.Server, o wire.InspectOrder) (*wire.Target, error) {
+	return g.a.fleet.Inspect(ctx, server, o)
+}
 
 func (g agents) Probe(ctx context.Context, spec controller.StorageSpec) (api.ProbeResult, error) {
 	res, err := g.a.fleet.Probe(ctx, spec)

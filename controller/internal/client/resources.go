@@ -254,6 +254,31 @@ func (c *Client) CreateRestore(ctx context.Context, in body.CreateRestore) (cont
 	return create[controller.Restore](ctx, c, in, "restores")
 }
 
+// PlanRestore tells what a restore would meet and do.
+func (c *Client) PlanRestore(ctx context.Context, in body.CreateRestore) (controller.RestorePlan, error) {
+	return post[controller.RestorePlan](ctx, c, in, "restores", "plan")
+}
+
+// PlanUndo tells what an undo would meet and do.
+func (c *Client) PlanUndo(ctx context.Context, n int64, in body.Swap) (controller.RestorePlan, error) {
+	return post[controller.RestorePlan](ctx, c, in, "restores", id(n), "undo", "plan")
+}
+
+// UndoRestore brings back what a restore in place kept.
+func (c *Client) UndoRestore(ctx context.Context, n int64, in body.Swap) (controller.Restore, error) {
+	return create[controller.Restore](ctx, c, in, "restores", id(n), "undo")
+}
+
+// DiscardKept removes what a restore in place kept.
+func (c *Client) DiscardKept(ctx context.Context, n int64, in body.DiscardKept) (controller.Restore, error) {
+	return post[controller.Restore](ctx, c, in, "restores", id(n), "discard")
+}
+
+// KeepKept changes how long it is kept.
+func (c *Client) KeepKept(ctx context.Context, n int64, in body.KeepKept) (controller.Restore, error) {
+	return post[controller.Restore](ctx, c, in, "restores", id(n), "keep")
+}
+
 // Restores lists one page, newest first.
 func (c *Client) Restores(ctx context.Context, project string, beforeID int64, limit int) (body.Page[controller.Restore], error) {
 	return get[body.Page[controller.Restore]](ctx, c, pageOf(beforeID, limit, "project", project), "restores")

@@ -54,11 +54,3 @@ type DeleteBackup struct {
 	GraceSeconds *int64 `json:"grace_seconds,omitempty" minimum:"0" maximum:"31536000" doc:"How long it can be taken back; the installation's grace if absent"`
 	Confirm      string `json:"confirm,omitempty" doc:"The database's name, asked for where this is its last good backup"`
 }
-
-// CreateRestore asks for a restore into a new database.
-type CreateRestore struct {
-	BackupID   int64  `json:"backup_id" minimum:"1"`
-	ToServer   string `json:"to_server,omitempty" doc:"Name or id; the backup's own if absent"`
-	ToInstance string `json:"to_instance,omitempty"`
-	ToDatabase string `json:"to_database,omitempty" doc:"The new database's name"`
-}

@@ -143,14 +143,17 @@ type Fleet struct {
 	// Stream, if set, takes the place of what StreamDownload does with Content.
 	Stream func(ctx context.Context, d controller.Download, offset int64, w io.Writer) error
 	// Content is what lies at each key, as stored and as dump.
-	Content  map[string]Content
-	Kicks    int
-	Revoked  []string
-	Running  map[int64]controller.Progress
-	Down     bool // the broker
-	IssueErr error
-	store    *catalog.Catalog
-	signing  ed25519.PublicKey
+	Content map[string]Content
+	Kicks   int
+	Revoked []string
+	// Target, if set, answers Inspect; without it nothing is at any target. Inspected keeps what was asked.
+	Target    func(s controller.Server, o wire.InspectOrder) (*wire.Target, error)
+	Inspected []wire.InspectOrder
+	Running   map[int64]controller.Progress
+	Down      bool // the broker
+	IssueErr  error
+	store     *catalog.Catalog
+	signing   ed25519.PublicKey
 }
 
 func newFleet(store *catalog.Catalog) *Fleet {
@@ -192,6 +195,17 @@ func (f *Fleet) Kick() {
 	f.Lock()
 	defer f.Unlock()
 	f.Kicks++
+}
+
+// Inspect gives what Target does.
+func (f *Fleet) Inspect(_ context.Context, s controller.Server, o wire.InspectOrder) (*wire.Target, error) {
+	f.Lock()
+	defer f.Unlock()
+	f.Inspected = append(f.Inspected, o)
+	if f.Target == nil {
+		return &wire.Target{FreeBytes: -1}, nil
+	}
+	return f.Target(s, o)
 }
 
 // Probe gives Result.
