@@ -21,6 +21,7 @@ import (
 	"devflowbackup/agent/internal/engines"
 	"devflowbackup/agent/internal/enroll"
 	"devflowbackup/agent/internal/link"
+	"devflowbackup/shared/notify"
 	"devflowbackup/shared/secret"
 	"devflowbackup/shared/version"
 )
@@ -134,11 +135,15 @@ func runCommand(load func() (config.Config, error)) *cobra.Command {
 		Short: "Run the agent until it is told to stop",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			manager, err := notify.Open() // first: no program that is started shall get the manager's socket
+			if err != nil {
+				return err
+			}
 			cfg, err := load()
 			if err != nil {
 				return err
 			}
-			return daemon.New(daemon.Options{Config: cfg, Engine: engines.New, Log: logger(cfg.Log)}).Run(cmd.Context())
+			return daemon.New(daemon.Options{Config: cfg, Engine: engines.New, Log: logger(cfg.Log), Manager: manager}).Run(cmd.Context())
 		},
 	}
 }

@@ -29,6 +29,7 @@ import (
 	"devflowbackup/agent/internal/runner"
 	"devflowbackup/agent/internal/statedir"
 	"devflowbackup/agent/internal/transfer"
+	"devflowbackup/shared/notify"
 	"devflowbackup/shared/version"
 	"devflowbackup/shared/wire"
 )
@@ -54,6 +55,8 @@ type Options struct {
 	FirstTimeout, RetryWait time.Duration
 	// ReadRange is the runner's; zero for its default.
 	ReadRange int64
+	// Manager is the service manager to tell of readiness, life and the stop; nil if there is none.
+	Manager *notify.Manager
 	// WrapFile is the backup directory's, for tests.
 	WrapFile func(key string, f localstore.File) localstore.File
 }
@@ -77,11 +80,12 @@ type Daemon struct {
 	lease     atomic.Int64 // time.Duration
 	welcomed  chan struct{}
 	once      sync.Once
+	turns     turns
 }
 
 // New prepares a daemon; Run starts it.
 func New(opt Options) *Daemon {
-	d := &Daemon{opt: opt, log: opt.Log, session: wire.NewID(), welcomed: make(chan struct{})}
+	d := &Daemon{opt: opt, log: opt.Log, session: wire.NewID(), welcomed: make(chan struct{}), turns: turns{started: time.Now()}}
 	d.lease.Store(int64(defaultLease))
 	d.inventory.kick = make(chan struct{}, 1)
 	return d
@@ -143,7 +147,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		Roots: roots, KeySet: d.id.KeySet, Log: d.log.Named("link"),
 		FirstTimeout: d.opt.FirstTimeout, RetryWait: d.opt.RetryWait, Beside: []string{wire.VerbLocal},
 	}, map[string]link.Handler{
-		wire.VerbRun: d.onRun, wire.VerbCancel: d.onCancel, wire.VerbPing: d.onPing, wire.VerbLocal: d.onLocal,
+		wire.VerbRun: d.turns.obeying(d.onRun), wire.VerbCancel: d.turns.obeying(d.onCancel), wire.VerbPing: d.onPing, wire.VerbLocal: d.onLocal,
 	})
 	if err != nil {
 		d.runner.Stop(err)
@@ -157,7 +161,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 func (d *Daemon) serve(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx)) // they go on while running attempts are waited for
 	var wg sync.WaitGroup
-	for _, loop := range []func(context.Context){d.helloLoop, d.beatLoop, d.progressLoop, d.leaseLoop, d.inventoryLoop, d.noticeLoop, d.localLoop} {
+	for _, loop := range []func(context.Context){d.helloLoop, d.beatLoop, d.progressLoop, d.leaseLoop, d.inventoryLoop, d.noticeLoop, d.localLoop, d.readyLoop, d.watchLoop} {
 		wg.Go(func() { loop(loops) })
 	}
 	defer func() {
@@ -171,10 +175,12 @@ func (d *Daemon) serve(ctx context.Context) error {
 		return d.ended()
 	}
 	d.log.Info("agent is stopping")
+	drain := d.opt.Config.Limits.Drain.D()
+	d.tell(d.opt.Manager.Stopping(drain+reportPatience+stopMargin, "waiting for running jobs"))
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
-		d.runner.Drain(d.opt.Config.Limits.Drain.D(), reportPatience)
+		d.runner.Drain(drain, reportPatience)
 	}()
 	select {
 	case <-drained:
@@ -350,6 +356,7 @@ func (d *Daemon) beatLoop(ctx context.Context) {
 		return
 	}
 	for {
+		d.turns.beat.Store(d.turns.now())
 		every := time.Duration(d.heartbeat.Load())
 		err := d.link.Publish(wire.VerbHeartbeat, wire.Heartbeat{
 			V: wire.Version, Session: d.session, Host: d.facts(), Running: d.runner.Progress(),
@@ -381,6 +388,7 @@ func (d *Daemon) progressLoop(ctx context.Context) {
 // leaseLoop stops the attempts when nothing was heard for as long as their lease lasts: by then they are given up.
 func (d *Daemon) leaseLoop(ctx context.Context) {
 	for sleep(ctx, leaseCheckEvery) {
+		d.turns.lease.Store(d.turns.now())
 		silence, lease := time.Since(d.link.LastHeard()), time.Duration(d.lease.Load())
 		if silence > lease && len(d.runner.Progress()) > 0 {
 			d.log.Error("nothing was heard for longer than the lease: running jobs are stopped", "silence", silence.Round(time.Second).String())

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	_ "time/tzdata" // where the system has no time zone database
@@ -17,6 +18,7 @@ import (
 
 	"devflowbackup/controller/internal/app"
 	"devflowbackup/controller/internal/config"
+	"devflowbackup/shared/notify"
 	"devflowbackup/shared/version"
 )
 
@@ -69,11 +71,15 @@ func command() *cobra.Command {
 	root.AddCommand(
 		natsCommand(&f), recoveryKeyCommand(&f),
 		&cobra.Command{Use: "serve", Short: "Run the controller", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			manager, err := notify.Open() // first: no program that is started shall get the manager's socket
+			if err != nil {
+				return err
+			}
 			cfg, err := f.load(cmd)
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg)
+			return serve(cmd.Context(), cfg, manager)
 		}},
 		&cobra.Command{Use: "migrate", Short: "Bring the catalog's schema up to date", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.load(cmd)
@@ -170,8 +176,16 @@ func logger(cfg config.Config) hclog.Logger {
 	})
 }
 
-func serve(ctx context.Context, cfg config.Config) error {
+// stopPatience is how long what is under way may take to end.
+const stopPatience = 30 * time.Second
+
+func serve(ctx context.Context, cfg config.Config, manager *notify.Manager) error {
 	log := logger(cfg)
+	tell := func(err error) {
+		if err != nil {
+			log.Warn("service manager", "err", err)
+		}
+	}
 	a := app.New(cfg, log)
 	startErr := a.Start(ctx)
 	if first := a.First(); first != nil {
@@ -181,13 +195,22 @@ func serve(ctx context.Context, cfg config.Config) error {
 		return startErr
 	}
 	log.Info("controller ready", "url", a.URL(), "version", version.String(), "data_dir", cfg.DataDir)
+	tell(manager.Ready("the API answers at " + a.URL()))
+	watchCtx, stopWatch := context.WithCancel(context.WithoutCancel(ctx))
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		manager.Watch(watchCtx, a.Alive, func(err error) { log.Error("no sign of life for the service manager", "err", err) })
+	})
 	var err error
 	select {
 	case <-ctx.Done():
 		log.Info("controller stopping")
 	case err = <-a.Failed():
 	}
-	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	stopWatch() // what it asks stops now; the time of the stop is bounded by itself
+	watch.Wait()
+	tell(manager.Stopping(stopPatience+10*time.Second, "stopping"))
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
 	defer cancel()
 	return errors.Join(err, a.Stop(stopCtx))
 }

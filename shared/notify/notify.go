@@ -1,0 +1,137 @@
+// Package notify tells the service manager how a daemon is doing, by the protocol of sd_notify(3): ready, status, alive,
+// stopping.
+//
+// Invariants: the programs that a daemon starts never get the manager's socket, because Open takes it out of the
+// environment; nothing waits for the manager; a daemon that no manager watches runs the same, and says nothing.
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// environment is what a service manager sets for its daemon, and for nobody else.
+var environment = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+
+// Manager is the service manager that started this process. A nil *Manager is nobody: all its methods do nothing. Its
+// methods may be called from several goroutines.
+type Manager struct {
+	socket   *net.UnixAddr
+	watchdog time.Duration
+}
+
+// Open reads what the service manager has set in the environment and removes it there. Without a manager it returns nil and
+// no error. Call it before anything is started.
+func Open() (*Manager, error) {
+	path, usec, pid := os.Getenv("NOTIFY_SOCKET"), os.Getenv("WATCHDOG_USEC"), os.Getenv("WATCHDOG_PID")
+	for _, name := range environment {
+		if err := os.Unsetenv(name); err != nil {
+			return nil, fmt.Errorf("take %s out of the environment: %w", name, err)
+		}
+	}
+	if path == "" {
+		return nil, nil //nolint:nilnil // nobody is a Manager, as documented
+	}
+	if path[0] != '/' && path[0] != '@' {
+		return nil, fmt.Errorf("NOTIFY_SOCKET is %q: neither an absolute path nor an abstract name", path)
+	}
+	m := &Manager{socket: &net.UnixAddr{Name: path, Net: "unixgram"}}
+	if usec != "" && (pid == "" || pid == strconv.Itoa(os.Getpid())) {
+		n, err := strconv.ParseInt(usec, 10, 64)
+		if err != nil || n <= 0 {
+			return nil, fmt.Errorf("WATCHDOG_USEC is %q: not a number of microseconds", usec)
+		}
+		m.watchdog = time.Duration(n) * time.Microsecond
+	}
+	return m, nil
+}
+
+// Watchdog is the longest time that may pass between two signs of life, 0 if nobody counts.
+func (m *Manager) Watchdog() time.Duration {
+	if m == nil {
+		return 0
+	}
+	return m.watchdog
+}
+
+// Ready says that the daemon does its work, and what it is at.
+func (m *Manager) Ready(status string) error { return m.send("READY=1", state(status)) }
+
+// Status says what the daemon is at, for people.
+func (m *Manager) Status(status string) error { return m.send(state(status)) }
+
+// Stopping says that the daemon has begun to stop and that it may take so long: the manager kills it no earlier.
+func (m *Manager) Stopping(most time.Duration, status string) error {
+	return m.send("STOPPING=1", "EXTEND_TIMEOUT_USEC="+strconv.FormatInt(most.Microseconds(), 10), state(status))
+}
+
+// Watch gives signs of life, as often as the manager asks, for as long as alive returns nil. It returns when ctx ends, at once
+// if nobody counts. What alive complains of goes to silent: the daemon is killed and started anew unless alive returns nil
+// again in time. alive gets half of that time, and one that has not returned by then counts as an error.
+func (m *Manager) Watch(ctx context.Context, alive func(context.Context) error, silent func(error)) {
+	if m.Watchdog() == 0 {
+		return
+	}
+	tick := time.NewTicker(m.watchdog / 4)
+	defer tick.Stop()
+	for {
+		err := within(ctx, m.watchdog/2, alive)
+		if err == nil {
+			err = m.send("WATCHDOG=1")
+		}
+		if err != nil && ctx.Err() == nil {
+			silent(err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+var errLate = errors.New("the check of liveness does not return")
+
+// within returns what f returns, or errLate when it has not after so long, even if it takes no notice of its context.
+func within(ctx context.Context, most time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, most, errLate)
+	defer cancel()
+	result := make(chan error, 1)
+	go func() { result <- f(ctx) }()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// state makes a status line of any text.
+func state(status string) string {
+	return "STATUS=" + strings.Join(strings.FieldsFunc(status, func(r rune) bool { return r < ' ' }), " ")
+}
+
+func (m *Manager) send(lines ...string) error {
+	if m == nil {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, m.socket)
+	if err != nil {
+		return fmt.Errorf("tell the service manager: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	// A manager that does not read must not hold the daemon up.
+	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+		return fmt.Errorf("tell the service manager: %w", err)
+	}
+	if _, err := conn.Write([]byte(strings.Join(lines, "\n"))); err != nil {
+		return fmt.Errorf("tell the service manager: %w", err)
+	}
+	return nil
+}
