@@ -19,16 +19,16 @@ import (
 // environment is what a service manager sets for its daemon, and for nobody else.
 var environment = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
 
-// Manager is the service manager that started this process. A nil *Manager is nobody: all its methods do nothing. Its
+// Supervisor is the service manager that started this process. A nil *Supervisor is nobody: all its methods do nothing. Its
 // methods may be called from several goroutines.
-type Manager struct {
+type Supervisor struct {
 	socket   *net.UnixAddr
 	watchdog time.Duration
 }
 
 // Open reads what the service manager has set in the environment and removes it there. Without a manager it returns nil and
 // no error. Call it before anything is started.
-func Open() (*Manager, error) {
+func Open() (*Supervisor, error) {
 	path, usec, pid := os.Getenv("NOTIFY_SOCKET"), os.Getenv("WATCHDOG_USEC"), os.Getenv("WATCHDOG_PID")
 	for _, name := range environment {
 		if err := os.Unsetenv(name); err != nil {
@@ -36,54 +36,54 @@ func Open() (*Manager, error) {
 		}
 	}
 	if path == "" {
-		return nil, nil //nolint:nilnil // nobody is a Manager, as documented
+		return nil, nil //nolint:nilnil // nobody is a Supervisor, as documented
 	}
 	if path[0] != '/' && path[0] != '@' {
 		return nil, fmt.Errorf("NOTIFY_SOCKET is %q: neither an absolute path nor an abstract name", path)
 	}
-	m := &Manager{socket: &net.UnixAddr{Name: path, Net: "unixgram"}}
+	s := &Supervisor{socket: &net.UnixAddr{Name: path, Net: "unixgram"}}
 	if usec != "" && (pid == "" || pid == strconv.Itoa(os.Getpid())) {
 		n, err := strconv.ParseInt(usec, 10, 64)
 		if err != nil || n <= 0 {
 			return nil, fmt.Errorf("WATCHDOG_USEC is %q: not a number of microseconds", usec)
 		}
-		m.watchdog = time.Duration(n) * time.Microsecond
+		s.watchdog = time.Duration(n) * time.Microsecond
 	}
-	return m, nil
+	return s, nil
 }
 
 // Watchdog is the longest time that may pass between two signs of life, 0 if nobody counts.
-func (m *Manager) Watchdog() time.Duration {
-	if m == nil {
+func (s *Supervisor) Watchdog() time.Duration {
+	if s == nil {
 		return 0
 	}
-	return m.watchdog
+	return s.watchdog
 }
 
 // Ready says that the daemon does its work, and what it is at.
-func (m *Manager) Ready(status string) error { return m.send("READY=1", state(status)) }
+func (s *Supervisor) Ready(status string) error { return s.send("READY=1", state(status)) }
 
 // Status says what the daemon is at, for people.
-func (m *Manager) Status(status string) error { return m.send(state(status)) }
+func (s *Supervisor) Status(status string) error { return s.send(state(status)) }
 
 // Stopping says that the daemon has begun to stop and that it may take so long: the manager kills it no earlier.
-func (m *Manager) Stopping(most time.Duration, status string) error {
-	return m.send("STOPPING=1", "EXTEND_TIMEOUT_USEC="+strconv.FormatInt(most.Microseconds(), 10), state(status))
+func (s *Supervisor) Stopping(most time.Duration, status string) error {
+	return s.send("STOPPING=1", "EXTEND_TIMEOUT_USEC="+strconv.FormatInt(most.Microseconds(), 10), state(status))
 }
 
 // Watch gives signs of life, as often as the manager asks, for as long as alive returns nil. It returns when ctx ends, at once
 // if nobody counts. What alive complains of goes to silent: the daemon is killed and started anew unless alive returns nil
 // again in time. alive gets half of that time, and one that has not returned by then counts as an error.
-func (m *Manager) Watch(ctx context.Context, alive func(context.Context) error, silent func(error)) {
-	if m.Watchdog() == 0 {
+func (s *Supervisor) Watch(ctx context.Context, alive func(context.Context) error, silent func(error)) {
+	if s.Watchdog() == 0 {
 		return
 	}
-	tick := time.NewTicker(m.watchdog / 4)
+	tick := time.NewTicker(s.watchdog / 4)
 	defer tick.Stop()
 	for {
-		err := within(ctx, m.watchdog/2, alive)
+		err := within(ctx, s.watchdog/2, alive)
 		if err == nil {
-			err = m.send("WATCHDOG=1")
+			err = s.send("WATCHDOG=1")
 		}
 		if err != nil && ctx.Err() == nil {
 			silent(err)
@@ -117,11 +117,11 @@ func state(status string) string {
 	return "STATUS=" + strings.Join(strings.FieldsFunc(status, func(r rune) bool { return r < ' ' }), " ")
 }
 
-func (m *Manager) send(lines ...string) error {
-	if m == nil {
+func (s *Supervisor) send(lines ...string) error {
+	if s == nil {
 		return nil
 	}
-	conn, err := net.DialUnix("unixgram", nil, m.socket)
+	conn, err := net.DialUnix("unixgram", nil, s.socket)
 	if err != nil {
 		return fmt.Errorf("tell the service manager: %w", err)
 	}

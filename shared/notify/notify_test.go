@@ -45,7 +45,7 @@ func next(t *testing.T, conn *net.UnixConn) string {
 	return string(b[:n])
 }
 
-func open(t *testing.T) *notify.Manager {
+func open(t *testing.T) *notify.Supervisor {
 	t.Helper()
 	m, err := notify.Open()
 	if err != nil {
@@ -54,7 +54,7 @@ func open(t *testing.T) *notify.Manager {
 	return m
 }
 
-func TestManager_Messages(t *testing.T) {
+func TestSupervisor_Messages(t *testing.T) {
 	conn := manager(t, time.Minute)
 	m := open(t)
 	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} {
@@ -133,7 +133,7 @@ func TestOpen_OtherProcess(t *testing.T) {
 	}
 }
 
-func TestManager_WatchOnlyWhileAlive(t *testing.T) {
+func TestSupervisor_WatchOnlyWhileAlive(t *testing.T) {
 	conn := manager(t, 200*time.Millisecond)
 	m := open(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -196,7 +196,7 @@ func TestManager_WatchOnlyWhileAlive(t *testing.T) {
 }
 
 // A manager that is gone is an error, and nothing waits for it.
-func TestManager_Gone(t *testing.T) {
+func TestSupervisor_Gone(t *testing.T) {
 	conn := manager(t, 0)
 	m := open(t)
 	_ = conn.Close()

@@ -135,7 +135,7 @@ func runCommand(load func() (config.Config, error)) *cobra.Command {
 		Short: "Run the agent until it is told to stop",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			manager, err := notify.Open() // first: no program that is started shall get the manager's socket
+			supervisor, err := notify.Open() // first: no program that is started shall get the manager's socket
 			if err != nil {
 				return err
 			}
@@ -143,7 +143,7 @@ func runCommand(load func() (config.Config, error)) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return daemon.New(daemon.Options{Config: cfg, Engine: engines.New, Log: logger(cfg.Log), Manager: manager}).Run(cmd.Context())
+			return daemon.New(daemon.Options{Config: cfg, Engine: engines.New, Log: logger(cfg.Log), Supervisor: supervisor}).Run(cmd.Context())
 		},
 	}
 }

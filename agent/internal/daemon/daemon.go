@@ -55,8 +55,8 @@ type Options struct {
 	FirstTimeout, RetryWait time.Duration
 	// ReadRange is the runner's; zero for its default.
 	ReadRange int64
-	// Manager is the service manager to tell of readiness, life and the stop; nil if there is none.
-	Manager *notify.Manager
+	// Supervisor is the service manager to tell of readiness, life and the stop; nil if there is none.
+	Supervisor *notify.Supervisor
 	// WrapFile is the backup directory's, for tests.
 	WrapFile func(key string, f localstore.File) localstore.File
 }
@@ -176,7 +176,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	}
 	d.log.Info("agent is stopping")
 	drain := d.opt.Config.Limits.Drain.D()
-	d.tell(d.opt.Manager.Stopping(drain+reportPatience+stopMargin, "waiting for running jobs"))
+	d.tell(d.opt.Supervisor.Stopping(drain+reportPatience+stopMargin, "waiting for running jobs"))
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)

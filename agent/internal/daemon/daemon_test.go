@@ -29,6 +29,7 @@ import (
 	"devflowbackup/agent/internal/testkit/control"
 	"devflowbackup/agent/internal/testkit/fakeengine"
 	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/notify"
 	"devflowbackup/shared/testkit/s3kit"
 	"devflowbackup/shared/wire"
 )
@@ -37,15 +38,16 @@ const partSize = 5 << 20
 
 // agent is an agent under test with its controller.
 type agent struct {
-	t      *testing.T
-	c      *control.Controller
-	e      *fakeengine.Engine
-	id     *identity.Identity
-	cfg    config.Config
-	log    *logged
-	secret string // the project's key
-	codec  wire.Codec
-	wrap   func(key string, f localstore.File) localstore.File
+	t          *testing.T
+	c          *control.Controller
+	e          *fakeengine.Engine
+	id         *identity.Identity
+	cfg        config.Config
+	log        *logged
+	secret     string // the project's key
+	codec      wire.Codec
+	wrap       func(key string, f localstore.File) localstore.File
+	supervisor *notify.Supervisor
 
 	stop context.CancelFunc
 	done chan error
@@ -131,7 +133,7 @@ func (a *agent) launch() {
 	a.d = daemon.New(daemon.Options{
 		Config: a.cfg, Engine: func(config.Instance, hclog.Logger) (engine.Engine, error) { return a.e, nil },
 		Log:          hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: a.log}),
-		FirstTimeout: 500 * time.Millisecond, RetryWait: 10 * time.Millisecond, ReadRange: 2 << 20, WrapFile: a.wrap,
+		FirstTimeout: 500 * time.Millisecond, RetryWait: 10 * time.Millisecond, ReadRange: 2 << 20, WrapFile: a.wrap, Supervisor: a.supervisor,
 	})
 	done := a.done
 	go func() { done <- a.d.Run(ctx) }()

@@ -71,7 +71,7 @@ func command() *cobra.Command {
 	root.AddCommand(
 		natsCommand(&f), recoveryKeyCommand(&f),
 		&cobra.Command{Use: "serve", Short: "Run the controller", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-			manager, err := notify.Open() // first: no program that is started shall get the manager's socket
+			supervisor, err := notify.Open() // first: no program that is started shall get the manager's socket
 			if err != nil {
 				return err
 			}
@@ -79,7 +79,7 @@ func command() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg, manager)
+			return serve(cmd.Context(), cfg, supervisor)
 		}},
 		&cobra.Command{Use: "migrate", Short: "Bring the catalog's schema up to date", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.load(cmd)
@@ -179,7 +179,7 @@ func logger(cfg config.Config) hclog.Logger {
 // stopPatience is how long what is under way may take to end.
 const stopPatience = 30 * time.Second
 
-func serve(ctx context.Context, cfg config.Config, manager *notify.Manager) error {
+func serve(ctx context.Context, cfg config.Config, supervisor *notify.Supervisor) error {
 	log := logger(cfg)
 	tell := func(err error) {
 		if err != nil {
@@ -195,11 +195,11 @@ func serve(ctx context.Context, cfg config.Config, manager *notify.Manager) erro
 		return startErr
 	}
 	log.Info("controller ready", "url", a.URL(), "version", version.String(), "data_dir", cfg.DataDir)
-	tell(manager.Ready("the API answers at " + a.URL()))
+	tell(supervisor.Ready("the API answers at " + a.URL()))
 	watchCtx, stopWatch := context.WithCancel(context.WithoutCancel(ctx))
 	var watch sync.WaitGroup
 	watch.Go(func() {
-		manager.Watch(watchCtx, a.Alive, func(err error) { log.Error("no sign of life for the service manager", "err", err) })
+		supervisor.Watch(watchCtx, a.Alive, func(err error) { log.Error("no sign of life for the service manager", "err", err) })
 	})
 	var err error
 	select {
@@ -209,7 +209,7 @@ func serve(ctx context.Context, cfg config.Config, manager *notify.Manager) erro
 	}
 	stopWatch() // what it asks stops now; the time of the stop is bounded by itself
 	watch.Wait()
-	tell(manager.Stopping(stopPatience+10*time.Second, "stopping"))
+	tell(supervisor.Stopping(stopPatience+10*time.Second, "stopping"))
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
 	defer cancel()
 	return errors.Join(err, a.Stop(stopCtx))
