@@ -67,7 +67,7 @@ func (d *Daemon) alive(context.Context) error {
 
 // watchLoop gives the service manager its signs of life.
 func (d *Daemon) watchLoop(ctx context.Context) {
-	d.opt.Manager.Watch(ctx, d.alive, func(err error) { d.log.Error("no sign of life for the service manager", "err", err) })
+	d.opt.Supervisor.Watch(ctx, d.alive, func(err error) { d.log.Error("no sign of life for the service manager", "err", err) })
 }
 
 // readyLoop tells the service manager that the agent is up.
@@ -77,14 +77,14 @@ func (d *Daemon) readyLoop(ctx context.Context) {
 	select {
 	case <-d.welcomed:
 	case <-t.C:
-		d.tell(d.opt.Manager.Ready("no controller has answered yet; trying on"))
+		d.tell(d.opt.Supervisor.Ready("no controller has answered yet; trying on"))
 		if !d.known(ctx) {
 			return
 		}
 	case <-ctx.Done():
 		return
 	}
-	d.tell(d.opt.Manager.Ready("known to the controllers as " + d.id.Installation().ServerName))
+	d.tell(d.opt.Supervisor.Ready("known to the controllers as " + d.id.Installation().ServerName))
 }
 
 // tell is for what the service manager could not be told, which is no reason to stop.

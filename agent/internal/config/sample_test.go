@@ -1,0 +1,95 @@
+package config_test
+
+import (
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+
+	"devflowbackup/agent/internal/config"
+	available "devflowbackup/agent/internal/engines"
+)
+
+// As it is, the sample changes nothing.
+func TestSample_SetsNothing(t *testing.T) {
+	c, err := config.Load(config.Sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(c, config.Default()) {
+		t.Errorf("the sample is %+v", c)
+	}
+}
+
+// With all of its settings in force it is valid, says what the defaults are, and leaves no key out.
+func TestSample_Settings(t *testing.T) {
+	text := regexp.MustCompile(`(?m)^#([^ \n]|  +\S)`).ReplaceAll(config.Sample, []byte("$1"))
+	c, err := config.Load(text)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if err := c.Validate(available.Names()); err != nil {
+		t.Error(err)
+	}
+	for i := range c.Instances {
+		if !c.Instances[i].Restore.Allowed() {
+			t.Errorf("instances[%d] does not allow what is allowed by default", i)
+		}
+	}
+	c.Instances = nil
+	if !reflect.DeepEqual(c, config.Default()) {
+		t.Errorf("settings of the sample are not the defaults:\n%+v\n%+v", c, config.Default())
+	}
+	var all any
+	if err := yaml.Unmarshal(text, &all); err != nil {
+		t.Fatal(err)
+	}
+	have := keys("", all)
+	for _, key := range fields("", reflect.TypeFor[config.Config]()) {
+		if !slices.Contains(have, key) {
+			t.Errorf("the sample does not have %s", key)
+		}
+	}
+}
+
+// keys are the paths of all settings in a text; elements of lists have no index.
+func keys(path string, v any) []string {
+	var out []string
+	switch v := v.(type) {
+	case map[string]any:
+		for k, sub := range v {
+			p := strings.TrimPrefix(path+"."+k, ".")
+			out = append(out, p)
+			out = append(out, keys(p, sub)...)
+		}
+	case []any:
+		for _, sub := range v {
+			out = append(out, keys(path, sub)...)
+		}
+	}
+	return out
+}
+
+// fields are the paths of all settings that a type has.
+func fields(path string, of reflect.Type) []string {
+	for of.Kind() == reflect.Slice || of.Kind() == reflect.Pointer {
+		of = of.Elem()
+	}
+	if of.Kind() != reflect.Struct {
+		return nil
+	}
+	var out []string
+	for _, f := range reflect.VisibleFields(of) {
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		if name == "" || name == "-" {
+			continue
+		}
+		p := strings.TrimPrefix(path+"."+name, ".")
+		out = append(out, p)
+		out = append(out, fields(p, f.Type)...)
+	}
+	return out
+}
