@@ -22,6 +22,7 @@ import (
 	"devflowbackup/agent/internal/enroll"
 	"devflowbackup/agent/internal/link"
 	"devflowbackup/shared/notify"
+	"devflowbackup/shared/owner"
 	"devflowbackup/shared/secret"
 	"devflowbackup/shared/version"
 )
@@ -73,8 +74,18 @@ func main() {
 func command() *cobra.Command {
 	var file string
 	root := &cobra.Command{
-		Use:           "devflow-agent",
-		Short:         "The agent of DevFlow Backup on a database host",
+		Use:   "devflow-agent",
+		Short: "The agent of DevFlow Backup on a database host",
+		Long: `The agent of DevFlow Backup on a database host: it backs databases up, verifies and restores them, as controllers order and its
+own configuration allows. It listens nowhere and connects to the controllers by itself.
+
+A host becomes a server of an installation by enroll, with a token that "devflowctl server token" prints. The configuration
+lies in /etc/devflow/agent.yaml, where every key is explained; identity and journal in /var/lib/devflow-agent.
+
+As root, enroll, check and run become the user that the state directory belongs to.
+
+Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3 another agent runs with this identity; 4 the
+server was revoked.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -112,6 +123,9 @@ func enrollCommand(load func() (config.Config, error)) *cobra.Command {
 				}
 			}
 			r.StateDir = cfg.StateDir
+			if err := owner.Become(cfg.StateDir); err != nil {
+				return err
+			}
 			id, err := enroll.Run(cmd.Context(), r)
 			if err != nil {
 				return err
@@ -143,6 +157,9 @@ func runCommand(load func() (config.Config, error)) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := owner.Become(cfg.StateDir); err != nil {
+				return err
+			}
 			return daemon.New(daemon.Options{Config: cfg, Engine: engines.New, Log: logger(cfg.Log), Supervisor: supervisor}).Run(cmd.Context())
 		},
 	}
@@ -156,6 +173,9 @@ func checkCommand(load func() (config.Config, error)) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load()
 			if err != nil {
+				return err
+			}
+			if err := owner.Become(cfg.StateDir); err != nil {
 				return err
 			}
 			if !check.Print(cmd.OutOrStdout(), check.Run(cmd.Context(), cfg, engines.New, hclog.NewNullLogger())) {

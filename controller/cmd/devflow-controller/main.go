@@ -19,6 +19,7 @@ import (
 	"devflowbackup/controller/internal/app"
 	"devflowbackup/controller/internal/config"
 	"devflowbackup/shared/notify"
+	"devflowbackup/shared/owner"
 	"devflowbackup/shared/version"
 )
 
@@ -35,8 +36,10 @@ func main() {
 type flags struct {
 	config, dataDir, listen, nats string
 	embedded                      bool
+	writes                        []string // directories that the command makes outside the data directory
 }
 
+// load reads and checks the configuration. Root becomes the owner of the data directory.
 func (f *flags) load(cmd *cobra.Command) (config.Config, error) {
 	cfg := config.Default()
 	if f.config != "" {
@@ -53,12 +56,29 @@ func (f *flags) load(cmd *cobra.Command) (config.Config, error) {
 		}
 	}
 	cfg.Embedded = f.embedded
-	return cfg, cfg.Validate()
+	if err := cfg.Validate(); err != nil {
+		return cfg, err
+	}
+	for _, dir := range f.writes {
+		if err := owner.Grant(dir, cfg.DataDir); err != nil {
+			return cfg, err
+		}
+	}
+	return cfg, owner.Become(cfg.DataDir)
 }
 
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use: "devflow-controller", Short: "Controller of DevFlow Backup", SilenceUsage: true, SilenceErrors: true,
+		Long: `Controller of DevFlow Backup: the catalog, the fleet of agents and the HTTP API.
+
+It needs a PostgreSQL database of its own, which catalog.dsn_file names. The packaged service reads /etc/devflow/controller.yaml, where
+every key is explained, and keeps keys in /var/lib/devflow-controller. Back up master.key there, apart from the catalog.
+
+The first start makes the installation and prints the recovery key, once, on standard output. As a service it prints none: run
+"devflow-controller recovery-key new" then.
+
+As root, commands become the user that the data directory belongs to.`,
 		Args: cobra.NoArgs,
 	}
 	var f flags
@@ -112,17 +132,18 @@ func natsCommand(f *flags) *cobra.Command {
 		Long: `Writes nats-server.conf, the accounts and a certificate into DIR. Run the server there with
 nats-server -c DIR/nats-server.conf, and give controllers its URL as nats.urls. No key of the installation is written.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			to.Dir = args[0]
+			f.writes = []string{to.Dir}
 			cfg, err := f.load(cmd)
 			if err != nil {
 				return err
 			}
-			to.Dir = args[0]
 			first, err := app.ExportNATS(cmd.Context(), cfg, logger(cfg), to)
 			if err != nil {
 				return err
 			}
 			if first != nil {
-				tellFirst(first)
+				tellFirst(first, false)
 			}
 			fmt.Println("Written:", to.Dir)
 			return nil
@@ -189,7 +210,7 @@ func serve(ctx context.Context, cfg config.Config, supervisor *notify.Supervisor
 	a := app.New(cfg, log)
 	startErr := a.Start(ctx)
 	if first := a.First(); first != nil {
-		tellFirst(first)
+		tellFirst(first, supervisor != nil)
 	}
 	if startErr != nil {
 		return startErr
@@ -215,8 +236,13 @@ func serve(ctx context.Context, cfg config.Config, supervisor *notify.Supervisor
 	return errors.Join(err, a.Stop(stopCtx))
 }
 
-// tellFirst prints what only the first start knows. The recovery key is printed here and nowhere else, ever.
-func tellFirst(f *app.FirstStart) {
+// tellFirst prints what only the first start knows. The recovery key is printed here and nowhere else, ever; but not where the
+// output is a log that is kept.
+func tellFirst(f *app.FirstStart, logged bool) {
+	key, advice := f.RecoveryKey.Reveal(), `Write the recovery key down and keep it offline. It is not shown again. It opens`
+	if logged {
+		key, advice = "not shown in a log: devflow-controller recovery-key new makes and prints one", `Make a recovery key now, and keep it offline. It opens`
+	}
 	fmt.Printf(`
 This is a new installation.
 
@@ -225,8 +251,8 @@ This is a new installation.
   admin token   %s   (mode 0600)
   recovery key  %s
 
-Write the recovery key down and keep it offline. It is not shown again. It opens the copy of the master key that
+%s the copy of the master key that
 lies in the catalog, for the day when the master key file is lost.
 
-`, f.MasterKeyFile, f.CAFile, f.AdminTokenFile, f.RecoveryKey.Reveal())
+`, f.MasterKeyFile, f.CAFile, f.AdminTokenFile, key, advice)
 }
