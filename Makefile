@@ -98,9 +98,39 @@ bin/tools/golangci-lint: tools/lint/go.mod
 	@cd tools/lint && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@.new github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@.new && mv $@.new $@
 
+# A module of its own, as above.
+bin/tools/nfpm: tools/nfpm/go.mod
+	$(STEP) '$@'
+	@mkdir -p bin/tools
+	@cd tools/nfpm && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@.new github.com/goreleaser/nfpm/v2/cmd/nfpm
+	@touch $@.new && mv $@.new $@
+
 .PHONY: clean
-clean: ## Remove bin/ and what the benchmark left; quickstart's own directory stays
-	rm -rf bin .bench
+clean: ## Remove bin/, dist/ and what the benchmark left; quickstart's own directory stays
+	rm -rf bin dist .bench
+
+##@ Packages (packaging/README.md)
+
+.PHONY: packages
+packages: bin/tools/nfpm ## .deb and .rpm of agent, controller and devflowctl for amd64 and arm64, reproducible, with SHA256SUMS, in dist/
+	@scripts/packages.sh
+
+KEY ?= $(PACKAGES_KEY)
+.PHONY: sign
+sign: bin/tools/nfpm ## The same, signed: make sign KEY=private-key.asc (PACKAGES_KEY, PACKAGES_KEY_PASSPHRASE_FILE)
+	@[ -n '$(KEY)' ] || { echo 'sign: which key? make sign KEY=private-key.asc' >&2; exit 2; }
+	@PACKAGES_KEY='$(KEY)' scripts/packages.sh
+
+.PHONY: lint-packages
+lint-packages: ## lintian and rpmlint on dist/, with packaging/lintian and packaging/rpmlint.toml
+	$(STEP) 'lintian, rpmlint'
+	@command -v lintian rpmlint >/dev/null || { echo 'run: apt-get install -y --no-install-recommends lintian rpm rpmlint (about 200 MB)' >&2; exit 1; }
+	@lintian --no-cfg --allow-root --fail-on error,warning --tag-display-limit 0 dist/*.deb
+	@rpmlint --strict --config packaging/rpmlint.toml dist/*.rpm
+
+.PHONY: test-packages
+test-packages: bin/tools/nfpm ## Packages built twice and compared, installed, upgraded, removed and purged in a fresh root (needs root, debootstrap)
+	@scripts/test-packages.sh
 
 ##@ Check
 
@@ -172,4 +202,4 @@ fmt: deps bin/tools/golangci-lint ## Format the Go code (gofumpt)
 .PHONY: tidy
 tidy: deps ## go work sync, then go mod tidy in every module, the tools too
 	@go work sync
-	@for dir in $(MODULES) tools tools/lint; do echo "    $${dir#$(CURDIR)/}"; (cd "$$dir" && GOWORK=off go mod tidy); done
+	@for dir in $(MODULES) tools tools/lint tools/nfpm; do echo "    $${dir#$(CURDIR)/}"; (cd "$$dir" && GOWORK=off go mod tidy); done
