@@ -20,10 +20,12 @@ import (
 	"devflowbackup/agent/internal/daemon"
 	"devflowbackup/agent/internal/engines"
 	"devflowbackup/agent/internal/enroll"
+	"devflowbackup/agent/internal/identity"
 	"devflowbackup/agent/internal/link"
 	"devflowbackup/shared/notify"
 	"devflowbackup/shared/owner"
 	"devflowbackup/shared/secret"
+	"devflowbackup/shared/unit"
 	"devflowbackup/shared/version"
 )
 
@@ -62,6 +64,8 @@ func main() {
 	case errors.Is(err, link.ErrRevoked):
 		fmt.Fprintln(os.Stderr, "devflow-agent:", err)
 		os.Exit(exitRevoked)
+	case unit.NotRunning(err):
+		os.Exit(unit.ExitNotRunning) // all has been said
 	case errors.As(err, &usage):
 		fmt.Fprintln(os.Stderr, "devflow-agent:", err)
 		os.Exit(exitUsage)
@@ -98,7 +102,20 @@ server was revoked.`,
 			fmt.Fprintln(cmd.OutOrStdout(), "devflow-agent", version.String())
 		},
 	})
+	root.AddCommand(unit.Commands(service(), &file, config.DefaultFile)...)
 	return root
+}
+
+// service is the agent as a service of its host.
+func service() unit.Daemon {
+	return unit.Daemon{
+		Name: "devflow-agent", Title: "DevFlow Backup agent", Short: "agent", Verb: "run", Needs: identity.File, Sample: config.Sample, Mode: 0o700,
+		Next: "devflow-agent enroll, devflow-agent check, devflow-agent start",
+		Read: func(file string) (string, []string, error) {
+			cfg, err := config.LoadFile(file, engines.Names())
+			return cfg.StateDir, cfg.Writes(), err
+		},
+	}
 }
 
 func enrollCommand(load func() (config.Config, error)) *cobra.Command {

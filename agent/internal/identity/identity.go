@@ -24,8 +24,11 @@ import (
 	"devflowbackup/shared/wire"
 )
 
+// File is the identity's name in the state directory.
+const File = "identity.json"
+
 const (
-	file    = "identity.json"
+	file    = File
 	version = 1
 )
 

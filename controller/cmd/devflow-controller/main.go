@@ -20,13 +20,16 @@ import (
 	"devflowbackup/controller/internal/config"
 	"devflowbackup/shared/notify"
 	"devflowbackup/shared/owner"
+	"devflowbackup/shared/unit"
 	"devflowbackup/shared/version"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
+	if err := command().ExecuteContext(ctx); unit.NotRunning(err) {
+		os.Exit(unit.ExitNotRunning) //nolint:gocritic // all has been said, and nothing is deferred that the kernel does not do
+	} else if err != nil {
 		fmt.Fprintln(os.Stderr, "devflow-controller:", err)
 		os.Exit(1)
 	}
@@ -121,7 +124,24 @@ As root, commands become the user that the data directory belongs to.`,
 			fmt.Println("devflow-controller", version.String())
 		}},
 	)
+	root.AddCommand(unit.Commands(service(), &f.config, defaultFile)...)
 	return root
+}
+
+// defaultFile is the configuration of the service; a controller that is run by hand has none unless told.
+const defaultFile = "/etc/devflow/controller.yaml"
+
+// service is the controller as a service of its host.
+func service() unit.Daemon {
+	return unit.Daemon{
+		Name: "devflow-controller", Title: "DevFlow Backup controller", Short: "controller", Verb: "serve", Sample: config.Sample, Mode: 0o711,
+		Next: "name the catalog in the configuration, then devflow-controller start",
+		Read: func(file string) (string, []string, error) {
+			cfg := config.Default()
+			err := cfg.LoadFile(file) // not checked: it may not name the catalog yet
+			return cfg.DataDir, nil, err
+		},
+	}
 }
 
 // natsCommand is what prepares an external NATS server.
