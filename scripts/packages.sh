@@ -8,6 +8,7 @@
 # PACKAGES_KEY         armored private key: packages and SHA256SUMS are signed with it; if it has a passphrase,
 #                      PACKAGES_KEY_PASSPHRASE_FILE names the file that holds it
 # PACKAGES_DIST        where they go; default: dist
+# PACKAGES_NAMES       which ones; default: devflow-agent devflow-controller devflowctl
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 umask 022
@@ -18,7 +19,7 @@ die() { printf 'packages: %s\n' "$*" >&2; exit 1; }
 
 arches=("$@")
 (( $# )) || arches=(amd64 arm64)
-names=(devflow-agent devflow-controller devflowctl)
+read -ra names <<<"${PACKAGES_NAMES:-devflow-agent devflow-controller devflowctl}"
 dist=${PACKAGES_DIST:-dist}
 stage=bin/packages
 nfpm=bin/tools/nfpm
