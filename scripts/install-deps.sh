@@ -72,6 +72,8 @@ have sqlite3  || need "sqlite3" sqlite3
 have age      || need "age (encryption, https://age-encryption.org)" age
 have zstd     || need "zstd (compression)" zstd
 have openssl  || need "openssl" openssl
+# For the tests of the units; it is not started. About 12 MB.
+have systemd-analyze || need "systemd-analyze" systemd
 [[ -s /etc/ssl/certs/ca-certificates.crt || -s /etc/pki/tls/certs/ca-bundle.crt || -s /etc/ssl/cert.pem || -s /etc/ssl/ca-bundle.pem ]] ||
 	need "CA certificates (/etc/ssl/certs/ca-certificates.crt)" ca-certificates
 
@@ -117,7 +119,7 @@ if (( ${#missing[@]} )); then
 	"${apt[@]}" update
 	"${apt[@]}" install -y --no-install-recommends "${packages[@]}"
 	hash -r
-	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl || {
+	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl && have systemd-analyze || {
 		say "apt-get ended well, yet something of this is still missing: ${packages[*]}"
 		exit 1
 	}

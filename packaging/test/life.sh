@@ -50,7 +50,7 @@ echo id >/var/lib/devflow-controller/controller.id
 chown -R devflow-agent: /var/lib/devflow-agent /etc/devflow/agent/main.password
 dpkg -i devflow-agent_0.0.2-1_"$ARCH".deb devflow-controller_0.0.2-1_"$ARCH".deb devflowctl_0.0.2-1_"$ARCH".deb >out 2>&1 || { cat out; die 'upgrade'; }
 [ "$(devflow-agent version | cut -d' ' -f2)" = 0.0.2 ] || die 'version after the upgrade'
-[ "$(devflowctl version | cut -d' ' -f2)" = 0.0.2 ] || die 'version of devflowctl'
+devflowctl version >out 2>&1 && grep -q '^devflowctl *0\.0\.2 ' out || die 'version of devflowctl'
 has /etc/devflow/agent.yaml '#mine'
 is devflow-agent:devflow-agent 600 /etc/devflow/agent.yaml
 is root:devflow-controller 640 /etc/devflow/controller.yaml
@@ -60,7 +60,7 @@ is devflow-agent:devflow-agent 700 /var/lib/devflow-agent
 echo '    remove'
 dpkg -r devflow-agent devflow-controller devflowctl >out 2>&1 || { cat out; die 'remove'; }
 gone /usr/bin/devflow-agent
-gone /lib/systemd/system/devflow-agent.service
+gone /usr/lib/systemd/system/devflow-agent.service
 [ -s /etc/devflow/agent.yaml ] && [ -s /var/lib/devflow-agent/identity.json ] && [ -s /var/lib/devflow-controller/master.key ] || die 'a removal removed more'
 
 echo '    purge'

@@ -197,7 +197,7 @@ func (d Daemon) configuration(path string, gid int, w io.Writer) error {
 	} else if !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("directory of password files: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640) //nolint:gosec // its group is the daemon's
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
