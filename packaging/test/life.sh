@@ -91,12 +91,12 @@ cp /usr/local/bin/devflow-agent /tmp/devflow-agent
 has out 'copy it to /usr/local/bin'
 devflow-agent install --user nobody-here >out 2>&1 && die 'install for a user that is not there'
 has out 'nobody-here'
-mkdir /var/lib/devflow-agent && chmod 700 /var/lib/devflow-agent && echo '{}' >/var/lib/devflow-agent/identity.json
+mkdir -m 700 /var/lib/devflow-agent && echo damaged >/var/lib/devflow-agent/identity.json && chmod 600 /var/lib/devflow-agent/identity.json
 devflow-agent install >out 2>&1 || { cat out; die 'devflow-agent install'; }
 has out 'made the system user devflow-agent'
 has out 'runs as devflow-agent'
 is devflow-agent:devflow-agent 700 /var/lib/devflow-agent
-is devflow-agent:devflow-agent 644 /var/lib/devflow-agent/identity.json
+is devflow-agent:devflow-agent 600 /var/lib/devflow-agent/identity.json
 is root:devflow-agent 640 /etc/devflow/agent.yaml
 is root:devflow-agent 750 /etc/devflow/agent
 [ -x /etc/init.d/devflow-agent ] || die 'no script for init'
@@ -106,13 +106,23 @@ if devflow-agent status >out 2>&1; then cat out; die 'status: it runs'; elif [ $
 has out 'unix-systemv'
 has out 'came by *devflow-agent install'
 
-# An agent whose identity is damaged does not come up, and says so.
+# Started, it is that account's, and finds that its identity is none.
 devflow-agent start >out 2>&1 || true
-devflow-agent stop >out 2>&1 || true
+tries=0
+until grep -qs 'is damaged' /var/log/devflow-agent.err; do
+	tries=$((tries + 1))
+	[ "$tries" -le 100 ] || { cat out /var/log/devflow-agent.* || true; die 'the started agent says nothing of its identity'; }
+	sleep 0.1
+done
+is devflow-agent:devflow-agent 600 /var/lib/devflow-agent/lock
 
-# A controller that waits for its catalog runs until it is stopped: its account, its lock and status are those of a service.
 devflow-agent uninstall >out 2>&1 || { cat out; die 'uninstall'; }
 gone /etc/init.d/devflow-agent
 [ -s /etc/devflow/agent.yaml ] && [ -s /var/lib/devflow-agent/identity.json ] || die 'uninstall removed more than the service'
 devflow-agent uninstall >out 2>&1 && die 'uninstall twice'
+has out 'there is no service devflow-agent here'
+devflow-agent start >out 2>&1 && die 'start of what is not there'
+has out 'devflow-agent install'
+if devflow-agent status >out 2>&1; then die 'status after uninstall: it runs'; elif [ $? -ne 3 ]; then cat out; die 'status after uninstall: not 3'; fi
+has out 'service *not installed'
 echo '    all is well'

@@ -265,9 +265,11 @@ func (d Daemon) Uninstall(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if st, err := s.Status(); errors.Is(err, service.ErrNotInstalled) {
+	st, err := d.state(s)
+	if errors.Is(err, service.ErrNotInstalled) {
 		return fmt.Errorf("there is no service %s here (%s)", d.Name, s.Platform())
-	} else if st == service.StatusRunning {
+	}
+	if st == service.StatusRunning {
 		if err := s.Stop(); err != nil {
 			return fmt.Errorf("stop the service: %w", err)
 		}
@@ -279,6 +281,15 @@ func (d Daemon) Uninstall(w io.Writer) error {
 	return nil
 }
 
+// state is what the init system knows of the service.
+func (d Daemon) state(s service.Service) (service.Status, error) {
+	// That of SysV does not tell a service that is not there from one that is broken.
+	if s.Platform() == "unix-systemv" && !exists("/etc/init.d/"+d.Name) {
+		return service.StatusUnknown, service.ErrNotInstalled
+	}
+	return s.Status()
+}
+
 // Control starts, stops or restarts the service. A stop waits for running jobs, as the configuration says.
 func (d Daemon) Control(action string) error {
 	s, err := d.service(service.Config{})
@@ -288,7 +299,7 @@ func (d Daemon) Control(action string) error {
 	if path := d.packaged(); path != "" && s.Platform() != "linux-systemd" {
 		return fmt.Errorf("%w for systemd, which does not run here: `%s %s` runs it by hand", ErrPackaged, d.Name, d.Verb)
 	}
-	if _, err := s.Status(); errors.Is(err, service.ErrNotInstalled) {
+	if _, err := d.state(s); errors.Is(err, service.ErrNotInstalled) {
 		return fmt.Errorf("there is no service %s here (%s): `%s install` makes one", d.Name, s.Platform(), d.Name)
 	}
 	if err := service.Control(s, action); err != nil {
@@ -304,7 +315,7 @@ func (d Daemon) Status(file string, w io.Writer) error {
 		return err
 	}
 	state, how := "not installed", "a program that is started by hand"
-	switch st, err := s.Status(); {
+	switch st, err := d.state(s); {
 	case errors.Is(err, service.ErrNotInstalled):
 	case err != nil:
 		state = "unknown: " + err.Error()
