@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -163,7 +164,7 @@ nats-server -c DIR/nats-server.conf, and give controllers its URL as nats.urls. 
 				return err
 			}
 			if first != nil {
-				tellFirst(first, false)
+				tellFirst(os.Stdout, first, false)
 			}
 			fmt.Println("Written:", to.Dir)
 			return nil
@@ -230,7 +231,7 @@ func serve(ctx context.Context, cfg config.Config, supervisor *notify.Supervisor
 	a := app.New(cfg, log)
 	startErr := a.Start(ctx)
 	if first := a.First(); first != nil {
-		tellFirst(first, supervisor != nil)
+		tellFirst(os.Stdout, first, supervisor != nil)
 	}
 	if startErr != nil {
 		return startErr
@@ -258,12 +259,12 @@ func serve(ctx context.Context, cfg config.Config, supervisor *notify.Supervisor
 
 // tellFirst prints what only the first start knows. The recovery key is printed here and nowhere else, ever; but not where the
 // output is a log that is kept.
-func tellFirst(f *app.FirstStart, logged bool) {
+func tellFirst(w io.Writer, f *app.FirstStart, logged bool) {
 	key, advice := f.RecoveryKey.Reveal(), `Write the recovery key down and keep it offline. It is not shown again. It opens`
 	if logged {
 		key, advice = "not shown in a log: devflow-controller recovery-key new makes and prints one", `Make a recovery key now, and keep it offline. It opens`
 	}
-	fmt.Printf(`
+	fmt.Fprintf(w, `
 This is a new installation.
 
   master key    %s   (mode 0600; every controller needs it; back it up apart from the catalog)
