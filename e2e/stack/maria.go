@@ -28,6 +28,7 @@ type MariaDB struct {
 	*mysqlserver.Server
 	BackupPasswordFile  string
 	RestorePasswordFile string
+	SwapPasswordFile    string
 }
 
 // dumpRights are what the documentation tells to give the account that dumps.
@@ -64,7 +65,7 @@ func (s *Stack) StartMariaDB(ctx context.Context, name string, opt MariaDBOption
 }
 
 func (m *MariaDB) prepare(ctx context.Context, s *Stack, name string, targets []string) error {
-	var backup, restore string
+	var backup, restore, swap string
 	var err error
 	if m.BackupPasswordFile, backup, err = s.secretFile("secrets", name+"-backup"); err != nil {
 		return err
@@ -72,12 +73,15 @@ func (m *MariaDB) prepare(ctx context.Context, s *Stack, name string, targets []
 	if m.RestorePasswordFile, restore, err = s.secretFile("secrets", name+"-restore"); err != nil {
 		return err
 	}
+	if m.SwapPasswordFile, swap, err = s.secretFile("secrets", name+"-swap"); err != nil {
+		return err
+	}
 	users, err := m.Exec(ctx, "", "SELECT DISTINCT user FROM mysql.user")
 	if err != nil {
 		return err
 	}
 	have := strings.Split(users, "\n")
-	for _, a := range []struct{ name, password string }{{BackupRole, backup}, {RestoreRole, restore}} {
+	for _, a := range []struct{ name, password string }{{BackupRole, backup}, {RestoreRole, restore}, {SwapRole, swap}} {
 		if contains(have, a.name) {
 			continue
 		}
@@ -90,6 +94,17 @@ func (m *MariaDB) prepare(ctx context.Context, s *Stack, name string, targets []
 	}
 	for _, pattern := range append([]string{`devflow\_staging\_%`}, targets...) {
 		if err := m.Grant(ctx, "ALL PRIVILEGES", mysqlserver.Quote(pattern)+".*", RestoreRole); err != nil {
+			return err
+		}
+	}
+	for _, g := range []struct{ rights, on, to string }{
+		{"ALL PRIVILEGES", "`devflow\\_staging\\_%`.*", SwapRole},
+		{"ALL PRIVILEGES", "`devflow\\_kept\\_%`.*", SwapRole},
+		{"SET USER, CONNECTION ADMIN", "*.*", SwapRole},
+		// What was restored runs as the account that restored it, also where it is kept.
+		{"SELECT, EXECUTE, SHOW VIEW", "`devflow\\_kept\\_%`.*", RestoreRole},
+	} {
+		if err := m.Grant(ctx, g.rights, g.on, g.to); err != nil {
 			return err
 		}
 	}
@@ -118,6 +133,22 @@ func (m *MariaDB) Instance() map[string]any {
 		"user": BackupRole, "password_file": m.BackupPasswordFile,
 		"restore": map[string]any{"user": RestoreRole, "password_file": m.RestorePasswordFile},
 	}
+}
+
+// InPlace names the account that swaps.
+func (m *MariaDB) InPlace() map[string]any {
+	return map[string]any{"swap_user": SwapRole, "swap_password_file": m.SwapPasswordFile}
+}
+
+// AllowInPlace gives SwapRole and RestoreRole all rights on the database.
+func (m *MariaDB) AllowInPlace(ctx context.Context, name string) error {
+	pattern := mysqlserver.Quote(strings.NewReplacer(`\`, `\\`, `_`, `\_`, `%`, `\%`).Replace(name)) + ".*"
+	for _, who := range []string{SwapRole, RestoreRole} {
+		if err := m.Grant(ctx, "ALL PRIVILEGES", pattern, who); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Create makes an empty database.
