@@ -55,7 +55,7 @@ func PlanRestore(d Draft, found *wire.Target, lookErr error) RestorePlan {
 			Facts: d.Metadata,
 		},
 		Target: PlanTarget{
-			Server: d.Server.Name, Instance: d.Instance.Name, Database: d.Database, InPlace: p.swap, Looked: found != nil, Found: found,
+			Server: d.Server.Name, Instance: d.Instance.Name, Database: d.Database, InPlace: p.swap, Looked: found != nil, Found: withoutProblems(found),
 		},
 		Steps: p.steps(), Problems: p.problems, Possible: []string{}, CanStart: !stops,
 	}
@@ -72,6 +72,16 @@ func PlanRestore(d Draft, found *wire.Target, lookErr error) RestorePlan {
 		plan.Possible = p.possible()
 	}
 	return plan
+}
+
+// withoutProblems is the target alone: its problems are the plan's.
+func withoutProblems(t *wire.Target) *wire.Target {
+	if t == nil {
+		return nil
+	}
+	alone := *t
+	alone.Problems = nil
+	return &alone
 }
 
 // Stopping are the problems that a restore cannot be begun with; they come first.
@@ -151,7 +161,7 @@ func (p *planner) notLooked(err error) {
 	}
 	server := p.d.Server.Name
 	switch {
-	case p.has(f.Code):
+	case p.stoppedBy(f.Code) || p.has(f.Code) && !p.swap:
 	case f.Code == wire.CodeOffline && p.swap:
 		p.add(true, wire.CodeOffline, fmt.Sprintf("start devflow-agent there; `devflowctl server show %s` tells when it was last heard", server),
 			"the agent of %s is not connected: it has to look at what is to be replaced", server)
