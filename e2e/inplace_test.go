@@ -100,7 +100,7 @@ func (e *estate) inPlaceAndBack(t *testing.T, ctx context.Context, s stack.Serve
 	// What nobody wants goes by itself, and so it is with the command line.
 	x.run(t, ctx, "INSERT INTO mark VALUES (3);")
 	x.live = contentOf(t, ctx, s, x.name)
-	do(t, ctx, e.ctl, "restore", "create", id(x.backup), "--in-place", "--confirm", x.name, "--no-safety-backup", "--keep", "1h", "--wait")
+	do(t, ctx, e.ctl, "restore", "create", id(x.backup), "--in-place", "--confirm", x.name, "--skip-safety-backup", "--keep", "1h", "--wait")
 	all := read[[]stack.Restore](t, ctx, e.ctl, "restore", "list", "--project", inPlaceProject)
 	last := all[slices.IndexFunc(all, func(r stack.Restore) bool { return r.DatabaseName == x.name })]
 	x.completed(t, ctx, last, x.saved)
