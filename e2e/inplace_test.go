@@ -32,7 +32,7 @@ func TestInPlace(t *testing.T) {
 					run  func(t *testing.T, ctx context.Context, s stack.Server)
 				}{
 					{"and undone", e.inPlaceAndBack}, {"refused", e.inPlaceRefused}, {"in use", e.inPlaceInUse}, {"written to", e.inPlaceWritten}, {"another target", e.inPlaceChanged},
-					{"from a dead host", e.inPlaceFromDeadHost},
+					{"from a dead host", e.inPlaceFromDeadHost}, {"81 untrusted", e.inPlaceUntrusted},
 				} {
 					t.Run(one.name, func(t *testing.T) { one.run(t, testContext(t), s) })
 				}
