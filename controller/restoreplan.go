@@ -24,6 +24,9 @@ const (
 	ProblemNotLooked      = "not_looked" // the agent did not look, and the restore does without
 )
 
+// notAssigned is the catalog's code for a target that the project does not have.
+const notAssigned = "target_not_assigned"
+
 // agentsWord are codes of agents that say the same as the plan's own word on whether the target is there.
 var agentsWord = []string{"no_target", wire.CodeDatabaseMissing, wire.CodeTargetExists}
 
@@ -101,7 +104,11 @@ type planner struct {
 	problems []wire.Problem
 }
 
+// add tells of a problem, unless the catalog has told of it.
 func (p *planner) add(stops bool, code, hint, format string, args ...any) {
+	if !stops && p.has(code) || p.stoppedBy(code) {
+		return
+	}
 	p.problems = append(p.problems, wire.Problem{Stops: stops, Code: code, Text: fmt.Sprintf(format, args...), Hint: hint})
 }
 
@@ -122,13 +129,15 @@ func (p *planner) lookAtTarget() {
 	t := p.found
 	known := p.problems
 	switch {
-	case p.swap && !t.Exists && !p.has(ProblemTargetMissing):
+	case p.swap && !t.Exists:
 		hint := "leave in_place out (--in-place): it is then restored as a new database of that name"
 		if p.d.Kind == UndoKind {
 			hint = "rename what was kept by hand: it is not lost"
 		}
+		// Whose it is does not matter where it is not there.
+		p.problems = slices.DeleteFunc(p.problems, func(one wire.Problem) bool { return one.Code == notAssigned })
 		p.add(true, ProblemTargetMissing, hint, "there is no database %s to take the place of", p.where())
-	case !p.swap && t.Exists && !p.has(wire.CodeTargetExists):
+	case !p.swap && t.Exists:
 		p.add(true, wire.CodeTargetExists, "give another name (--to-database), or ask for it to be replaced (--in-place)", "there is a database %s already", p.where())
 	}
 	for _, one := range t.Problems {
@@ -161,7 +170,6 @@ func (p *planner) notLooked(err error) {
 	}
 	server := p.d.Server.Name
 	switch {
-	case p.stoppedBy(f.Code) || p.has(f.Code) && !p.swap:
 	case f.Code == wire.CodeOffline && p.swap:
 		p.add(true, wire.CodeOffline, fmt.Sprintf("start devflow-agent there; `devflowctl server show %s` tells when it was last heard", server),
 			"the agent of %s is not connected: it has to look at what is to be replaced", server)

@@ -113,6 +113,12 @@ func TestPlanRestore(t *testing.T) {
 			found: &wire.Target{FreeBytes: -1, Problems: []wire.Problem{{Stops: true, Code: "no_target", Text: "there is none"}}},
 		},
 		{
+			name: "target_missing_and_strange", first: controller.ProblemTargetMissing, not: []string{"assign"}, found: &wire.Target{FreeBytes: -1},
+			draft: drafted(func(d *controller.Draft) {
+				d.Problems = []wire.Problem{{Stops: true, Code: "target_not_assigned", Text: "it is not assigned to the project"}}
+			}),
+		},
+		{
 			name: "target_exists", draft: drafted(asNew), first: wire.CodeTargetExists, says: []string{"--in-place", "--to-database"}, not: []string{"said by the agent"},
 			found: seen(func(t *wire.Target) {
 				t.Problems = []wire.Problem{{Stops: true, Code: wire.CodeTargetExists, Text: "said by the agent"}}

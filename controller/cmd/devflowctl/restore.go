@@ -115,8 +115,10 @@ func restoreFailure(r controller.Restore) error {
 	}
 	kind := restoreKind(r)
 	switch {
+	case !r.InPlace && (text(r.ErrorCode) == wire.CodeLost || text(r.ErrorCode) == wire.CodeOrphaned):
+		return fmt.Errorf("the %s failed, and its last attempt was not heard of again: look whether %s has a database %q", kind, r.Server, r.DatabaseName)
 	case !r.InPlace:
-		return fmt.Errorf("the %s failed", kind)
+		return fmt.Errorf("the %s failed; what was on the server was not touched", kind)
 	case r.TargetState == controller.TargetUntouched:
 		return fmt.Errorf("the %s failed; its target was not touched", kind)
 	case r.TargetState == controller.TargetReplaced:
