@@ -17,7 +17,7 @@ func (c *Catalog) serverColumns() string {
 	return `s.id, s.agent_id, s.name, s.nkey AS n_key, s.signing_key, s.recipient, s.verifier, s.session, s.agent_version, s.concurrency,
 	s.host, s.last_seen_at, s.enrolled_at, s.revoked_at, ` + c.online() + ` AS online,
 	(SELECT coalesce(jsonb_agg(g.project_id ORDER BY g.project_id), '[]') FROM project_servers g WHERE g.server_id = s.id) AS projects,
-	(SELECT coalesce(jsonb_agg(jsonb_build_object('name', i.name, 'engine', i.engine, 'version', i.version, 'error', i.error, 'restore', i.restore)
+	(SELECT coalesce(jsonb_agg(jsonb_build_object('name', i.name, 'engine', i.engine, 'version', i.version, 'error', i.error, 'restore', i.restore, 'in_place', i.in_place)
 		ORDER BY i.name), '[]') FROM instances i WHERE i.server_id = s.id) AS instances`
 }
 
