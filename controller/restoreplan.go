@@ -426,7 +426,7 @@ func leadingVersion(v string) string {
 
 // textOfBytes is a size for people, rounded up where it is large.
 func textOfBytes(n int64) string {
-	unit, names := int64(1)<<20, []string{"MiB", "GiB", "TiB"}
+	unit, names := int64(1)<<10, []string{"KiB", "MiB", "GiB", "TiB"}
 	if n < unit {
 		return strconv.FormatInt(n, 10) + " bytes"
 	}

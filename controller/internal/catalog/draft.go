@@ -266,7 +266,9 @@ func (t *tx) backupFacts(ctx context.Context, d *controller.Draft) error {
 		if known {
 			return nil
 		}
-		_, err = t.find(ctx, &d.Metadata.Extensions, "SELECT to_jsonb(extensions) FROM databases WHERE id = ?", b.DatabaseID)
+		var made struct{ Extensions []string }
+		_, err = t.find(ctx, &made, "SELECT to_jsonb(extensions) AS extensions FROM databases WHERE id = ?", b.DatabaseID)
+		d.Metadata.Extensions = made.Extensions
 		return err
 	})
 }
