@@ -266,10 +266,12 @@ func (t *tx) backupFacts(ctx context.Context, d *controller.Draft) error {
 		if known {
 			return nil
 		}
-		var made struct{ Extensions []string }
-		_, err = t.find(ctx, &made, "SELECT to_jsonb(extensions) AS extensions FROM databases WHERE id = ?", b.DatabaseID)
-		d.Metadata.Extensions = made.Extensions
-		return err
+		var made struct{ Extensions string }
+		found, err := t.find(ctx, &made, "SELECT to_jsonb(extensions)::text AS extensions FROM databases WHERE id = ?", b.DatabaseID)
+		if err != nil || !found {
+			return err
+		}
+		return json.Unmarshal([]byte(made.Extensions), &d.Metadata.Extensions)
 	})
 }
 
