@@ -302,19 +302,24 @@ func (e *estate) untrustedMaria(t *testing.T, ctx context.Context) {
 		}
 		x := e.target(t, ctx, e.maria, "at_"+word, fewRows)
 		x.backup = b.ID
-		for _, choices := range []map[string]any{nil, {"definers": "strip"}, {"definers": "keep"}} {
+		for _, choices := range []map[string]any{nil, {"definers": "strip"}} {
 			x.failed(t, ctx, x.order(t, ctx, map[string]any{"choices": choices, "to_server": "db1"}), wire.CodeToolFailed)
 			c.empty(t)
 		}
 	}
+	keeper := e.addAgent(t, ctx, "keeper", inPlaceProject, stack.AgentOptions{InPlace: true, Servers: map[string]stack.Server{
+		"maria": configured{e.maria, map[string]any{"restore": map[string]any{"user": stack.RestoreRole, "password_file": e.maria.RestorePasswordFile, "definers": "keep"}}},
+	}})
 	x := e.target(t, ctx, e.maria, "inert", fewRows+`
 		CREATE TABLE ran (n integer);
 		CREATE DEFINER = root@localhost PROCEDURE suid() SQL SECURITY DEFINER SELECT 1 INTO OUTFILE '`+c.file("suid")+`';
 		CREATE EVENT each_second ON SCHEDULE EVERY 1 SECOND ENABLE DO INSERT INTO ran VALUES (1);`)
 	x.run(t, ctx, "CALL suid();")
 	c.works(t, "suid")
-	for _, choices := range []map[string]any{nil, {"definers": "strip"}, {"definers": "keep"}} {
-		r := x.truth(t, ctx, x.ended(t, ctx, x.order(t, ctx, map[string]any{"choices": choices}).ID), x.saved)
+	e.assign(t, ctx, inPlaceProject, keeper.Name, x.name)
+	for host, choices := range map[string]map[string]any{"db1": nil, "db1 ": {"definers": "strip"}, keeper.Name: {"definers": "keep"}} {
+		in := map[string]any{"to_server": strings.TrimSpace(host), "choices": choices}
+		r := x.truth(t, ctx, x.ended(t, ctx, x.order(t, ctx, in).ID), x.saved)
 		c.empty(t)
 		if r.Status != "completed" {
 			if choices["definers"] != "keep" {

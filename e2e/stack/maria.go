@@ -174,10 +174,10 @@ func (m *MariaDB) Databases(ctx context.Context) ([]string, error) {
 // are definers, which a restore takes off.
 const mariaDefinitions = `
 	SELECT CONCAT('column ', table_name, '.', column_name), CONCAT_WS('|', ordinal_position, column_default, is_nullable, column_type, collation_name, extra, generation_expression, column_comment)
-		FROM information_schema.columns WHERE table_schema = DATABASE();
-	SELECT CONCAT('table ', table_name), CONCAT_WS('|', table_type, engine, table_collation, auto_increment, create_options, table_comment) FROM information_schema.tables WHERE table_schema = DATABASE();
-	SELECT CONCAT('index ', table_name, '.', index_name, '.', seq_in_index), CONCAT_WS('|', non_unique, column_name, collation, sub_part, index_type) FROM information_schema.statistics WHERE table_schema = DATABASE();
-	SELECT CONCAT('key ', table_name, '.', constraint_name, '.', column_name), CONCAT_WS('|', referenced_table_name, referenced_column_name) FROM information_schema.key_column_usage WHERE table_schema = DATABASE();
+		FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name NOT LIKE 'devflow\_swap%';
+	SELECT CONCAT('table ', table_name), CONCAT_WS('|', table_type, engine, table_collation, auto_increment, create_options, table_comment) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name NOT LIKE 'devflow\_swap%';
+	SELECT CONCAT('index ', table_name, '.', index_name, '.', seq_in_index), CONCAT_WS('|', non_unique, column_name, collation, sub_part, index_type) FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name NOT LIKE 'devflow\_swap%';
+	SELECT CONCAT('key ', table_name, '.', constraint_name, '.', column_name), CONCAT_WS('|', referenced_table_name, referenced_column_name) FROM information_schema.key_column_usage WHERE table_schema = DATABASE() AND table_name NOT LIKE 'devflow\_swap%';
 	SELECT CONCAT('check ', table_name, '.', constraint_name), check_clause FROM information_schema.check_constraints WHERE constraint_schema = DATABASE();
 	SELECT CONCAT('view ', table_name), REPLACE(view_definition, CONCAT(CHAR(96), DATABASE(), CHAR(96), '.'), '') FROM information_schema.views WHERE table_schema = DATABASE();
 	SELECT CONCAT('trigger ', trigger_name), CONCAT_WS('|', event_object_table, action_timing, event_manipulation, action_order, action_statement, sql_mode) FROM information_schema.triggers WHERE trigger_schema = DATABASE();
@@ -186,13 +186,14 @@ const mariaDefinitions = `
 	SELECT CONCAT('event ', event_name), CONCAT_WS('|', event_definition, event_type, interval_value, interval_field, on_completion, sql_mode, event_comment) FROM information_schema.events WHERE event_schema = DATABASE();
 	SELECT CONCAT('partition ', table_name, '.', partition_name), CONCAT_WS('|', partition_method, partition_expression, partition_description) FROM information_schema.partitions WHERE table_schema = DATABASE() AND partition_name IS NOT NULL;`
 
-// Content reads the whole database. Whether an event is enabled is not part of it: restored ones are disabled.
+// Content reads the whole database. Whether an event is enabled is not part of it: restored ones are disabled. Nor are the tables in which
+// a swap notes, in what it keeps, what it does.
 func (m *MariaDB) Content(ctx context.Context, database string) (Content, error) {
 	c := Content{Tables: map[string]TableContent{}, Definitions: map[string]string{}}
 	fail := func(err error) (Content, error) {
 		return c, fmt.Errorf("read the content of database %q: %w", database, err)
 	}
-	out, err := m.Exec(ctx, database, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY table_name")
+	out, err := m.Exec(ctx, database, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_name NOT LIKE 'devflow\\_swap%' ORDER BY table_name")
 	if err != nil {
 		return fail(err)
 	}
