@@ -201,7 +201,7 @@ func inPlaceFacts(t *rows, r controller.Restore) {
 		"":                         "",
 		controller.TargetUntouched: "untouched: it has its old content",
 		controller.TargetReplaced:  "replaced: it has the new content",
-		controller.TargetUnknown:   "not known: an attempt was lost in its swap. The agent of " + r.Server + " is asked as soon as it is connected, and settles it",
+		controller.TargetUnknown:   "not known: an attempt was lost. The agent of " + r.Server + " is asked as soon as it is connected, and settles it",
 	}[r.TargetState])
 	switch r.KeptState {
 	case controller.KeptKept:
