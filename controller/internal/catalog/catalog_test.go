@@ -82,7 +82,7 @@ func TestMigrate(t *testing.T) {
 	for _, n := range ran {
 		total += n
 	}
-	equal(t, "migrations that ran", total, 3)
+	equal(t, "migrations that ran", total, 4)
 	equal(t, "pending", len(must[[]string](t)(two.MigrationsPending(t.Context()))), 0)
 }
 

@@ -266,12 +266,7 @@ func (t *tx) backupFacts(ctx context.Context, d *controller.Draft) error {
 		if known {
 			return nil
 		}
-		var made struct{ Extensions string }
-		found, err := t.find(ctx, &made, "SELECT to_jsonb(extensions)::text AS extensions FROM databases WHERE id = ?", b.DatabaseID)
-		if err != nil || !found {
-			return err
-		}
-		return json.Unmarshal([]byte(made.Extensions), &d.Metadata.Extensions)
+		return t.scan(ctx, &d.Metadata.Extensions, "SELECT unnest(extensions) FROM databases WHERE id = ? ORDER BY 1", b.DatabaseID)
 	})
 }
 

@@ -106,7 +106,8 @@ func (c *Catalog) SetVerifier(ctx context.Context, actor controller.Actor, ref s
 	return s, err
 }
 
-// RevokeServer ends a server's access for good: its open jobs fail, its messages are refused. Its backups stay. Revoking twice
+// RevokeServer ends a server's access for good: its open jobs fail, its messages are refused. Its backups stay, and on the host what
+// restores in place have kept there, which its agent removes no more: the restores, the audit log and the log name it. Revoking twice
 // changes nothing.
 func (c *Catalog) RevokeServer(ctx context.Context, actor controller.Actor, ref string) (controller.Server, error) {
 	var s controller.Server
@@ -122,7 +123,15 @@ func (c *Catalog) RevokeServer(ctx context.Context, actor controller.Actor, ref 
 			return err
 		}
 		s.RevokedAt, s.Online = &at, false
-		if err := t.audit(ctx, actor, "server.revoke", nil, s.Name, map[string]any{"agent_id": s.AgentID}); err != nil {
+		kept, err := t.keptOn(ctx, s.ID)
+		if err != nil {
+			return err
+		}
+		detail := map[string]any{"agent_id": s.AgentID}
+		if len(kept) > 0 {
+			detail["kept"] = kept
+		}
+		if err := t.audit(ctx, actor, "server.revoke", nil, s.Name, detail); err != nil {
 			return err
 		}
 		return t.elevated(ctx, func() error {
@@ -136,7 +145,7 @@ func (c *Catalog) RevokeServer(ctx context.Context, actor controller.Actor, ref 
 					return err
 				}
 			}
-			return nil
+			return t.leaveKept(ctx, s)
 		})
 	})
 	return s, err

@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"devflowbackup/controller"
@@ -224,4 +226,65 @@ func (t *tx) insertSwapJob(ctx context.Context, actor controller.Actor, restore 
 	return t.insertJob(ctx, newJob{
 		kind: kind, project: r.ProjectID, server: r.ServerID, backup: r.BackupID, restore: &restore, duration: swapDuration, deadline: controller.DefaultDeadline, by: actor.Name,
 	})
+}
+
+// kept is what a restore in place has left on a host.
+type kept struct {
+	ID           int64
+	Server       string
+	DatabaseName string
+	KeptName     string
+	Unknown      bool // whether it is there is not known
+}
+
+func (k kept) String() string {
+	if k.Unknown {
+		return fmt.Sprintf("restore %d of %q on %s, of which is not known yet what it came to", k.ID, k.DatabaseName, k.Server)
+	}
+	return fmt.Sprintf("%q of %q on %s, kept by restore %d", k.KeptName, k.DatabaseName, k.Server, k.ID)
+}
+
+const keptColumns = "r.id, s.name AS server, r.database_name, r.kept_name, r.kept_state <> 'kept' AS unknown"
+
+// nothingKept refuses to end a project while hosts still have what its restores in place replaced: nobody could bring it back then.
+func (t *tx) nothingKept(ctx context.Context, p controller.Project) error {
+	var rows []kept
+	err := t.scan(ctx, &rows, `SELECT `+keptColumns+` FROM restores r JOIN servers s ON s.id = r.server_id
+		WHERE r.project_id = ? AND (r.kept_state = 'kept' OR r.target_state = 'unknown') AND s.revoked_at IS NULL ORDER BY r.id LIMIT 5`, p.ID)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	return controller.Errorf(controller.EConflict, "restores in place of project %q are not over: %s", p.Slug, keptList(rows)).
+		WithHint("`devflowctl restore discard ID` removes what is kept, `devflowctl restore undo ID` brings it back; else wait until its time is over")
+}
+
+func keptList(rows []kept) string {
+	said := make([]string, len(rows))
+	for i, k := range rows {
+		said[i] = k.String()
+	}
+	return strings.Join(said, "; ")
+}
+
+// keptOn lists what restores in place have left on a server, of whatever project.
+func (t *tx) keptOn(ctx context.Context, server int64) ([]string, error) {
+	var names []string
+	err := t.elevated(ctx, func() error {
+		return t.scan(ctx, &names, "SELECT kept_name FROM restores WHERE server_id = ? AND kept_state = 'kept' ORDER BY id", server)
+	})
+	return names, err
+}
+
+// leaveKept says of what restores in place have left on a server that is being revoked that nobody removes it.
+func (t *tx) leaveKept(ctx context.Context, s controller.Server) error {
+	var rows []kept
+	err := t.scan(ctx, &rows, `UPDATE restores r SET kept_error = 'the server was revoked: it is still there, and has to be removed by hand' FROM servers s
+		WHERE s.id = r.server_id AND r.server_id = ? AND r.kept_state = 'kept' RETURNING `+keptColumns, s.ID)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	t.after(func() {
+		t.cat.log.Warn("a server was revoked that still has what restores in place replaced: remove it by hand", "server", s.Name, "kept", keptList(rows))
+	})
+	return nil
 }
