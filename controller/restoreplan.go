@@ -271,7 +271,7 @@ func (p *planner) swapStep(what string) string {
 	case wire.EngineSQLite:
 		how = fmt.Sprintf("The file %q and %s exchange their names in one step; the new one gets owner, group and permissions of the old one.", d.Database, what)
 	default:
-		how = fmt.Sprintf("Two renames in one transaction put %s in the place of %q, with its owner, grants, settings and comment.", what, d.Database)
+		how = fmt.Sprintf("Two renames in one transaction put %s in the place of %q; it gets owner, grants, settings and comment of the old one.", what, d.Database)
 	}
 	things := "Other sessions at it"
 	if d.Engine == wire.EngineSQLite {

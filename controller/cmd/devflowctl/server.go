@@ -121,6 +121,9 @@ func serverFacts(s controller.Server) func(*rows) {
 			line := strings.TrimSpace(i.Engine + " " + i.Version)
 			if i.Restore {
 				line += ", restores allowed"
+				if i.InPlace {
+					line += ", also in place"
+				}
 			}
 			if i.Error != "" {
 				line += ", error: " + i.Error
