@@ -219,7 +219,7 @@ func (p *planner) steps() []string {
 	case !slices.Contains(d.Metadata.Objects, wire.ObjectFingerprint):
 		compare += "; the backup has no fingerprint to compare with."
 	case len(r.Choices.Only) > 0:
-		compare += ", and that the tool restored all that was chosen."
+		compare += ", and the tables that were chosen, with their rows, are compared with the backup's fingerprint."
 	default:
 		compare += ", and tables and rows are compared with the backup's fingerprint."
 	}

@@ -275,6 +275,7 @@ func TestRestore_failed(t *testing.T) {
 	}()
 	r.ctl("restore", "create", id, "--to-database", "copy", "--wait").ends(1, "[disk_full]", "was not touched")
 	<-stop
+	r.ctl("server", "revoke", "db-1").ends(0, "db-1 still has devflow_kept_2_", "restore 2")
 }
 
 // TestRestore_only: parts of a backup, quoted where their names need it.
