@@ -90,6 +90,11 @@ func (x *target) thereAndBack(t *testing.T, ctx context.Context, site string, pr
 	if r.TargetState == "untouched" {
 		r = x.completed(t, ctx, x.order(t, ctx, nil), x.saved)
 	}
+	if site == "agent.accepted" && x.Engine() != wire.EngineSQLite {
+		// Nobody answers for a while: one engine is enough, for none has a part in it.
+		x.completed(t, ctx, x.orderUndo(t, ctx, r.ID), before)
+		return
+	}
 	confirm := map[string]any{"confirm": x.name}
 	u := x.throughDeath(t, ctx, site, process, restart, before, func() (stack.Restore, error) { return x.ctl.UndoRestore(ctx, r.ID, confirm) })
 	t.Logf("the undo is %s, its target %s %s", u.Status, u.TargetState, u.ErrorCode)
@@ -201,6 +206,9 @@ func TestFault_InPlaceAway(t *testing.T) {
 				}
 			}
 		})
+		if t.Failed() {
+			return // what follows would start from a broken world
+		}
 	}
 	e.invariants(t, faultContext(t))
 }
@@ -271,11 +279,11 @@ func (e *estate) untrustedPostgres(t *testing.T, ctx context.Context) {
 	c.works(t, "suid")
 	for _, choices := range []map[string]any{nil, {"owners": true}, {"privileges": true}, {"owners": true, "privileges": true, "roles": true}, {"jobs": 3}} {
 		more := map[string]any{"choices": choices}
-		fires.failed(t, ctx, fires.order(t, ctx, more), wire.CodeToolFailed)
+		fires.failed(t, ctx, fires.order(t, ctx, more), wire.CodePrivilege)
 		inert.completed(t, ctx, inert.order(t, ctx, more), inert.saved)
 		c.empty(t)
 		// As whom it runs now.
-		if out, err := e.postgres.Exec(ctx, inert.name, "SET ROLE "+stack.OwnerRole+"; SELECT suid();"); err == nil || !strings.Contains(err.Error(), "permission denied") {
+		if out, err := e.postgres.Exec(ctx, inert.name, "SET ROLE "+stack.OwnerRole+"; SELECT suid();"); err == nil || !strings.Contains(err.Error(), "pg_execute_server_program") {
 			t.Errorf("with %v, the function that ran as its definer says %q, %v", choices, out, err)
 		}
 		c.empty(t)
@@ -312,10 +320,12 @@ func (e *estate) untrustedMaria(t *testing.T, ctx context.Context) {
 	}})
 	x := e.target(t, ctx, e.maria, "inert", fewRows+`
 		CREATE TABLE ran (n integer);
-		CREATE DEFINER = root@localhost PROCEDURE suid() SQL SECURITY DEFINER SELECT 1 INTO OUTFILE '`+c.file("suid")+`';
+		CREATE DEFINER = root@localhost PROCEDURE suid() SQL SECURITY DEFINER INSERT INTO victim.ran VALUES (1);
 		CREATE EVENT each_second ON SCHEDULE EVERY 1 SECOND ENABLE DO INSERT INTO ran VALUES (1);`)
-	x.run(t, ctx, "CALL suid();")
-	c.works(t, "suid")
+	if err := e.fillDatabase(ctx, e.maria, "victim", "CREATE TABLE ran (n integer);"); err != nil {
+		t.Fatal(err)
+	}
+	x.run(t, ctx, "CALL suid(); TRUNCATE victim.ran;")
 	e.assign(t, ctx, inPlaceProject, keeper.Name, x.name)
 	for host, choices := range map[string]map[string]any{"db1": nil, "db1 ": {"definers": "strip"}, keeper.Name: {"definers": "keep"}} {
 		in := map[string]any{"to_server": strings.TrimSpace(host), "choices": choices}
@@ -331,8 +341,11 @@ func (e *estate) untrustedMaria(t *testing.T, ctx context.Context) {
 			strings.Contains(out, "root@") || !strings.Contains(out, "DISABLED") {
 			t.Errorf("with %v, definer and event are %q: %v", choices, out, err)
 		}
-		if out, err := e.maria.Exec(ctx, x.name, "CALL suid();"); err == nil {
-			t.Errorf("with %v, the procedure that ran as its definer says %q", choices, out)
+		if _, err := e.maria.Exec(ctx, x.name, "CALL suid();"); err == nil {
+			t.Errorf("with %v, the procedure that ran as its definer runs", choices)
+		}
+		if out, err := e.maria.Exec(ctx, "victim", "SELECT count(*) FROM ran;"); err != nil || strings.TrimSpace(out) != "0" {
+			t.Errorf("with %v, another database has %q, %v", choices, out, err)
 		}
 		c.empty(t)
 	}

@@ -400,7 +400,7 @@ func (e *estate) inPlaceCorrupt(t *testing.T, ctx context.Context, s stack.Serve
 // inPlaceDiskFull (80): what does not fit is refused before anything is changed; where that was not to be seen, the restore fails.
 func (e *estate) inPlaceDiskFull(t *testing.T, ctx context.Context) {
 	// A backup that would be larger than any disk.
-	if _, err := e.postgres.Exec(ctx, "postgres", "GRANT EXECUTE ON FUNCTION pg_control_system() TO "+stack.BackupRole); err != nil {
+	if _, err := e.postgres.Exec(ctx, "postgres", "GRANT EXECUTE ON FUNCTION pg_control_system() TO "+stack.BackupRole+"; GRANT pg_read_all_settings TO "+stack.BackupRole); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range e.servers {

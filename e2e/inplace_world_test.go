@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type target struct {
 	backup int64
 	saved  stack.Content // of the backup
 	live   stack.Content // what is there now
+	gates  atomic.Int64  // made so far
 }
 
 // inPlaceProject owns the targets.
@@ -73,12 +75,13 @@ func (x *target) run(t *testing.T, ctx context.Context, sql string) {
 	}
 }
 
-// gate holds requests of one S3 operation for the target's objects until it opens, with the test at the latest.
+// gate holds requests of one S3 operation for the target's objects until it opens, with the test at the latest. One that is made later
+// takes its place.
 func (x *target) gate(t *testing.T, op string) *s3kit.Gate {
 	t.Helper()
 	g := s3kit.NewGate()
-	word := strings.TrimSuffix(filepath.Base(x.name), ".sqlite")
-	x.s3.Proxy.Add(&s3kit.Rule{Match: s3kit.And(s3kit.Op(op), func(r *http.Request) bool { return strings.Contains(r.URL.Path, word) }), Action: g.HoldRequest()})
+	word, no := strings.TrimSuffix(filepath.Base(x.name), ".sqlite"), x.gates.Add(1)
+	x.s3.Proxy.Add(&s3kit.Rule{Match: s3kit.And(s3kit.Op(op), func(r *http.Request) bool { return x.gates.Load() == no && strings.Contains(r.URL.Path, word) }), Action: g.HoldRequest()})
 	t.Cleanup(g.Open)
 	return g
 }
