@@ -119,7 +119,7 @@ func (t *tx) targetProblems(ctx context.Context, d *controller.Draft) error {
 			"database %q on server %q is not assigned to project %q", d.Database, d.Server.Name, d.Backup.Project)
 	case !swap && !row.Missing && row.ID == d.Backup.DatabaseID:
 		problem(d, true, wire.CodeTargetExists,
-			"choose another name with --to-database, or put it in its place with --in-place; if the database is gone, wait until the agent has found that out, at most 15 minutes",
+			"choose another name with --to-database, or restore it in place with --in-place; if the database is gone, wait until the agent has found that out, at most 15 minutes",
 			"%q on %q is the backup's own database", d.Database, d.Server.Name)
 	}
 	if !d.Online {
