@@ -93,7 +93,7 @@ func commonEstate(t *testing.T) (*estate, context.Context) {
 	defer sharedEstate.Unlock()
 	if sharedEstate.dir == "" {
 		if sharedEstate.dir, sharedEstate.err = stackDir(); sharedEstate.err == nil {
-			sharedEstate.estate, sharedEstate.err = startEstate(ctx, sharedEstate.dir, estateOptions{})
+			sharedEstate.estate, sharedEstate.err = startEstate(ctx, sharedEstate.dir, estateOptions{inPlace: true})
 		}
 	}
 	if sharedEstate.estate != nil {
