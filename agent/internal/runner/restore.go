@@ -113,7 +113,7 @@ func (r *Runner) fill(ctx context.Context, a *attempt, obj object, in Instance, 
 			return nil, err
 		}
 		req := chosen(o.Choices, roles)
-		req.Database, req.Target = o.Staging, o.Database
+		req.Database, req.Target, req.InPlace = o.Staging, o.Database, o.InPlace != nil
 		res, err = in.Engine.Restore(ctx, req)
 		return res, err
 	})

@@ -360,7 +360,8 @@ func (r *Runner) discard(ctx context.Context, a *attempt, o *wire.DiscardOrder) 
 // settleSwap ends a restore in place, or an undo, whose process is gone. What was about to be swapped is settled and reported; what
 // was not is removed.
 func (r *Runner) settleSwap(ctx context.Context, e journal.Entry) error {
-	a, instance, engineName := e.Attempt(), "", ""
+	a := e.Attempt()
+	var instance, engineName string
 	var req engine.SwapRequest
 	if o := e.Job.Restore; o != nil {
 		instance, engineName, req = o.Instance, o.Source.Engine, swapOf(o)
@@ -374,7 +375,7 @@ func (r *Runner) settleSwap(ctx context.Context, e journal.Entry) error {
 		log.Error("a swap from before the restart belongs to an instance that is configured no more; look at its databases",
 			"staging", req.Staged, "kept", req.Keep)
 		r.forget(a)
-		return nil
+		return nil //nolint:nilerr // nobody can look there any more
 	}
 	state, err := settle(ctx, publishTimeout, in, req)
 	switch {
