@@ -170,7 +170,8 @@ func (t *tx) lookAtTarget(ctx context.Context, d *controller.Draft) error {
 		}
 		switch {
 		case o.Unknown:
-			problem(d, true, problemUnknown, "its agent is asked as soon as it is connected; wait for that",
+			// Into a new database it is the agent's to say whether the name is free.
+			problem(d, d.Request.InPlace, problemUnknown, "its agent is asked as soon as it is connected; wait for that",
 				"it is not known yet whether an earlier %s has replaced database %q on server %q", what, d.Database, d.Server.Name)
 		case d.Request.InPlace:
 			problem(d, true, problemAtWork, "wait for it, or cancel it", "another %s is at work on database %q on server %q", what, d.Database, d.Server.Name)

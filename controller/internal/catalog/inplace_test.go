@@ -494,7 +494,7 @@ func TestUndo(t *testing.T) {
 	t.Parallel()
 	f := open(t)
 	ctx := t.Context()
-	_, a, b := f.inPlace("app", "crm")
+	p, a, b := f.inPlace("app", "crm")
 	ask := func(id int64, change func(*controller.SwapRequest)) error {
 		req := confirm("app")
 		if change != nil {
@@ -587,6 +587,14 @@ func TestUndo(t *testing.T) {
 	must[controller.Database](t)(f.UnassignDatabase(ctx, f.admin, controller.DatabaseRef{Name: "crm"}))
 	f.ok(f.RevokeServerGrant(ctx, f.admin, "shop", "db-7"))
 	f.refused(ask(uu.ID, nil), controller.EConflict, "not granted")
+	// A caller who sees the project alone, and the server not at all.
+	me := only(p)
+	f.enrol("db-9")
+	f.sql("UPDATE database_backups SET server_id = (SELECT id FROM servers WHERE name = 'db-9')")
+	f.refused(second(f.CreateUndo(ctx, me, uu.ID, confirm("app"))), controller.EConflict, "not granted")
+	got := must[controller.Restore](t)(f.DiscardKept(ctx, me, uu.ID, "app"))
+	equal(t, "what is kept", got.KeptState, controller.KeptKept)
+	equal(t, "removal", f.claim().Kind, wire.JobDiscard)
 }
 
 // What a restore kept is removed when its time is over, and what cannot be removed stays to be seen.
@@ -757,6 +765,9 @@ func TestDraftRestore(t *testing.T) {
 	must[controller.Job](t)(f.CancelRestore(ctx, f.admin, 1, ""))
 	f.sql("UPDATE restores SET target_state = 'unknown'")
 	alike(t, "while nobody knows", codes(draft(skip)), []string{"!target_unknown"})
+	f.sql("UPDATE databases SET missing_since = now() WHERE name = 'app'")
+	alike(t, "while nobody knows, into a new one", codes(draft(controller.RestoreRequest{Backup: b.ID})), []string{"target_unknown"})
+	f.sql("UPDATE databases SET missing_since = NULL")
 	f.sql("UPDATE restores SET target_state = 'untouched'")
 	roles := skip
 	roles.Choices.Roles = true

@@ -42,8 +42,12 @@ func (t *tx) draftUndo(ctx context.Context, r controller.Restore, req controller
 	if d.Backup, err = t.backup(ctx, r.BackupID); err != nil {
 		return d, err
 	}
-	if err := t.scan(ctx, &d.Server, "SELECT "+t.cat.serverColumns()+" FROM servers s WHERE s.id = ?", r.ServerID); err != nil {
+	seen, err := t.find(ctx, &d.Server, "SELECT "+t.cat.serverColumns()+" FROM servers s WHERE s.id = ?", r.ServerID)
+	if err != nil {
 		return d, err
+	}
+	if !seen { // neither granted, nor where a backup of the project is from
+		return d, controller.Errorf(controller.EConflict, "the server of %s %d is not granted to project %q", r.Kind, r.ID, r.Project).WithHint("`devflowctl project grant %s SERVER` grants it", r.Project)
 	}
 	d.Online = d.Server.Online
 	if d.Server.RevokedAt != nil {
@@ -171,7 +175,10 @@ func (c *Catalog) DiscardKept(ctx context.Context, actor controller.Actor, id in
 			return controller.Invalid("confirm", "%q is not the name of the database that was replaced; type %q", confirm, r.DatabaseName)
 		}
 		var revoked bool
-		if err := t.scan(ctx, &revoked, "SELECT revoked_at IS NOT NULL FROM servers WHERE id = ?", r.ServerID); err != nil {
+		err = t.elevated(ctx, func() error { // it may not be granted any more
+			return t.scan(ctx, &revoked, "SELECT revoked_at IS NOT NULL FROM servers WHERE id = ?", r.ServerID)
+		})
+		if err != nil {
 			return err
 		}
 		if revoked {
