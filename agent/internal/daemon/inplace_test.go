@@ -486,7 +486,7 @@ func TestDaemon_InPlaceAgain(t *testing.T) {
 		var asked atomic.Int64
 		p.e.BeforeSettle = func() error {
 			if asked.Add(1) == 1 {
-				return wire.Failf(wire.CodeDatabaseDown, "connection refused")
+				return wire.Failf(wire.CodeDatabaseDown, "connection refused").Retry()
 			}
 			return nil
 		}
@@ -496,6 +496,9 @@ func TestDaemon_InPlaceAgain(t *testing.T) {
 		first := p.order(20) // before this one there was none
 		asked.Store(0)
 		wantCode(t, p.do(first), wire.CodeDatabaseDown)
+		p.e.BeforeSettle = func() error { return wire.Failf(wire.CodeAuth, "password refused") } // waiting would not help
+		job = p.again(job)
+		wantCode(t, p.do(job), wire.CodeAuth)
 	})
 }
 
@@ -604,20 +607,22 @@ func TestDaemon_InPlaceCrash(t *testing.T) {
 		publishing bool
 		swapped    bool // before the crash
 		changed    bool // by somebody else
+		refused    bool // the account that settles
 		outcome    string
 		has        map[string]string
 	}{
-		"restore, filling":      {restore, false, false, false, "", map[string]string{target: "theirs"}},
-		"restore, changed":      {restore, false, false, true, "", map[string]string{target: "theirs"}},
-		"restore, before":       {restore, true, false, false, wire.OutcomeFailed, map[string]string{target: "theirs"}},
-		"restore, after":        {restore, true, true, false, wire.OutcomeRestored, map[string]string{target: "backup", kept(1): "theirs"}},
-		"restore, record lost":  {restore, false, true, false, "", map[string]string{target: "backup", kept(1): "theirs"}},
-		"undo, begun":           {undo, false, false, false, "", map[string]string{target: "theirs", kept(9): "backup"}},
-		"undo, before":          {undo, true, false, false, wire.OutcomeFailed, map[string]string{target: "theirs", kept(9): "backup"}},
-		"undo, after":           {undo, true, true, false, wire.OutcomeSettled, map[string]string{target: "backup", kept(2): "theirs"}},
-		"settle":                {settle, false, false, false, "", map[string]string{target: "theirs"}},
-		"discard":               {discard, false, false, false, "", map[string]string{target: "theirs"}},
-		"instance of old times": {gone, true, false, false, "", map[string]string{target: "theirs"}},
+		"restore, filling":      {restore, false, false, false, false, "", map[string]string{target: "theirs"}},
+		"restore, changed":      {restore, false, false, true, false, "", map[string]string{target: "theirs"}},
+		"restore, refused":      {restore, false, false, false, true, "", map[string]string{target: "theirs"}},
+		"restore, before":       {restore, true, false, false, false, wire.OutcomeFailed, map[string]string{target: "theirs"}},
+		"restore, after":        {restore, true, true, false, false, wire.OutcomeRestored, map[string]string{target: "backup", kept(1): "theirs"}},
+		"restore, record lost":  {restore, false, true, false, false, "", map[string]string{target: "backup", kept(1): "theirs"}},
+		"undo, begun":           {undo, false, false, false, false, "", map[string]string{target: "theirs", kept(9): "backup"}},
+		"undo, before":          {undo, true, false, false, false, wire.OutcomeFailed, map[string]string{target: "theirs", kept(9): "backup"}},
+		"undo, after":           {undo, true, true, false, false, wire.OutcomeSettled, map[string]string{target: "backup", kept(2): "theirs"}},
+		"settle":                {settle, false, false, false, false, "", map[string]string{target: "theirs"}},
+		"discard":               {discard, false, false, false, false, "", map[string]string{target: "theirs"}},
+		"instance of old times": {gone, true, false, false, false, "", map[string]string{target: "theirs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -651,6 +656,9 @@ func TestDaemon_InPlaceCrash(t *testing.T) {
 			if tc.swapped {
 				_, err := p.e.Swap(t.Context(), engine.SwapRequest{Staged: staged, Target: target, Keep: terms.Keep, Identity: terms.Identity})
 				must(t, err)
+			}
+			if tc.refused {
+				p.e.BeforeSettle = func() error { return wire.Failf(wire.CodeAuth, "password refused") }
 			}
 			p.start()
 			held := p.c.AwaitHello(1).Attempts

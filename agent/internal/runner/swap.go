@@ -205,20 +205,15 @@ func settle(ctx context.Context, most time.Duration, in Instance, req engine.Swa
 }
 
 // settledFirst settles what an earlier attempt at the same swap may have left. SwapBefore also says that the target is the one that
-// is meant. The first attempt, before which there was none, may fail; a later one goes on until it knows.
+// is meant. The first attempt, before which there was none, may fail; a later one goes on until it knows, unless somebody has to act.
 func (r *Runner) settledFirst(a *attempt, in Instance, req engine.SwapRequest) (string, error) {
 	state, err := r.settled(a, in, req, func(err error) bool {
-		return a.job.Attempt.No <= 1 || elsewhere(err) || wire.HasCode(err, wire.CodeBadRequest)
+		return a.job.Attempt.No <= 1 || !wire.AsFailure(err).Retryable
 	})
 	if wire.HasCode(err, wire.CodeDatabaseMissing) {
 		err = changed(req.Target, err)
 	}
 	return state, err
-}
-
-// elsewhere tells whether the target is neither the one that was to be swapped out nor its successor.
-func elsewhere(err error) bool {
-	return wire.HasCode(err, wire.CodeTargetChanged) || wire.HasCode(err, wire.CodeDatabaseMissing)
 }
 
 func changed(target string, err error) *wire.Failure {
@@ -380,7 +375,7 @@ func (r *Runner) settleSwap(ctx context.Context, e journal.Entry) error {
 	state, err := settle(ctx, publishTimeout, in, req)
 	switch {
 	case err == nil:
-	case e.Publishing == nil && elsewhere(err): // the swap was never begun, and somebody else has changed the target
+	case e.Publishing == nil: // the swap was never begun
 		state = engine.SwapBefore
 	default:
 		return fmt.Errorf("settle the swap of %q: %w", req.Target, err)
