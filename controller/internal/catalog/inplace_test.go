@@ -824,6 +824,27 @@ func TestInPlace_Races(t *testing.T) {
 		}
 		cancelAll()
 	}
+	// From two backups, so that nothing else makes them wait for each other; and beside an undo.
+	newer := f.completed(a, "app")
+	for range 6 {
+		e1, e2 := both(func() error {
+			return second(f.CreateRestore(ctx, f.admin, controller.RestoreRequest{Backup: b.ID, Database: "copy"}))
+		}, func() error {
+			return second(two.CreateRestore(ctx, f.admin, controller.RestoreRequest{Backup: newer.ID, Database: "copy"}))
+		})
+		if (e1 == nil) == (e2 == nil) {
+			t.Fatalf("two new ones at once: %v, %v", e1, e2)
+		}
+		cancelAll()
+	}
+	kept := f.replaced(a, b)
+	for range 6 {
+		e1, e2 := both(func() error { return second(f.CreateUndo(ctx, f.admin, kept.ID, confirm("app"))) }, func() error { return second(two.CreateRestore(ctx, f.admin, replacing(newer))) })
+		if (e1 == nil) == (e2 == nil) {
+			t.Fatalf("an undo and a restore at once: %v, %v", e1, e2)
+		}
+		cancelAll()
+	}
 	for range 6 {
 		r := f.ask(replacing(b))
 		var offers []controller.Offer
