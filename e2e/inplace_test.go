@@ -31,7 +31,7 @@ func TestInPlace(t *testing.T) {
 					name string
 					run  func(t *testing.T, ctx context.Context, s stack.Server)
 				}{
-					{"and undone", e.inPlaceAndBack}, {"refused", e.inPlaceRefused}, {"in use", e.inPlaceInUse}, {"written to", e.inPlaceWritten}, {"another target", e.inPlaceChanged},
+					{"and undone", e.inPlaceAndBack}, {"refused", e.inPlaceRefused}, {"in use", e.inPlaceInUse}, {"written to", e.inPlaceWritten}, {"another target", e.inPlaceChanged}, {"cancelled", e.inPlaceCancelled},
 					{"from a dead host", e.inPlaceFromDeadHost}, {"81 untrusted", e.inPlaceUntrusted},
 				} {
 					t.Run(one.name, func(t *testing.T) { one.run(t, testContext(t), s) })
@@ -211,7 +211,7 @@ func (e *estate) inPlaceInUse(t *testing.T, ctx context.Context, s stack.Server)
 
 // inPlaceWritten has a program write while the content is swapped: nothing that was committed is lost.
 func (e *estate) inPlaceWritten(t *testing.T, ctx context.Context, s stack.Server) {
-	x := e.target(t, ctx, s, "written", fewRows)
+	x := e.target(t, ctx, s, "written", objectsSQL[s.Engine()])
 	stop, ready := make(chan struct{}), make(chan struct{})
 	var committed []int
 	var failures int
@@ -303,6 +303,18 @@ func (e *estate) inPlaceChanged(t *testing.T, ctx context.Context, s stack.Serve
 	another()
 	g.Open()
 	x.failed(t, ctx, r, wire.CodeTargetChanged)
+}
+
+// inPlaceCancelled cancels a restore while its backup is read.
+func (e *estate) inPlaceCancelled(t *testing.T, ctx context.Context, s stack.Server) {
+	x := e.target(t, ctx, s, "cancelled", fewRows)
+	g := x.gate(t, "GetObject")
+	r := x.order(t, ctx, nil)
+	arrived(t, ctx, g, 1)
+	e.cancelJob(t, ctx, r.JobID)
+	g.Open()
+	x.failed(t, ctx, r, wire.CodeCancelled)
+	e.noTool(t, ctx)
 }
 
 // inPlaceFromDeadHost restores what a host has backed up that is gone, in the place of a database on another one.
