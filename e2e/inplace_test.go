@@ -31,8 +31,14 @@ func TestInPlace(t *testing.T) {
 					name string
 					run  func(t *testing.T, ctx context.Context, s stack.Server)
 				}{
-					{"and undone", e.inPlaceAndBack}, {"refused", e.inPlaceRefused}, {"in use", e.inPlaceInUse}, {"written to", e.inPlaceWritten}, {"another target", e.inPlaceChanged}, {"cancelled", e.inPlaceCancelled},
-					{"from a dead host", e.inPlaceFromDeadHost}, {"81 untrusted", e.inPlaceUntrusted},
+					{"and undone", e.inPlaceAndBack},
+					{"refused", e.inPlaceRefused},
+					{"in use", e.inPlaceInUse},
+					{"written to", e.inPlaceWritten},
+					{"another target", e.inPlaceChanged},
+					{"cancelled", e.inPlaceCancelled},
+					{"from a dead host", e.inPlaceFromDeadHost},
+					{"81 untrusted", e.inPlaceUntrusted},
 				} {
 					t.Run(one.name, func(t *testing.T) { one.run(t, testContext(t), s) })
 				}
@@ -212,7 +218,7 @@ func (e *estate) inPlaceInUse(t *testing.T, ctx context.Context, s stack.Server)
 // inPlaceWritten has a program write while the content is swapped: nothing that was committed is lost.
 func (e *estate) inPlaceWritten(t *testing.T, ctx context.Context, s stack.Server) {
 	x := e.target(t, ctx, s, "written", objectsSQL[s.Engine()])
-	stop, ready := make(chan struct{}), make(chan struct{})
+	stop, wrote := make(chan struct{}), make(chan struct{}, 1)
 	var committed []int
 	var failures int
 	var writer sync.WaitGroup
@@ -225,20 +231,21 @@ func (e *estate) inPlaceWritten(t *testing.T, ctx context.Context, s stack.Serve
 			}
 			if _, err := s.Exec(ctx, x.name, fmt.Sprintf("INSERT INTO written (n) VALUES (%d);", n)); err == nil {
 				committed = append(committed, n)
+				select {
+				case wrote <- struct{}{}:
+				default: // nobody waits any more
+				}
 			} else {
 				failures++
 			}
-			if len(committed) == 3 {
-				close(ready)
-				ready = make(chan struct{}) // closed once
-			}
 		}
 	})
-	first := ready
-	select {
-	case <-first:
-	case <-ctx.Done():
-		t.Fatal(context.Cause(ctx))
+	for range 3 {
+		select {
+		case <-wrote:
+		case <-ctx.Done():
+			t.Fatal(context.Cause(ctx))
+		}
 	}
 	wait := map[string]any{"sessions": wire.SessionsWait, "wait_seconds": 60}
 	r := x.ended(t, ctx, x.order(t, ctx, wait).ID)

@@ -143,8 +143,9 @@ func (c *Client) http(method string) (*http.Client, secret.String, error) {
 		return nil, "", err
 	}
 	if method == http.MethodGet {
-		if shared, ok := c.controller.asking.Load(string(pem)); ok {
-			return shared.(*http.Client), token, nil
+		shared, _ := c.controller.asking.Load(string(pem))
+		if client, ok := shared.(*http.Client); ok {
+			return client, token, nil
 		}
 	}
 	roots := x509.NewCertPool()

@@ -187,7 +187,7 @@ func (p *product) discard(ctx context.Context, restore int64, target string) err
 }
 
 // longestGap is the longest time between two answers that a client got while work was done.
-func longestGap(ctx context.Context, open func(context.Context) (func(context.Context) error, func(), error), work func(context.Context) error) (gap time.Duration, err error) {
+func longestGap(ctx context.Context, open func(context.Context) (func(context.Context) error, func(), error), work func(context.Context) error) (time.Duration, error) {
 	ask, end, err := open(ctx)
 	if err != nil {
 		return 0, err
@@ -197,9 +197,10 @@ func longestGap(ctx context.Context, open func(context.Context) (func(context.Co
 		return 0, fmt.Errorf("ask before the swap: %w", err)
 	}
 	asking, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
+	seen := make(chan time.Duration, 1)
 	go func() {
-		defer close(done)
+		var longest time.Duration
+		defer func() { seen <- longest }()
 		tick := time.NewTicker(askEvery)
 		defer tick.Stop()
 		for last := time.Now(); ; {
@@ -210,14 +211,13 @@ func longestGap(ctx context.Context, open func(context.Context) (func(context.Co
 			}
 			if ask(asking) == nil {
 				now := time.Now()
-				gap, last = max(gap, now.Sub(last)), now
+				longest, last = max(longest, now.Sub(last)), now
 			}
 		}
 	}()
 	err = work(ctx)
 	stop()
-	<-done
-	return gap, err
+	return <-seen, err
 }
 
 // asker asks on a connection of a program's account, and connects anew when it was ended.
