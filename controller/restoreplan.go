@@ -127,6 +127,8 @@ func (p *planner) where() string {
 // lookAtTarget takes over what the agent found.
 func (p *planner) lookAtTarget() {
 	t := p.found
+	// It has just answered, whatever its last heartbeat was.
+	p.problems = slices.DeleteFunc(p.problems, func(one wire.Problem) bool { return one.Code == wire.CodeOffline })
 	known := p.problems
 	switch {
 	case p.swap && !t.Exists:

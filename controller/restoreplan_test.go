@@ -133,6 +133,9 @@ func TestPlanRestore(t *testing.T) {
 			d.Request.Choices.Only = []wire.Selection{{Schema: "public", Table: "orders"}, {Schema: "sales"}}
 		}), says: []string{"only public.orders, sales"}},
 		{name: "new_offline", draft: drafted(asNew), err: offline, canStart: true, first: wire.CodeOffline, says: []string{"waits for it"}},
+		{name: "in_place_just_back", canStart: true, found: seen(nil), not: []string{"offline since"}, draft: drafted(func(d *controller.Draft) {
+			d.Problems = []wire.Problem{{Stops: true, Code: wire.CodeOffline, Text: "the agent on db-1 is offline since yesterday"}}
+		})},
 		{name: "in_place_offline", draft: drafted(nil), err: offline, first: wire.CodeOffline, says: []string{"--to-server"}},
 		{name: "in_place_old_agent", draft: drafted(nil), err: wire.Failf(wire.CodeUnknownVerb, "unknown verb inspect"), first: wire.CodeUnknownVerb, says: []string{"too old"}},
 		{name: "in_place_no_answer", draft: drafted(nil), err: errors.New("secret of the inside"), first: controller.ProblemNotLooked},
