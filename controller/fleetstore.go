@@ -12,7 +12,7 @@ import (
 // Offer is an attempt to deliver: its row is committed before anything is created at the store or sent.
 type Offer struct {
 	Attempt     wire.Attempt
-	Kind        string // wire.JobBackup, JobVerify, JobRestore
+	Kind        string // wire.JobBackup, …
 	Server      Server
 	ProjectID   int64
 	MaxDuration time.Duration // the job's; of an urgent one no more than is left until its deadline
@@ -30,9 +30,11 @@ type Offer struct {
 	DatabaseName string
 	Recipients   []string // project and escrow
 
+	// Restore of jobs that make, undo, settle or tidy up after one.
+	Restore *Restore
+
 	// Verify and restore jobs.
 	Level   string
-	Restore *Restore
 	Objects []StoredObject // artifact and side objects of the backup
 	Record  Record         // of the same rows
 }
@@ -141,6 +143,8 @@ type SweepResult struct {
 	// Rows in work that nothing worked on any more: jobs without their attempt; backups and restores without a job; pages of lists that
 	// an agent never sent to the end.
 	Orphaned, Stuck, Pages int
+	// Restores in place that failed with their safety backup; jobs made that settle a target, and that remove what was kept.
+	Unsafe, Settle, Discard int
 }
 
 // AgentBeat is one agent's heartbeat, as a controller batches them.

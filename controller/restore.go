@@ -82,7 +82,11 @@ func (r *RestoreRequest) Validate() error {
 		field string
 		set   bool
 	}{
-		{"confirm", r.Confirm != ""}, {"identity", r.Identity != ""}, {"sessions", r.Sessions != ""}, {"wait_seconds", r.Wait != 0}, {"keep_seconds", r.KeepFor != 0},
+		{"confirm", r.Confirm != ""},
+		{"identity", r.Identity != ""},
+		{"sessions", r.Sessions != ""},
+		{"wait_seconds", r.Wait != 0},
+		{"keep_seconds", r.KeepFor != 0},
 		{"skip_safety_backup", r.SkipSafety},
 	} {
 		if f.set {

@@ -131,16 +131,16 @@ func TestVerifyRequest_Validate(t *testing.T) {
 
 func TestRestoreRequest_Validate(t *testing.T) {
 	for _, name := range []string{"", "shop", "ünïcode 🦀", "-rf", "devflow_staging", "/var/lib/app.db", text(4096)} {
-		if err := (controller.RestoreRequest{Backup: 1, Database: name}).Validate(); err != nil {
+		if err := (&controller.RestoreRequest{Backup: 1, Database: name}).Validate(); err != nil {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	checkInvalid(t, "no backup", controller.RestoreRequest{}.Validate(), "backup_id", "0")
-	checkInvalid(t, "negative", controller.RestoreRequest{Backup: -3}.Validate(), "backup_id", "-3")
-	checkInvalid(t, "long", controller.RestoreRequest{Backup: 1, Database: text(4097)}.Validate(), "to_database", "4096 bytes")
-	checkInvalid(t, "NUL", controller.RestoreRequest{Backup: 1, Database: "a\x00b"}.Validate(), "to_database", `a\x00b`, "NUL")
-	checkInvalid(t, "staging", controller.RestoreRequest{Backup: 1, Database: "devflow_staging_1"}.Validate(), "to_database", "devflow_staging_1", "kept for restores")
-	checkInvalid(t, "staging file", controller.RestoreRequest{Backup: 1, Database: "/data/devflow_staging_1"}.Validate(), "to_database", "kept for restores")
+	checkInvalid(t, "no backup", (&controller.RestoreRequest{}).Validate(), "backup_id", "0")
+	checkInvalid(t, "negative", (&controller.RestoreRequest{Backup: -3}).Validate(), "backup_id", "-3")
+	checkInvalid(t, "long", (&controller.RestoreRequest{Backup: 1, Database: text(4097)}).Validate(), "to_database", "4096 bytes")
+	checkInvalid(t, "NUL", (&controller.RestoreRequest{Backup: 1, Database: "a\x00b"}).Validate(), "to_database", `a\x00b`, "NUL")
+	checkInvalid(t, "staging", (&controller.RestoreRequest{Backup: 1, Database: "devflow_staging_1"}).Validate(), "to_database", "devflow_staging_1", "are of restores")
+	checkInvalid(t, "staging file", (&controller.RestoreRequest{Backup: 1, Database: "/data/devflow_staging_1"}).Validate(), "to_database", "are of restores")
 }
 
 func TestValidDatabaseName(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"devflowbackup/e2e/stack"
 	"devflowbackup/shared/testkit/s3kit"
+	"devflowbackup/shared/wire"
 )
 
 // estate is an installation of every engine: one controller on a catalog whose history is recorded, an S3 server behind a fault
@@ -32,7 +33,10 @@ type estate struct {
 }
 
 type estateOptions struct {
-	sites []string // failpoints of controller and agent; their programs are run if there is one
+	sites   []string       // failpoints of controller and agent; their programs are run if there is one
+	engines []string       // whose servers it has; all if empty
+	inPlace bool           // the agent restores in the place of databases, too
+	timing  map[string]any // wins over quick ones
 }
 
 // newEstate starts an estate of the test's own, which ends with it.
@@ -89,7 +93,7 @@ func commonEstate(t *testing.T) (*estate, context.Context) {
 	defer sharedEstate.Unlock()
 	if sharedEstate.dir == "" {
 		if sharedEstate.dir, sharedEstate.err = stackDir(); sharedEstate.err == nil {
-			sharedEstate.estate, sharedEstate.err = startEstate(ctx, sharedEstate.dir, estateOptions{})
+			sharedEstate.estate, sharedEstate.err = startEstate(ctx, sharedEstate.dir, estateOptions{inPlace: true})
 		}
 	}
 	if sharedEstate.estate != nil {
@@ -121,13 +125,15 @@ func (e *estate) start(ctx context.Context, opt estateOptions) (err error) {
 		return err
 	}
 	env = append(env, "TMPDIR="+e.tmp)
-	if err := e.startServers(ctx); err != nil {
+	if err := e.startServers(ctx, opt.engines); err != nil {
 		return err
 	}
 	if e.s3, err = e.StartS3(ctx, "s3", stack.S3Options{Proxy: true}); err != nil {
 		return err
 	}
-	c, err := e.NewController("controller", stack.ControllerOptions{CatalogDSN: e.catalog.DSN, Timing: stack.Quick(), Env: env})
+	timing := stack.Quick()
+	maps.Copy(timing, opt.timing)
+	c, err := e.NewController("controller", stack.ControllerOptions{CatalogDSN: e.catalog.DSN, Timing: timing, Env: env})
 	if err != nil {
 		return err
 	}
@@ -149,7 +155,7 @@ func (e *estate) start(ctx context.Context, opt estateOptions) (err error) {
 		servers[s.Engine()] = s
 	}
 	e.agent, err = e.NewAgent("db1", stack.AgentOptions{
-		Servers: servers, Local: true, Limits: map[string]any{"discovery_every": "1s"}, Extra: map[string]any{"concurrency": 4}, Env: env,
+		Servers: servers, Local: true, InPlace: opt.inPlace, Limits: map[string]any{"discovery_every": "1s"}, Extra: map[string]any{"concurrency": 4}, Env: env,
 	})
 	if err != nil {
 		return err
@@ -160,28 +166,45 @@ func (e *estate) start(ctx context.Context, opt estateOptions) (err error) {
 	return e.agent.StartOnline(ctx, c, 0)
 }
 
-func (e *estate) startServers(ctx context.Context) (err error) {
+func (e *estate) startServers(ctx context.Context, engines []string) (err error) {
 	if e.catalog, err = e.StartCatalog(ctx, "catalog", stack.PostgresOptions{}); err != nil {
 		return err
 	}
+	for _, one := range []struct {
+		engine string
+		start  func(context.Context) (stack.Server, error)
+	}{{wire.EnginePostgreSQL, e.startPostgres}, {wire.EngineMySQL, e.startMaria}, {wire.EngineSQLite, e.makeFiles}} {
+		if len(engines) > 0 && !slices.Contains(engines, one.engine) {
+			continue
+		}
+		s, err := one.start(ctx)
+		if err != nil {
+			return err
+		}
+		e.servers = append(e.servers, s)
+	}
+	return nil
+}
+
+func (e *estate) startPostgres(ctx context.Context) (_ stack.Server, err error) {
 	if e.postgres, err = e.StartPostgres(ctx, "pg1", stack.PostgresOptions{}); err != nil {
-		return err
+		return nil, err
 	}
 	// Dumping a table with row-level security, and a view that calls a function, takes more rights than the rest.
-	if _, err = e.postgres.Exec(ctx, "postgres", "ALTER ROLE "+stack.BackupRole+" BYPASSRLS"); err != nil {
-		return err
-	}
+	_, err = e.postgres.Exec(ctx, "postgres", "ALTER ROLE "+stack.BackupRole+" BYPASSRLS")
+	return e.postgres, err
+}
+
+func (e *estate) startMaria(ctx context.Context) (_ stack.Server, err error) {
 	if e.maria, err = e.StartMariaDB(ctx, "maria1", stack.MariaDBOptions{}); err != nil {
-		return err
+		return nil, err
 	}
-	if err := e.maria.Grant(ctx, "EXECUTE", "*.*", stack.BackupRole); err != nil {
-		return err
-	}
-	if e.sqlite, err = e.NewSQLite("sqlite1"); err != nil {
-		return err
-	}
-	e.servers = []stack.Server{e.postgres, e.maria, e.sqlite}
-	return nil
+	return e.maria, e.maria.Grant(ctx, "EXECUTE", "*.*", stack.BackupRole)
+}
+
+func (e *estate) makeFiles(context.Context) (_ stack.Server, err error) {
+	e.sqlite, err = e.NewSQLite("sqlite1")
+	return e.sqlite, err
 }
 
 // configured is a server with further keys in its instance.

@@ -30,7 +30,13 @@ var onHost = map[string]any{"storage": here}
 // newLocalWorld is a world whose agent has a directory for backups, and a storage for them.
 func newLocalWorld(t *testing.T, opt faultOptions) *faultWorld {
 	t.Helper()
-	opt.agent = func(o *stack.AgentOptions) { o.Local = true }
+	more := opt.agent
+	opt.agent = func(o *stack.AgentOptions) {
+		o.Local = true
+		if more != nil {
+			more(o)
+		}
+	}
 	w := newFaultWorld(t, opt)
 	do(t, faultContext(t), w.ctl, "storage", "add", here, "--kind", "local")
 	return w

@@ -22,9 +22,9 @@ func TestFault_Retention(t *testing.T) {
 	t.Parallel()
 	w := newKeepingWorld(t, "controller.before_tombstone_commit=sleep:1500ms")
 	ctx := faultContext(t)
-	names := w.fileBases(t, ctx, "busy", "raced", "edited", "d1", "d2", "d3", "last", "locked")
-	made := w.rounds(t, ctx, 5, wish{names[0], nil}, wish{names[1], nil}, wish{names[2], bySchedule}, wish{names[3], nil}, wish{names[4], nil}, wish{names[5], onHost})
-	for _, ids := range made[:2] {
+	names := w.fileBases(t, ctx, "busy", "raced", "edited", "d1", "d2", "d3", "last", "locked", "replaced")
+	made := w.rounds(t, ctx, 5, wish{names[0], nil}, wish{names[1], nil}, wish{names[2], bySchedule}, wish{names[3], nil}, wish{names[4], nil}, wish{names[5], onHost}, wish{names[8], nil})
+	for _, ids := range slices.Concat(made[:2], made[6:]) {
 		if res := w.verify(t, ctx, ids[4], "content"); res.Code != 0 {
 			t.Fatal(res.Text())
 		}
@@ -41,6 +41,7 @@ func TestFault_Retention(t *testing.T) {
 			}
 		})
 	})
+	w.fault(t, "74/a restore in place is at work", func(t *testing.T, ctx context.Context) { w.inUseInPlace(t, ctx, made[6][0], names[8]) })
 	w.fault(t, "74/a verification is at work", func(t *testing.T, ctx context.Context) {
 		w.inUse(t, ctx, made[0][1], func() func() {
 			var j faultJob
@@ -54,7 +55,7 @@ func TestFault_Retention(t *testing.T) {
 	})
 	w.fault(t, "74/asked for while it is removed", func(t *testing.T, ctx context.Context) { w.removedFirst(t, ctx, made[1]) })
 	w.fault(t, "76/policies mistyped, shortened, deleted", func(t *testing.T, ctx context.Context) { w.mistypedPolicies(t, ctx, names[2], made[2]) })
-	w.fault(t, "78/deletions fail", func(t *testing.T, ctx context.Context) { w.failingDeletions(t, ctx, made[3:]) })
+	w.fault(t, "78/deletions fail", func(t *testing.T, ctx context.Context) { w.failingDeletions(t, ctx, made[3:6]) })
 	w.fault(t, "47/objects are locked", func(t *testing.T, ctx context.Context) { w.lockedObjects(t, ctx, names[7], made[5]) })
 }
 
@@ -114,6 +115,35 @@ func (w *faultWorld) inUse(t *testing.T, ctx context.Context, backup int64, star
 	finish()
 	sameIDs(t, "removed after its use", w.cleanUp(t, ctx, "--grace", "0s").removed(), []int64{backup})
 	w.vanished(t, ctx, backup)
+}
+
+// inUseInPlace: a backup that is restored in place stays while it is at work, and what was made before for safety while it can be undone.
+func (w *faultWorld) inUseInPlace(t *testing.T, ctx context.Context, backup int64, name string) {
+	want := contentOf(t, ctx, w.files, name)
+	var r stack.Restore
+	w.inUse(t, ctx, backup, func() func() {
+		var err error
+		if r, err = w.ctl.CreateRestore(ctx, map[string]any{"backup_id": backup, "in_place": true, "confirm": name}); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			w.until(t, ctx, r.JobID, "is completed", func(j faultJob) bool { return j.Status == "completed" })
+			same(t, ctx, w.files, want, name)
+		}
+	})
+	w.age(t, ctx, r.SafetyBackupID, "60 days")
+	if got := w.cleanUp(t, ctx, "--grace", "0s").decided(r.SafetyBackupID); !strings.Contains(got, "safety") {
+		t.Errorf("while it can be undone, the safety backup is %q", got)
+	}
+	if _, err := w.ctl.DiscardKept(ctx, r.ID, name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.ctl.AwaitRestore(ctx, r.ID, "keeps nothing", 30*time.Second, func(r stack.Restore) bool { return r.KeptState == "removed" }); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.cleanUp(t, ctx, "--grace", "0s").decided(r.SafetyBackupID); strings.Contains(got, "safety") {
+		t.Errorf("when it can be undone no more, the safety backup is %q", got)
+	}
 }
 
 // removedFirst asks for a backup while the transaction that removes it is open, and while its objects are removed.

@@ -183,29 +183,15 @@ func (w *writer) stop(t *testing.T) {
 }
 
 // TestMistake03_RestoreTouchesSource: a dump has routines, events and triggers; a restore goes into a new database, never touches
-// the source, and ends at the first error of its SQL with nothing to be seen.
+// the source, and ends at the first error of its SQL with nothing to be seen. One in the place of its source drops and truncates nothing
+// before all of it is proven.
 func TestMistake03_RestoreTouchesSource(t *testing.T) {
 	e, ctx := commonEstate(t)
 	e.project(t, ctx, "mistake03")
-	identity := map[string]string{
-		"postgresql": "SELECT oid FROM pg_database WHERE datname = current_database(); SELECT string_agg(oid::text || relfilenode, ' ' ORDER BY oid) FROM pg_class WHERE relkind = 'r'",
-		"mysql":      "SELECT table_name, create_time, update_time FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY 1",
-		"sqlite":     "PRAGMA data_version;",
-	}
 	e.eachEngine(t, func(t *testing.T, s stack.Server) {
 		ctx := testContext(t)
 		name := e.database(t, ctx, s, "mistake03", "whole", "")
-		look := func() string {
-			t.Helper()
-			out, err := s.Exec(ctx, name, identity[s.Engine()])
-			if err == nil && s.Engine() == "sqlite" {
-				out, _, err = sumFile(name)
-			}
-			if err != nil || out == "" {
-				t.Fatalf("look at %s: %q, %v", name, out, err)
-			}
-			return out
-		}
+		look := func() string { return identityOf(t, ctx, s, name) }
 		want, before := contentOf(t, ctx, s, name), look()
 		b := e.backUp(t, ctx, "mistake03", name)
 		restored := copyName(s, "whole")
@@ -218,6 +204,13 @@ func TestMistake03_RestoreTouchesSource(t *testing.T) {
 		}
 		same(t, ctx, s, want, name)
 		drop(t, ctx, s, restored)
+		// One in its place reads all of the backup first.
+		rule := e.s3.Proxy.Inject("GetObject", 0, s3kit.CorruptDownload(b.FileSize-100))
+		e.failsInPlace(t, ctx, s, name, b, "corrupt")
+		if rule.Fired() == 0 {
+			t.Error("the fault did not fire")
+		}
+		e.s3.Proxy.Reset()
 		if s.Engine() != "mysql" {
 			return
 		}
@@ -258,7 +251,7 @@ func TestMistake03_RestoreTouchesSource(t *testing.T) {
 			Real:   "/usr/bin/mariadb-dump",
 			Stdout: "INSERT INTO nosuch VALUES (1);\nCREATE TABLE after_error (n int);\n-- Dump completed on 2026-01-01  0:00:00\n",
 		})
-		e.addAgent(t, ctx, "erring", "mistake03", stack.AgentOptions{Servers: map[string]stack.Server{
+		e.addAgent(t, ctx, "erring", "mistake03", stack.AgentOptions{InPlace: true, Servers: map[string]stack.Server{
 			"maria": configured{e.maria, map[string]any{"bin_dirs": []string{fake.Dir(), "/usr/bin"}}},
 		}})
 		if err := e.fillDatabase(ctx, e.maria, "erring", fewRows); err != nil {
@@ -304,6 +297,47 @@ func (e *estate) stopsAtError(t *testing.T, ctx context.Context, s stack.Server,
 		t.Errorf("there is a target after a failed restore: %v, %v", names, err)
 	}
 	same(t, ctx, s, want, source)
+	e.failsInPlace(t, ctx, s, source, b, "tool_failed")
+}
+
+// failsInPlace restores a backup in the place of its source, which fails and leaves the source as it is, the very same tables and files.
+func (e *estate) failsInPlace(t *testing.T, ctx context.Context, s stack.Server, source string, b fullBackup, code string) {
+	t.Helper()
+	if err := s.AllowInPlace(ctx, source); err != nil {
+		t.Fatal(err)
+	}
+	want, before := contentOf(t, ctx, s, source), identityOf(t, ctx, s, source)
+	r, err := e.ctl.CreateRestore(ctx, map[string]any{"backup_id": b.ID, "in_place": true, "confirm": source, "skip_safety_backup": true})
+	if err == nil {
+		r, err = e.ctl.AwaitRestore(ctx, r.ID, "has failed", time.Minute, func(r stack.Restore) bool { return r.Status == "failed" })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.ErrorCode != code || r.TargetState != "untouched" || r.KeptState != "" {
+		t.Errorf("it failed as %s: %s; its target is %s", r.ErrorCode, r.ErrorMessage, r.TargetState)
+	}
+	same(t, ctx, s, want, source)
+	if now := identityOf(t, ctx, s, source); now != before {
+		t.Errorf("the source was %s, it is %s", before, now)
+	}
+}
+
+// identityOf describes a database by what changes when it, or a table of it, is made anew or written.
+func identityOf(t *testing.T, ctx context.Context, s stack.Server, name string) string {
+	t.Helper()
+	out, err := s.Exec(ctx, name, map[string]string{
+		"postgresql": "SELECT oid FROM pg_database WHERE datname = current_database(); SELECT string_agg(oid::text || relfilenode, ' ' ORDER BY oid) FROM pg_class WHERE relkind = 'r'",
+		"mysql":      "SELECT table_name, create_time, update_time FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY 1",
+		"sqlite":     "PRAGMA data_version;",
+	}[s.Engine()])
+	if err == nil && s.Engine() == "sqlite" {
+		out, _, err = sumFile(name)
+	}
+	if err != nil || out == "" {
+		t.Fatalf("look at %s: %q, %v", name, out, err)
+	}
+	return out
 }
 
 // TestMistake04_ChecksumBeforeEncryption: the checksum is that of the stored bytes, so that an encrypted backup verifies, again and

@@ -26,7 +26,7 @@ func newKeepingWorld(t *testing.T, sites ...string) *faultWorld {
 	t.Helper()
 	return newLocalWorld(t, faultOptions{
 		sites: sites, files: true, big: 1 << 20, s3: stack.S3Options{Versioned: true},
-		agent: func(o *stack.AgentOptions) { o.Extra = map[string]any{"concurrency": 6} },
+		agent: func(o *stack.AgentOptions) { o.InPlace, o.Extra = true, map[string]any{"concurrency": 6} },
 	})
 }
 

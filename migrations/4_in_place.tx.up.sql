@@ -16,6 +16,7 @@ ALTER TABLE restores
     ADD COLUMN kept_until       timestamptz,
     ADD COLUMN kept_retry_at    timestamptz,                     -- after a removal that failed
     ADD COLUMN kept_error       text    NOT NULL DEFAULT '',
+    ADD COLUMN settle_after     timestamptz,                     -- of an unknown target: after a settlement that failed
     -- untouched: the old content; replaced: the new; unknown: an attempt was lost where only the server can tell, see job kind settle.
     ADD COLUMN target_state     text    NOT NULL DEFAULT '' CHECK (target_state IN ('', 'untouched', 'replaced', 'unknown')),
     ADD CONSTRAINT restores_in_place CHECK (NOT in_place OR identity <> '' AND staged_name <> '' AND kept_name <> ''),
@@ -23,12 +24,15 @@ ALTER TABLE restores
     ADD CONSTRAINT restores_kept CHECK (kept_state <> 'kept' OR kept_until IS NOT NULL);
 CREATE INDEX restores_kept ON restores (kept_until) WHERE kept_state = 'kept';
 CREATE INDEX restores_unknown ON restores (id) WHERE target_state = 'unknown';
+CREATE INDEX restores_undo_of ON restores (undo_of) WHERE undo_of IS NOT NULL;
+CREATE INDEX restores_safety ON restores (safety_backup_id) WHERE safety_backup_id IS NOT NULL;
 CREATE INDEX restores_at_work ON restores (server_id, instance, database_name) WHERE status IN ('pending', 'running');
 
 ALTER TABLE jobs
     DROP CONSTRAINT jobs_kind_check,
     ADD CONSTRAINT jobs_kind_check CHECK (kind IN ('backup', 'verify', 'restore', 'drill', 'delete', 'undo', 'settle', 'discard')),
     ADD COLUMN after_job_id bigint REFERENCES jobs (id); -- starts when that one is completed, and fails when it is not
+CREATE INDEX jobs_restore ON jobs (restore_id) WHERE restore_id IS NOT NULL;
 CREATE INDEX jobs_after ON jobs (after_job_id) WHERE after_job_id IS NOT NULL;
 
 ALTER TABLE database_backups

@@ -15,6 +15,8 @@ import (
 type AgentOptions struct {
 	// Servers are its instances, by name.
 	Servers map[string]Server
+	// InPlace allows restores in the place of databases on its servers. See Server.AllowInPlace.
+	InPlace bool
 	// Local gives it a directory for backups on its own host: Agent.LocalDir.
 	Local bool
 	// Instance keys are set in every instance, such as bin_dirs. They win.
@@ -55,6 +57,15 @@ func (a *Agent) Configure(opt AgentOptions) error {
 	for name, server := range opt.Servers {
 		instance := server.Instance()
 		instance["name"] = name
+		if opt.InPlace {
+			restore, _ := instance["restore"].(map[string]any)
+			if restore == nil {
+				restore = map[string]any{}
+			}
+			restore["in_place"] = true
+			maps.Copy(restore, server.InPlace())
+			instance["restore"] = restore
+		}
 		maps.Copy(instance, opt.Instance)
 		instances = append(instances, instance)
 	}

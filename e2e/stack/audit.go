@@ -22,8 +22,9 @@ const actsSQL = `
 			IF OLD.purged_at IS NULL AND NEW.purged_at IS NOT NULL AND NEW.status = 'completed' THEN acts := acts || 'backup.purge'::text; END IF;
 			IF OLD.held_at IS NULL AND NEW.held_at IS NOT NULL THEN acts := acts || 'backup.hold'::text; END IF;
 			IF OLD.held_at IS NOT NULL AND NEW.held_at IS NULL THEN acts := acts || 'backup.release'::text; END IF;
-		WHEN 'restores' THEN acts := '{restore.create}';
+		WHEN 'restores' THEN acts := CASE WHEN NEW.undo_of IS NULL THEN '{restore.create}'::text[] ELSE '{restore.undo}'::text[] END;
 		WHEN 'jobs' THEN IF NEW.kind = 'verify' THEN acts := '{backup.verify}'; subject := NEW.backup_id; END IF;
+			IF NEW.kind = 'discard' THEN acts := '{restore.discard}'; subject := NEW.restore_id; END IF;
 		WHEN 'backup_schedules' THEN
 			IF TG_OP = 'INSERT' THEN acts := '{schedule.create}';
 			ELSIF OLD.deleted_at IS NULL AND NEW.deleted_at IS NOT NULL THEN acts := '{schedule.delete}';
@@ -56,7 +57,7 @@ func (in Invariants) checkAudit(ctx context.Context, conn *pgx.Conn) error {
 		FROM done d FULL JOIN told t USING (action, subject)
 		WHERE action = ANY ($1) AND (coalesce(d.n, 0) > coalesce(t.n, 0) OR coalesce(d.n, 0) < coalesce(t.n, 0) AND action <> 'schedule.update') ORDER BY 1`,
 		[]string{
-			"backup.delete", "backup.undelete", "backup.purge", "backup.hold", "backup.release", "backup.verify", "restore.create",
+			"backup.delete", "backup.undelete", "backup.purge", "backup.hold", "backup.release", "backup.verify", "restore.create", "restore.undo", "restore.discard",
 			"schedule.create", "schedule.update", "schedule.delete", "settings.update",
 		})
 	wrong, err := pgx.CollectRows(rows, pgx.RowTo[string])

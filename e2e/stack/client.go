@@ -86,11 +86,13 @@ func (c *Client) API(ctx context.Context, method, path string, in, out any) erro
 		}
 		body = bytes.NewReader(b)
 	}
-	httpClient, token, err := c.http()
+	httpClient, token, err := c.http(method)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
-	defer httpClient.CloseIdleConnections()
+	if method != http.MethodGet {
+		defer httpClient.CloseIdleConnections()
+	}
 	req, err := http.NewRequestWithContext(ctx, method, c.controller.URL()+"/api/v1"+path, body)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
@@ -129,7 +131,9 @@ func (c *Client) API(ctx context.Context, method, path string, in, out any) erro
 	return nil
 }
 
-func (c *Client) http() (*http.Client, secret.String, error) {
+// http is a client for one request, with the token. Questions share connections: whoever waits asks twenty times a second, and each
+// handshake costs the machine milliseconds. Another request might be lost with a connection that has ended unseen.
+func (c *Client) http(method string) (*http.Client, secret.String, error) {
 	token, err := secret.LoadFile(c.TokenFile)
 	if err != nil {
 		return nil, "", err
@@ -138,14 +142,25 @@ func (c *Client) http() (*http.Client, secret.String, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	if method == http.MethodGet {
+		shared, _ := c.controller.asking.Load(string(pem))
+		if client, ok := shared.(*http.Client); ok {
+			return client, token, nil
+		}
+	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, "", fmt.Errorf("%s holds no certificate", c.CAFile)
 	}
-	return &http.Client{
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true},
+	// Without HTTP/2, whose idle connections a controller that stops would wait for.
+	client := &http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: method != http.MethodGet},
 		Timeout:   time.Minute,
-	}, token, nil
+	}
+	if method == http.MethodGet {
+		c.controller.asking.Store(string(pem), client)
+	}
+	return client, token, nil
 }
 
 // ProblemError is an answer of the API that says why a request was not carried out.

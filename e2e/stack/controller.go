@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"devflowbackup/shared/secret"
@@ -53,6 +54,7 @@ type Controller struct {
 	config  string
 	process *Process
 	url     string
+	asking  sync.Map // of *http.Client, by the authority that they trust
 }
 
 // NewController writes the configuration of a controller. Start starts it.

@@ -16,6 +16,8 @@ import (
 const (
 	BackupRole  = "devflow_backup"  // reads all data
 	RestoreRole = "devflow_restore" // makes databases, and is no superuser
+	SwapRole    = "devflow_swap"    // MariaDB: puts restored databases in the place of others; no dump runs as it
+	OwnerRole   = "shop_owner"      // PostgreSQL: owns the databases in whose place restores are made
 )
 
 // PostgresOptions of StartPostgres.

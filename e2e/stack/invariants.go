@@ -52,6 +52,8 @@ type Invariants struct {
 //   - of what retention has removed something, a restorable backup is left; nothing that a backup needs was removed before its
 //     deletion was committed, and no backup is closed while anything of it is there, in any version;
 //   - the chain of the audit log holds, and each deletion, restore, verification and change of a policy is in it exactly once;
+//   - each restore in place and each undo says what is at its target, and what it kept is there until the catalog says otherwise, and
+//     nothing else of the kind;
 //   - no dump or restore tool runs, no staging database is left, no file lies in an agent's state directory but its own.
 func (in Invariants) Check(ctx context.Context) error {
 	within := in.Within
@@ -68,7 +70,7 @@ func (in Invariants) Check(ctx context.Context) error {
 	}
 	errs := []error{
 		checkHistory(ctx, conn), checkAttempts(ctx, conn), checkSchedules(ctx, conn),
-		in.checkRetention(ctx, conn), in.checkDeletions(ctx, conn), in.checkAudit(ctx, conn),
+		in.checkRetention(ctx, conn), in.checkDeletions(ctx, conn), in.checkAudit(ctx, conn), checkSwaps(ctx, conn), in.checkKept(ctx, conn),
 	}
 	if len(in.places()) > 0 {
 		objects, err := in.liveObjects(ctx, conn)
@@ -111,7 +113,7 @@ func checkAttempts(ctx context.Context, conn *pgx.Conn) error {
 		UNION ALL SELECT format('job %s is %s, its backup %s is %s', j.id, j.status, b.id, b.status) FROM jobs j JOIN database_backups b ON b.id = j.backup_id
 			WHERE j.kind = 'backup' AND (j.status = 'completed') <> (b.status = 'completed')
 		UNION ALL SELECT format('job %s is %s, its restore %s is %s', j.id, j.status, r.id, r.status) FROM jobs j JOIN restores r ON r.id = j.restore_id
-			WHERE (j.status = 'completed') <> (r.status = 'completed')`)
+			WHERE j.kind IN ('restore', 'undo') AND (j.status = 'completed') <> (r.status = 'completed')`)
 	wrong, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err == nil && len(wrong) > 0 {
 		err = errors.New(strings.Join(wrong, "; "))

@@ -141,6 +141,11 @@ func TestInvariants_Local(t *testing.T) {
 	fails("what is left of a staging file", "staging database "+staging+"-wal is left")
 	remove(staging + "-wal")
 
+	kept := filepath.Join(lite.Dir, "devflow_kept_x")
+	write(kept, nil, 0o600)
+	fails("what nobody knows of", kept+" is kept on a server, and the catalog does not say so")
+	remove(kept)
+
 	manifest, err := os.ReadFile(artifact.ManifestKey(file))
 	if err != nil {
 		t.Fatal(err)
@@ -161,6 +166,9 @@ func TestInvariants_Local(t *testing.T) {
 			t.Fatalf("%s: %d rows, %v", sql, tag.RowsAffected(), err)
 		}
 	}
+	const restored = `
+		INSERT INTO restores (project_id, backup_id, server_id, instance, database_name, status, in_place, identity, staged_name, kept_name, kept_until, target_state, kept_state)
+		SELECT project_id, id, server_id, 'files', 'x', 'completed', true, 'i', 's', 'devflow_kept_gone', now(), STATES FROM database_backups WHERE id = ID`
 	of := strconv.FormatInt(backups[0].ID, 10)
 	for _, c := range []struct{ what, sql, back, want string }{
 		{
@@ -178,6 +186,15 @@ func TestInvariants_Local(t *testing.T) {
 		{
 			"a held backup deleted", "UPDATE database_backups SET deleted_at = now(), held_at = now() WHERE id = ID",
 			"UPDATE database_backups SET deleted_at = NULL, held_at = NULL WHERE id = ID", "backup " + of + " is deleted, and held since ",
+		},
+		{
+			"a replaced target with nothing kept", strings.ReplaceAll(restored, "STATES", "'replaced', ''"), "DELETE FROM restores", "in place is completed, its target is 'replaced' and what it kept is ''",
+		},
+		{
+			"a target of which nobody knows", strings.ReplaceAll(restored, "STATES", "'unknown', ''"), "DELETE FROM restores", "its target is 'unknown'",
+		},
+		{
+			"a kept database that is gone", strings.ReplaceAll(restored, "STATES", "'replaced', 'kept'"), "DELETE FROM restores", "no server has them: devflow_kept_gone",
 		},
 		{
 			"an act that was not told", "INSERT INTO stack.acts (action, subject) VALUES ('backup.delete', 'ID')", "DELETE FROM stack.acts WHERE action = 'backup.delete'",

@@ -28,6 +28,7 @@ type MariaDB struct {
 	*mysqlserver.Server
 	BackupPasswordFile  string
 	RestorePasswordFile string
+	SwapPasswordFile    string
 }
 
 // dumpRights are what the documentation tells to give the account that dumps.
@@ -64,7 +65,7 @@ func (s *Stack) StartMariaDB(ctx context.Context, name string, opt MariaDBOption
 }
 
 func (m *MariaDB) prepare(ctx context.Context, s *Stack, name string, targets []string) error {
-	var backup, restore string
+	var backup, restore, swap string
 	var err error
 	if m.BackupPasswordFile, backup, err = s.secretFile("secrets", name+"-backup"); err != nil {
 		return err
@@ -72,12 +73,15 @@ func (m *MariaDB) prepare(ctx context.Context, s *Stack, name string, targets []
 	if m.RestorePasswordFile, restore, err = s.secretFile("secrets", name+"-restore"); err != nil {
 		return err
 	}
+	if m.SwapPasswordFile, swap, err = s.secretFile("secrets", name+"-swap"); err != nil {
+		return err
+	}
 	users, err := m.Exec(ctx, "", "SELECT DISTINCT user FROM mysql.user")
 	if err != nil {
 		return err
 	}
 	have := strings.Split(users, "\n")
-	for _, a := range []struct{ name, password string }{{BackupRole, backup}, {RestoreRole, restore}} {
+	for _, a := range []struct{ name, password string }{{BackupRole, backup}, {RestoreRole, restore}, {SwapRole, swap}} {
 		if contains(have, a.name) {
 			continue
 		}
@@ -90,6 +94,17 @@ func (m *MariaDB) prepare(ctx context.Context, s *Stack, name string, targets []
 	}
 	for _, pattern := range append([]string{`devflow\_staging\_%`}, targets...) {
 		if err := m.Grant(ctx, "ALL PRIVILEGES", mysqlserver.Quote(pattern)+".*", RestoreRole); err != nil {
+			return err
+		}
+	}
+	for _, g := range []struct{ rights, on, to string }{
+		{"ALL PRIVILEGES", "`devflow\\_staging\\_%`.*", SwapRole},
+		{"ALL PRIVILEGES", "`devflow\\_kept\\_%`.*", SwapRole},
+		{"SET USER, CONNECTION ADMIN", "*.*", SwapRole},
+		// What was restored runs as the account that restored it, also where it is kept.
+		{"SELECT, EXECUTE, SHOW VIEW", "`devflow\\_kept\\_%`.*", RestoreRole},
+	} {
+		if err := m.Grant(ctx, g.rights, g.on, g.to); err != nil {
 			return err
 		}
 	}
@@ -120,6 +135,22 @@ func (m *MariaDB) Instance() map[string]any {
 	}
 }
 
+// InPlace names the account that swaps.
+func (m *MariaDB) InPlace() map[string]any {
+	return map[string]any{"swap_user": SwapRole, "swap_password_file": m.SwapPasswordFile}
+}
+
+// AllowInPlace gives SwapRole and RestoreRole all rights on the database.
+func (m *MariaDB) AllowInPlace(ctx context.Context, name string) error {
+	pattern := mysqlserver.Quote(strings.NewReplacer(`\`, `\\`, `_`, `\_`, `%`, `\%`).Replace(name)) + ".*"
+	for _, who := range []string{SwapRole, RestoreRole} {
+		if err := m.Grant(ctx, "ALL PRIVILEGES", pattern, who); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Create makes an empty database.
 func (m *MariaDB) Create(ctx context.Context, name string) error {
 	_, err := m.Exec(ctx, "", "CREATE DATABASE "+mysqlserver.Quote(name)+" CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
@@ -143,10 +174,10 @@ func (m *MariaDB) Databases(ctx context.Context) ([]string, error) {
 // are definers, which a restore takes off.
 const mariaDefinitions = `
 	SELECT CONCAT('column ', table_name, '.', column_name), CONCAT_WS('|', ordinal_position, column_default, is_nullable, column_type, collation_name, extra, generation_expression, column_comment)
-		FROM information_schema.columns WHERE table_schema = DATABASE();
-	SELECT CONCAT('table ', table_name), CONCAT_WS('|', table_type, engine, table_collation, auto_increment, create_options, table_comment) FROM information_schema.tables WHERE table_schema = DATABASE();
-	SELECT CONCAT('index ', table_name, '.', index_name, '.', seq_in_index), CONCAT_WS('|', non_unique, column_name, collation, sub_part, index_type) FROM information_schema.statistics WHERE table_schema = DATABASE();
-	SELECT CONCAT('key ', table_name, '.', constraint_name, '.', column_name), CONCAT_WS('|', referenced_table_name, referenced_column_name) FROM information_schema.key_column_usage WHERE table_schema = DATABASE();
+		FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name NOT LIKE 'devflow\_swap%';
+	SELECT CONCAT('table ', table_name), CONCAT_WS('|', table_type, engine, table_collation, auto_increment, create_options, table_comment) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name NOT LIKE 'devflow\_swap%';
+	SELECT CONCAT('index ', table_name, '.', index_name, '.', seq_in_index), CONCAT_WS('|', non_unique, column_name, collation, sub_part, index_type) FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name NOT LIKE 'devflow\_swap%';
+	SELECT CONCAT('key ', table_name, '.', constraint_name, '.', column_name), CONCAT_WS('|', referenced_table_name, referenced_column_name) FROM information_schema.key_column_usage WHERE table_schema = DATABASE() AND table_name NOT LIKE 'devflow\_swap%';
 	SELECT CONCAT('check ', table_name, '.', constraint_name), check_clause FROM information_schema.check_constraints WHERE constraint_schema = DATABASE();
 	SELECT CONCAT('view ', table_name), REPLACE(view_definition, CONCAT(CHAR(96), DATABASE(), CHAR(96), '.'), '') FROM information_schema.views WHERE table_schema = DATABASE();
 	SELECT CONCAT('trigger ', trigger_name), CONCAT_WS('|', event_object_table, action_timing, event_manipulation, action_order, action_statement, sql_mode) FROM information_schema.triggers WHERE trigger_schema = DATABASE();
@@ -155,13 +186,14 @@ const mariaDefinitions = `
 	SELECT CONCAT('event ', event_name), CONCAT_WS('|', event_definition, event_type, interval_value, interval_field, on_completion, sql_mode, event_comment) FROM information_schema.events WHERE event_schema = DATABASE();
 	SELECT CONCAT('partition ', table_name, '.', partition_name), CONCAT_WS('|', partition_method, partition_expression, partition_description) FROM information_schema.partitions WHERE table_schema = DATABASE() AND partition_name IS NOT NULL;`
 
-// Content reads the whole database. Whether an event is enabled is not part of it: restored ones are disabled.
+// Content reads the whole database. Whether an event is enabled is not part of it: restored ones are disabled. Nor are the tables in which
+// a swap notes, in what it keeps, what it does.
 func (m *MariaDB) Content(ctx context.Context, database string) (Content, error) {
 	c := Content{Tables: map[string]TableContent{}, Definitions: map[string]string{}}
 	fail := func(err error) (Content, error) {
 		return c, fmt.Errorf("read the content of database %q: %w", database, err)
 	}
-	out, err := m.Exec(ctx, database, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY table_name")
+	out, err := m.Exec(ctx, database, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_name NOT LIKE 'devflow\\_swap%' ORDER BY table_name")
 	if err != nil {
 		return fail(err)
 	}

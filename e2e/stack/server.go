@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"devflowbackup/shared/pgserver"
 	"devflowbackup/shared/wire"
 )
 
@@ -20,6 +21,10 @@ type Server interface {
 	Engine() string
 	// Instance is how an agent is configured for it, but for the instance's name.
 	Instance() map[string]any
+	// InPlace are the keys of its restore section, beside in_place itself, for restores in the place of its databases.
+	InPlace() map[string]any
+	// AllowInPlace gives the agent's accounts what a restore in the place of one database takes, as the documentation tells to.
+	AllowInPlace(ctx context.Context, name string) error
 	// Name makes the name of a database from a plain word.
 	Name(word string) string
 	// Create makes an empty database, Drop removes one if it is there.
@@ -54,6 +59,19 @@ func (p *Postgres) Instance() map[string]any {
 		"user": BackupRole, "password_file": p.BackupPasswordFile,
 		"restore": map[string]any{"user": RestoreRole, "password_file": p.RestorePasswordFile},
 	}
+}
+
+// InPlace is nothing: the account that backs up renames databases.
+func (p *Postgres) InPlace() map[string]any { return nil }
+
+// AllowInPlace gives the database to OwnerRole, with whose rights, and those of RestoreRole, BackupRole may rename it.
+func (p *Postgres) AllowInPlace(ctx context.Context, name string) error {
+	_, err := p.Exec(ctx, "postgres", fmt.Sprintf(`
+		DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '%[1]s') THEN CREATE ROLE %[1]s; END IF; END $$;
+		ALTER ROLE %[2]s CREATEDB;
+		GRANT %[1]s, %[3]s, pg_signal_backend TO %[2]s;
+		ALTER DATABASE %[4]s OWNER TO %[1]s;`, OwnerRole, BackupRole, RestoreRole, pgserver.Quote(name)))
+	return err
 }
 
 // Create makes an empty database.

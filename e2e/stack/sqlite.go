@@ -45,6 +45,12 @@ func (l *SQLite) Instance() map[string]any {
 	return map[string]any{"engine": l.Engine(), "paths": []string{l.Dir}}
 }
 
+// InPlace is nothing: files belong to whom they belonged to.
+func (l *SQLite) InPlace() map[string]any { return nil }
+
+// AllowInPlace does nothing.
+func (l *SQLite) AllowInPlace(context.Context, string) error { return nil }
+
 // Create makes an empty database in WAL mode.
 func (l *SQLite) Create(ctx context.Context, name string) error {
 	_, err := l.Exec(ctx, name, "PRAGMA journal_mode = WAL; CREATE TABLE made (x); DROP TABLE made;")

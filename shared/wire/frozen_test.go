@@ -33,6 +33,21 @@ var (
 	failure  = wire.Failure{Code: wire.CodeLockTimeout, Stage: wire.StageDump, Message: "lock not available", Hint: "try later", Retryable: true}
 )
 
+// Of restores in place.
+var (
+	terms       = wire.SwapTerms{Keep: "devflow_kept_31_0a1b2c3d", Identity: "7300000000000000001/16384", Sessions: wire.SessionsWait, WaitSeconds: 30}
+	choices     = wire.RestoreChoices{Owners: true, Privileges: true, Roles: true, Definers: "keep", Only: []wire.Selection{{Schema: "app", Table: "orders"}}, Jobs: 4}
+	withGlobals = func() wire.Source {
+		s := source
+		s.Globals = &wire.SourceObject{StoredSize: 20, StoredSHA256: "ee", RawSize: 60, RawSHA256: "ff", SealedKey: []byte("sealed as well")}
+		return s
+	}()
+	swap   = wire.SwapOrder{Instance: "main", Engine: wire.EnginePostgreSQL, Database: "shop", Staged: "devflow_kept_31_0a1b2c3d", Terms: undoTerms}
+	settle = wire.SwapOrder{Instance: "main", Engine: wire.EnginePostgreSQL, Database: "shop", Staged: "devflow_staging_31_0a1b2c3d", Terms: terms}
+
+	undoTerms = wire.SwapTerms{Keep: "devflow_kept_32_4e5f6a7b", Identity: "7300000000000000001/16999", Sessions: wire.SessionsRefuse}
+)
+
 func example[T any](v T) *T { return &v }
 
 // examples names each file with what it must decode to.
@@ -108,7 +123,37 @@ func examples() map[string]any {
 		"local_reply_list": &wire.LocalReply{
 			V: 1, Session: "5e55", Entries: []wire.LocalEntry{{Key: "p/backups/2025/01/02/b.dump.zst.age", Size: 77, ModifiedAt: 1735787045}}, More: true,
 		},
-		"failure": &failure,
+		"inventory_in_place": &wire.Inventory{
+			Hash: "abcd", Last: true, Databases: []wire.Database{},
+			Instances: []wire.Instance{{Name: "main", Engine: wire.EnginePostgreSQL, Version: "15.8", Restore: true, InPlace: true}},
+		},
+		"job_restore_in_place": &wire.Job{Attempt: attempt, Kind: wire.JobRestore, MaxDurationSeconds: 60, Restore: &wire.RestoreOrder{
+			Source: withGlobals, Instance: "main", Database: "shop", Staging: "devflow_staging_31_0a1b2c3d", InPlace: &terms, Choices: &choices,
+		}},
+		"job_undo":   &wire.Job{Attempt: attempt, Kind: wire.JobUndo, MaxDurationSeconds: 60, Swap: &swap},
+		"job_settle": &wire.Job{Attempt: attempt, Kind: wire.JobSettle, MaxDurationSeconds: 60, Swap: &settle},
+		"job_discard": &wire.Job{Attempt: attempt, Kind: wire.JobDiscard, MaxDurationSeconds: 60, Discard: &wire.DiscardOrder{
+			Instance: "main", Engine: wire.EnginePostgreSQL, Database: "shop", Kept: "devflow_kept_31_0a1b2c3d",
+		}},
+		"report_restored_in_place": &wire.Report{
+			Attempt: attempt, Outcome: wire.OutcomeRestored, Read: &wire.ReadResult{StoredSize: 100, StoredSHA256: "aa", RawSize: 300, RawSHA256: "bb"},
+			Restored: &wire.RestoreResult{Database: "shop", Tables: 12, Rows: 3456, Compared: true},
+			Swapped:  &wire.SwapResult{State: wire.SwapAfter, UnavailableMicros: 8500, Ended: 2, Notes: []string{"the owner was carried over"}},
+		},
+		"report_settled":   &wire.Report{Attempt: attempt, Outcome: wire.OutcomeSettled, Swapped: &wire.SwapResult{State: wire.SwapBefore}},
+		"report_discarded": &wire.Report{Attempt: attempt, Outcome: wire.OutcomeDiscarded},
+		"inspect_order": &wire.InspectOrder{
+			Instance: "main", Engine: wire.EnginePostgreSQL, Database: "shop", DumpServerVersion: "15.8", DumpToolVersion: "15.9", DumpBytes: 300, DatabaseBytes: 500,
+			Extensions: []string{"hstore"}, InPlace: true, Sessions: wire.SessionsEnd, Choices: &choices,
+		},
+		"inspect_reply": &wire.InspectReply{V: 1, Session: "5e55", Target: &wire.Target{
+			Exists: true, Identity: "7300000000000000001/16384", ServerIdentity: "7300000000000000001", ServerVersion: "15.8", SizeBytes: 7 << 20, Tables: 12, FreeBytes: -1,
+			Owner: "shop", SessionCount: 21,
+			Sessions: []wire.Session{{User: "web", Application: "shop", Client: "10.0.0.7", Since: 1735787045, State: "idle"}},
+			Problems: []wire.Problem{{Stops: true, Code: "missing_extension", Text: "the extension hstore is missing", Hint: "install it"}},
+		}},
+		"inspect_reply_failed": &wire.InspectReply{V: 1, Session: "5e55", Failure: &failure},
+		"failure":              &failure,
 		"fingerprint": &wire.Fingerprint{
 			V: 1, Engine: wire.EnginePostgreSQL, Exact: true, Tables: []wire.TableCount{{Schema: "public", Name: "orders", Rows: 9}}, Counts: map[string]int64{"views": 1},
 		},

@@ -110,7 +110,7 @@ instances:
     port: %d
     user: %s
     password: %q
-    restore: {user: restorer, password: secret-of-restorer}
+    restore: {user: restorer, password: secret-of-restorer, in_place: true}
 `, h.state, h.pg.Host(), h.pg.Port(), h.pg.Superuser(), h.pg.Password().Reveal()), 0o600))
 	t.Cleanup(func() {
 		h.kill()
@@ -237,9 +237,13 @@ func (h *host) backup(n int64) (wire.Attempt, artifact.Statement) {
 
 func (h *host) restoreJob(n int64, st artifact.Statement, from wire.Attempt, target string) wire.Job {
 	h.t.Helper()
+	return h.restoreAttempt(wire.Attempt{Job: n, No: 1, Token: wire.NewID()}, st, from, target)
+}
+
+func (h *host) restoreAttempt(at wire.Attempt, st artifact.Statement, from wire.Attempt, target string) wire.Job {
+	h.t.Helper()
 	pub, err := h.id.Public()
 	must(h.t, err)
-	at := wire.Attempt{Job: n, No: 1, Token: wire.NewID()}
 	return wire.Job{Attempt: at, Kind: wire.JobRestore, MaxDurationSeconds: 600, Restore: &wire.RestoreOrder{
 		Source: h.c.Source(at, st, from, h.secret, pub.Recipient), Instance: "main", Database: target, Staging: engine.StagingPrefix + at.Token[:8],
 	}}
@@ -484,6 +488,110 @@ func (h *host) killedRestores(n int64, st artifact.Statement, from wire.Attempt)
 			h.t.Fatalf("%s: status %d", tc.site, code)
 		}
 	}
+}
+
+// FAULTS 79: killed at each step of a restore in place, and of its undo, the agent leaves the target with its old content or the new
+// one, and says truly which. The next attempt at the same job brings it to its end.
+func TestAgent_KilledInPlace(t *testing.T) {
+	h := newHost(t)
+	h.start()
+	from, st := h.backup(1)
+	h.kill()
+	h.exec("shop", "DELETE FROM t WHERE id > 10")
+	count := func(database string) string { return h.exec(database, "SELECT count(*) FROM t") }
+	backup, theirs := strconv.Itoa(rows), "10"
+	identity := func() string {
+		r := h.c.Inspect(wire.InspectOrder{Instance: "main", Engine: wire.EnginePostgreSQL, Database: "shop", InPlace: true})
+		if r.Failure != nil {
+			h.t.Fatal(r.Failure)
+		}
+		return r.Target.Identity
+	}
+	for n, tc := range []struct {
+		site  string
+		held  bool // the restarted agent knows what became of it, and says so
+		after bool // the new content is at the target
+	}{
+		{"agent.accepted", false, false},
+		{"agent.restore_before_swap", true, false},
+		{"agent.postgres_swap_kept", true, false}, // in the transaction
+		{"agent.postgres_swap_committed", true, true},
+		{"agent.restore_after_swap", true, true},
+		{"agent.restore_swap_reported", true, true},
+		{"agent.report_sent_before_ack", true, true},
+	} {
+		t.Run(tc.site, func(t *testing.T) {
+			h.t = t
+			h.env = []string{"DEVFLOW_FAILPOINTS=" + tc.site + "=exit@" + filepath.Join(t.TempDir(), "fired")}
+			h.start()
+			id := int64(100 * (n + 1))
+			kept := fmt.Sprintf("%s%d_a", engine.KeptPrefix, id)
+			job := h.restoreJob(id, st, from, "shop")
+			job.Restore.Staging = fmt.Sprintf("%s%d_a", engine.StagingPrefix, id)
+			job.Restore.InPlace = &wire.SwapTerms{Keep: kept, Identity: identity(), Sessions: wire.SessionsEnd}
+			h.order(job)
+			if code := h.wait(); code != failpoint.ExitStatus {
+				t.Fatalf("status %d", code)
+			}
+			h.noTools()
+			before := len(h.c.Reports(job.Attempt))
+			hello := h.start()
+			if held := len(hello.Attempts) == 1 && hello.Attempts[0] == job.Attempt; held != tc.held || len(hello.Attempts) > 1 {
+				t.Fatalf("held are %+v", hello.Attempts)
+			}
+			if tc.held {
+				h.await("the report", func() bool { return len(h.c.Reports(job.Attempt)) > before })
+				r := h.c.Reports(job.Attempt)[before]
+				if after := r.Outcome == wire.OutcomeRestored && r.Swapped != nil && r.Swapped.State == wire.SwapAfter && r.Restored.Compared; after != tc.after {
+					t.Fatalf("%s %+v %+v", r.Outcome, r.Swapped, r.Failure)
+				}
+			}
+			want := theirs
+			if tc.after {
+				want = backup
+			}
+			if got := count("shop"); got != want {
+				t.Fatalf("the target has %s rows, want %s", got, want)
+			}
+			if got := h.databases(); strings.Contains(got, engine.StagingPrefix) || strings.Contains(got, kept) != tc.after {
+				t.Fatalf("databases are %s", got)
+			}
+			next := h.restoreAttempt(wire.Attempt{Job: id, No: 2, Token: wire.NewID()}, st, from, "shop")
+			next.Restore.Staging, next.Restore.InPlace = job.Restore.Staging, job.Restore.InPlace
+			h.c.Run(next)
+			if r := h.c.AwaitReport(next.Attempt); r.Outcome != wire.OutcomeRestored || r.Swapped.State != wire.SwapAfter || r.Restored.Rows != rows {
+				t.Fatalf("%+v %+v", r.Failure, r.Restored)
+			}
+			if a, b := count("shop"), count(kept); a != backup || b != theirs {
+				t.Fatalf("the target has %s rows, and %s are kept", a, b)
+			}
+			undo := wire.Job{Attempt: wire.Attempt{Job: id + 1, No: 1, Token: wire.NewID()}, Kind: wire.JobUndo, MaxDurationSeconds: 60, Swap: &wire.SwapOrder{
+				Instance: "main", Engine: wire.EnginePostgreSQL, Database: "shop", Staged: kept,
+				Terms: wire.SwapTerms{Keep: fmt.Sprintf("%s%d_a", engine.KeptPrefix, id+1), Identity: identity(), Sessions: wire.SessionsEnd},
+			}}
+			h.c.Run(undo)
+			if r := h.c.AwaitReport(undo.Attempt); r.Outcome != wire.OutcomeSettled || r.Swapped.State != wire.SwapAfter {
+				t.Fatalf("%+v", r.Failure)
+			}
+			if a, b := count("shop"), count(undo.Swap.Terms.Keep); a != theirs || b != backup {
+				t.Fatalf("after the undo the target has %s rows, and %s are kept", a, b)
+			}
+			if out, _ := h.run("check"); !strings.Contains(out, "kept by a restore") || !strings.Contains(out, `DROP DATABASE "`+undo.Swap.Terms.Keep) {
+				t.Fatalf("check does not tell what is kept:\n%s", out)
+			}
+			discard := wire.Job{Attempt: wire.Attempt{Job: id + 2, No: 1, Token: wire.NewID()}, Kind: wire.JobDiscard, MaxDurationSeconds: 60, Discard: &wire.DiscardOrder{
+				Instance: "main", Engine: wire.EnginePostgreSQL, Database: "shop", Kept: undo.Swap.Terms.Keep,
+			}}
+			h.c.Run(discard)
+			if r := h.c.AwaitReport(discard.Attempt); r.Outcome != wire.OutcomeDiscarded || h.databases() != "shop" {
+				t.Fatalf("%+v, databases are %s", r.Failure, h.databases())
+			}
+			if code := h.term(); code != 0 {
+				t.Fatalf("status %d", code)
+			}
+		})
+	}
+	h.t = t
 }
 
 // FAULTS 7: SIGTERM lets a running backup end.

@@ -78,6 +78,9 @@ func Run(ctx context.Context, cfg config.Config, open func(config.Instance, hclo
 		if !in.Restore.Allowed() {
 			add(about, OK, "restore", "not allowed by this host", "")
 		}
+		for _, f := range inPlace(ctx, in, e) {
+			rows = append(rows, Row{about, f})
+		}
 	}
 	return rows
 }

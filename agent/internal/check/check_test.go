@@ -64,7 +64,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	create(func(*identity.Installation) {})
-	if text, fine := run(); !fine || strings.Count(text, "ok ") != 4 {
+	if text, fine := run(); !fine || strings.Count(text, "ok ") != 5 {
 		t.Fatalf("all is well:\n%s", text)
 	}
 	if n := c.Requests("hello"); n != 0 {
@@ -83,6 +83,46 @@ func TestRun(t *testing.T) {
 	if text, fine := run(); fine || !strings.Contains(text, "refused") {
 		t.Fatalf("no broker:\n%s", text)
 	}
+}
+
+// Where restores in place are allowed, what would stop one is told, once, with what to do; where not, how to allow them.
+func TestRun_InPlace(t *testing.T) {
+	cfg := config.Default()
+	cfg.StateDir = t.TempDir()
+	cfg.Instances = []config.Instance{{Name: "main", Engine: fakeengine.Name}}
+	e := &fakeengine.Engine{}
+	for n := range 25 {
+		e.Set(fmt.Sprintf("db%02d", n), nil)
+	}
+	e.SetSessions("db00", engine.Session{User: "shop"}) // a program, and no stop
+	open := func(config.Instance, hclog.Logger) (engine.Engine, error) { return e, nil }
+	want := func(what string, parts ...string) {
+		t.Helper()
+		var b strings.Builder
+		lines := 0
+		for _, r := range check.Run(t.Context(), cfg, open, hclog.NewNullLogger()) {
+			if strings.HasPrefix(r.Name, "restore") {
+				fmt.Fprintf(&b, "%s %s: %s (%s)\n", r.Level, r.Name, r.Detail, r.Hint)
+				lines++
+			}
+		}
+		for _, p := range parts {
+			if !strings.Contains(b.String(), p) {
+				t.Errorf("%s: nothing says %q:\n%s", what, p, b.String())
+			}
+		}
+		if lines != 1 {
+			t.Errorf("%s: want one line:\n%s", what, b.String())
+		}
+	}
+	want("not allowed", "ok restore in place: not allowed by this host; restore.in_place: true allows it")
+	cfg.Instances[0].Restore.InPlace = true
+	want("allowed", "ok restore in place: allowed", "20 of 25")
+	e.Problems = []engine.Problem{{Stops: true, Code: "cannot_rename", Text: "nobody may rename", Hint: "run GRANT x"}, {Code: "owner", Text: "by the way"}}
+	want("stopped", "error restore in place of \"db", "nobody may rename", "run GRANT x")
+	no := false
+	cfg.Instances[0].Restore.Allow = &no
+	want("no restores", "ok restore: not allowed by this host")
 }
 
 // The backup directory is looked at, and nothing is made or written.

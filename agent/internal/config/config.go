@@ -52,6 +52,7 @@ type Instance struct {
 	User         string        `yaml:"user"`
 	Password     secret.String `yaml:"password"`
 	PasswordFile string        `yaml:"password_file"`
+	Database     string        `yaml:"database"` // postgresql: the one that the agent connects to for what is about the server; default: postgres
 	SSLMode      string        `yaml:"sslmode"`
 	SSLRootCert  string        `yaml:"ssl_root_cert"`
 	Paths        []string      `yaml:"paths"`        // sqlite: files, or directories in which files may be backed up and restored
@@ -74,8 +75,14 @@ type Restore struct {
 	User         string        `yaml:"user"`     // default: the instance's user
 	Password     secret.String `yaml:"password"`
 	PasswordFile string        `yaml:"password_file"`
-	Extensions   []string      `yaml:"extensions"` // postgresql: may be created for a restored database
-	Definers     string        `yaml:"definers"`   // mysql: strip (default) or keep the definers of views, routines, triggers and events
+
+	// mysql: who puts a restored database in the place of another. No dump runs as it. Default: user
+	SwapUser         string        `yaml:"swap_user"`
+	SwapPassword     secret.String `yaml:"swap_password"`
+	SwapPasswordFile string        `yaml:"swap_password_file"`
+
+	Extensions []string `yaml:"extensions"` // postgresql: may be created for a restored database
+	Definers   string   `yaml:"definers"`   // mysql: strip (default) or keep the definers of views, routines, triggers and events
 }
 
 // InPlaceAllowed tells whether restores are made in the place of databases that are there.
@@ -230,6 +237,7 @@ func (c *Config) readSecrets(path string) error {
 		}{
 			{fmt.Sprintf("instances[%d].password", i), in.PasswordFile, &in.Password},
 			{fmt.Sprintf("instances[%d].restore.password", i), in.Restore.PasswordFile, &in.Restore.Password},
+			{fmt.Sprintf("instances[%d].restore.swap_password", i), in.Restore.SwapPasswordFile, &in.Restore.SwapPassword},
 		} {
 			if !p.to.Empty() {
 				inline = p.key
@@ -338,6 +346,8 @@ func (i Instance) validate(engines []string) error {
 		return errors.New("password and password_file are both set: keep one")
 	case !i.Restore.Password.Empty() && i.Restore.PasswordFile != "":
 		return errors.New("restore.password and restore.password_file are both set: keep one")
+	case !i.Restore.SwapPassword.Empty() && i.Restore.SwapPasswordFile != "":
+		return errors.New("restore.swap_password and restore.swap_password_file are both set: keep one")
 	}
 	for _, dir := range i.BinDirs {
 		if !strings.HasPrefix(dir, "/") {
@@ -358,6 +368,27 @@ func (i Instance) validate(engines []string) error {
 		return oneOf("restore.definers", i.Restore.Definers, definers)
 	case len(i.Restore.Extensions) > 0 && i.Engine != wire.EnginePostgreSQL:
 		return fmt.Errorf("restore.extensions is set, but the engine is %s: only %s has extensions", i.Engine, wire.EnginePostgreSQL)
+	case i.Database != "" && i.Engine != wire.EnginePostgreSQL:
+		return fmt.Errorf("database is set, but the engine is %s: only %s needs one to connect to", i.Engine, wire.EnginePostgreSQL)
+	}
+	return i.Restore.validateSwap(i.Engine)
+}
+
+func (r Restore) validateSwap(engine string) error {
+	for _, of := range []struct {
+		key string
+		set bool
+	}{
+		{"restore.swap_user", r.SwapUser != ""},
+		{"restore.swap_password", !r.SwapPassword.Empty()},
+		{"restore.swap_password_file", r.SwapPasswordFile != ""},
+	} {
+		switch {
+		case of.set && engine != wire.EngineMySQL:
+			return fmt.Errorf("%s is set, but the engine is %s: only %s has an account that swaps", of.key, engine, wire.EngineMySQL)
+		case of.set && r.SwapUser == "":
+			return fmt.Errorf("%s is set, but restore.swap_user is not: name the account", of.key)
+		}
 	}
 	return nil
 }
@@ -381,6 +412,10 @@ func (i Instance) validateFiles() error {
 		{"restore.password_file", i.Restore.PasswordFile != ""},
 		{"restore.extensions", len(i.Restore.Extensions) > 0},
 		{"restore.definers", i.Restore.Definers != ""},
+		{"database", i.Database != ""},
+		{"restore.swap_user", i.Restore.SwapUser != ""},
+		{"restore.swap_password", !i.Restore.SwapPassword.Empty()},
+		{"restore.swap_password_file", i.Restore.SwapPasswordFile != ""},
 	} {
 		if of.set {
 			return fmt.Errorf("%s is set, but the engine is %s, which has no server: remove it", of.key, i.Engine)

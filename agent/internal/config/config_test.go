@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +11,7 @@ import (
 	"devflowbackup/agent/internal/config"
 )
 
-var engines = []string{"postgresql", "sqlite"}
+var engines = []string{"postgresql", "mysql", "sqlite"}
 
 const good = `
 state_dir: /var/lib/x
@@ -84,6 +85,37 @@ instances:
 	}
 }
 
+// What a restore in place needs.
+func TestLoadFile_InPlace(t *testing.T) {
+	swap := write(t, "swap-secret\n", 0o600)
+	c, err := config.LoadFile(write(t, `
+instances:
+  - {name: pg, engine: postgresql, database: template1, restore: {in_place: true}}
+  - {name: maria, engine: mysql, restore: {in_place: true, user: r, swap_user: s, swap_password_file: `+swap+`}}
+  - {name: files, engine: sqlite, paths: [/srv], restore: {in_place: true}}
+  - {name: frozen, engine: sqlite, paths: [/srv], restore: {in_place: true, allow: false}}
+  - {name: plain, engine: postgresql}
+`, 0o644), engines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"pg": true, "maria": true, "files": true, "frozen": false, "plain": false} {
+		if in, _ := c.Instance(name); in.Restore.InPlaceAllowed() != want {
+			t.Errorf("%s: in place %t", name, !want)
+		}
+	}
+	if in, _ := c.Instance("maria"); in.Restore.SwapUser != "s" || in.Restore.SwapPassword.Reveal() != "swap-secret" {
+		t.Errorf("%+v", in.Restore)
+	}
+	if in, _ := c.Instance("pg"); in.Database != "template1" {
+		t.Errorf("%+v", in)
+	}
+	in, _ := c.Instance("maria")
+	if text := fmt.Sprintf("%+v", in); strings.Contains(text, "swap-secret") {
+		t.Errorf("a configuration that is printed shows a password: %s", text)
+	}
+}
+
 // Each mistake is named: the file, the key, the value, what is allowed. No error shows the password that stands beside it.
 func TestLoadFile_Errors(t *testing.T) {
 	secretFile := write(t, "hunter2\n", 0o644)
@@ -132,6 +164,14 @@ func TestLoadFile_Errors(t *testing.T) {
 		"password of files":     {"instances: [{name: a, engine: sqlite, paths: [/srv], password: hunter2}]\n", 0o600, []string{"instances[0].password is set"}},
 		"sslmode of files":      {"instances: [{name: a, engine: sqlite, paths: [/srv], sslmode: require}]\n", 0o600, []string{"instances[0].sslmode is set"}},
 		"programs of files":     {"instances: [{name: a, engine: sqlite, paths: [/srv], bin_dirs: [/bin]}]\n", 0o600, []string{"instances[0].bin_dirs is set"}},
+		"both swap passwords":   {"instances: [{name: a, engine: mysql, restore: {swap_user: s, swap_password: hunter2, swap_password_file: /x}}]\n", 0o600, []string{"restore.swap_password and restore.swap_password_file"}},
+		"swap file missing":     {"instances: [{name: a, engine: mysql, restore: {swap_user: s, swap_password_file: /nowhere/pw}}]\n", 0o600, []string{"instances[0].restore.swap_password_file", "/nowhere/pw"}},
+		"exposed swap password": {"instances: [{name: a, engine: mysql, restore: {swap_user: s, swap_password: hunter2}}]\n", 0o644, []string{"instances[0].restore.swap_password", "chmod 600"}},
+		"swap user of postgres": {"instances: [{name: a, engine: postgresql, restore: {swap_user: s}}]\n", 0o600, []string{"restore.swap_user is set", "mysql"}},
+		"swap user of files":    {"instances: [{name: a, engine: sqlite, paths: [/srv], restore: {swap_user: s}}]\n", 0o600, []string{"instances[0].restore.swap_user is set"}},
+		"swap without a user":   {"instances: [{name: a, engine: mysql, restore: {swap_password: hunter2}}]\n", 0o600, []string{"restore.swap_user is not"}},
+		"database of files":     {"instances: [{name: a, engine: sqlite, paths: [/srv], database: x}]\n", 0o600, []string{"instances[0].database is set"}},
+		"database of mysql":     {"instances: [{name: a, engine: mysql, database: x}]\n", 0o600, []string{"instances[0].database is set", "postgresql"}},
 		"two documents":         {"concurrency: 2\n---\nconcurrency: 3\n", 0o600, []string{"one"}},
 		"not yaml":              {"instances: [\n", 0o600, nil},
 	} {

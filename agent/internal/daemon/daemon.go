@@ -43,6 +43,8 @@ const (
 	recoverTimeout   = 30 * time.Second
 	reportPatience   = 5 * time.Second
 	helloAgain       = 10 * time.Second
+	recoverWait      = time.Second // before what is left from before the start is cleaned up again; doubles
+	recoverWaitMost  = time.Minute
 )
 
 // Options are what a Daemon runs with beside its configuration.
@@ -71,6 +73,7 @@ type Daemon struct {
 	link   *link.Link
 	runner *runner.Runner
 	local  *localstore.Store // nil if this host has no backup directory
+	left   int               // attempts from before the start that are still to be cleaned up
 
 	instances []runner.Instance
 	inventory inventory
@@ -140,14 +143,14 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		return err
 	}
 	recoverCtx, cancel := context.WithTimeout(ctx, recoverTimeout)
-	d.runner.Recover(recoverCtx) // before hello: it decides what is still held
+	d.left = d.runner.Recover(recoverCtx) // before hello: it decides what is still held
 	cancel()
 	d.link, err = link.Open(link.Config{
 		Server: inst.ServerID, Session: d.session, URLs: inst.NATSURLs, JWT: inst.NATSJWT, Sign: d.id.SignNonce,
 		Roots: roots, KeySet: d.id.KeySet, Log: d.log.Named("link"),
-		FirstTimeout: d.opt.FirstTimeout, RetryWait: d.opt.RetryWait, Beside: []string{wire.VerbLocal},
+		FirstTimeout: d.opt.FirstTimeout, RetryWait: d.opt.RetryWait, Beside: []string{wire.VerbLocal, wire.VerbInspect},
 	}, map[string]link.Handler{
-		wire.VerbRun: d.turns.obeying(d.onRun), wire.VerbCancel: d.turns.obeying(d.onCancel), wire.VerbPing: d.onPing, wire.VerbLocal: d.onLocal,
+		wire.VerbRun: d.turns.obeying(d.onRun), wire.VerbCancel: d.turns.obeying(d.onCancel), wire.VerbPing: d.onPing, wire.VerbLocal: d.onLocal, wire.VerbInspect: d.onInspect,
 	})
 	if err != nil {
 		d.runner.Stop(err)
@@ -161,7 +164,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 func (d *Daemon) serve(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx)) // they go on while running attempts are waited for
 	var wg sync.WaitGroup
-	for _, loop := range []func(context.Context){d.helloLoop, d.beatLoop, d.progressLoop, d.leaseLoop, d.inventoryLoop, d.noticeLoop, d.localLoop, d.readyLoop, d.watchLoop} {
+	for _, loop := range []func(context.Context){d.helloLoop, d.beatLoop, d.progressLoop, d.leaseLoop, d.inventoryLoop, d.noticeLoop, d.localLoop, d.recoverLoop, d.readyLoop, d.watchLoop} {
 		wg.Go(func() { loop(loops) })
 	}
 	defer func() {
@@ -394,6 +397,13 @@ func (d *Daemon) leaseLoop(ctx context.Context) {
 			d.log.Error("nothing was heard for longer than the lease: running jobs are stopped", "silence", silence.Round(time.Second).String())
 			d.runner.CancelAll(wire.Failf(wire.CodeLost, "no controller was heard for %s", silence.Round(time.Second)).Retry())
 		}
+	}
+}
+
+// recoverLoop cleans up what could not be before the start, such as of a database server that starts later than the agent.
+func (d *Daemon) recoverLoop(ctx context.Context) {
+	for wait := recoverWait; d.left > 0 && sleep(ctx, wait); wait = min(2*wait, recoverWaitMost) {
+		d.left = d.runner.Recover(ctx)
 	}
 }
 

@@ -74,7 +74,6 @@ func (d *Daemon) inventoryLoop(ctx context.Context) {
 		case <-next.C:
 			d.discover(ctx)
 			next.Reset(d.opt.Config.Limits.DiscoveryEvery.D())
-			d.runner.Recover(ctx)
 		case <-d.inventory.kick:
 		case <-ctx.Done():
 			return
@@ -133,7 +132,7 @@ func (d *Daemon) discover(ctx context.Context) {
 
 // look discovers one instance. One that cannot be looked at is listed with the reason.
 func (d *Daemon) look(ctx context.Context, in runner.Instance) (wire.Instance, []wire.Database) {
-	out := wire.Instance{Name: in.Config.Name, Engine: in.Config.Engine, Restore: in.Config.Restore.Allowed()}
+	out := wire.Instance{Name: in.Config.Name, Engine: in.Config.Engine, Restore: in.Config.Restore.Allowed(), InPlace: in.Config.Restore.InPlaceAllowed()}
 	server, err := in.Engine.Server(ctx)
 	var databases []wire.Database
 	if err == nil {

@@ -208,6 +208,9 @@ type RestoreRequest struct {
 	// Target is the name that Publish will give it, for an engine whose databases have a place: an SQLite file is filled in
 	// the directory that it is published in. Nothing is made under it before.
 	Target string
+	// InPlace says that it is for a Swap with Target, and no Publish: the restore account needs no right at what is there, if
+	// another account swaps.
+	InPlace bool
 	// StallTimeout ends the tool when it took no byte for that long while one was waiting. Zero is ten minutes: the server
 	// works between two reads. After the last byte there is no limit but ctx, for indexes are built then.
 	StallTimeout time.Duration

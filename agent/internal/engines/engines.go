@@ -37,7 +37,7 @@ func New(in config.Instance, log hclog.Logger) (engine.Engine, error) {
 func newPostgres(in config.Instance, log hclog.Logger) (engine.Engine, error) {
 	return postgres.New(postgres.Config{
 		Name: in.Name, Host: in.Host, Port: in.Port, User: in.User, Password: in.Password,
-		SSLMode: in.SSLMode, SSLRootCert: in.SSLRootCert,
+		Database: in.Database, SSLMode: in.SSLMode, SSLRootCert: in.SSLRootCert,
 		Include: in.Databases.Include, Exclude: in.Databases.Exclude,
 		RestoreUser: in.Restore.User, RestorePassword: in.Restore.Password, AllowedExtensions: in.Restore.Extensions,
 		BinDirs: in.BinDirs,
@@ -50,6 +50,7 @@ func newMySQL(in config.Instance, log hclog.Logger) (engine.Engine, error) {
 		SSLMode: in.SSLMode, SSLRootCert: in.SSLRootCert,
 		Include: in.Databases.Include, Exclude: in.Databases.Exclude,
 		RestoreUser: in.Restore.User, RestorePassword: in.Restore.Password, Definers: in.Restore.Definers,
+		SwapUser: in.Restore.SwapUser, SwapPassword: in.Restore.SwapPassword,
 		BinDirs: in.BinDirs,
 	}, log)
 }

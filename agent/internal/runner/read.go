@@ -320,19 +320,7 @@ func (r *Runner) description(ctx context.Context, a *attempt, src wire.Source) (
 	if src.Fingerprint == nil {
 		return nil, nil
 	}
-	obj, err := sourceObject(src, wire.ObjectFingerprint, *src.Fingerprint)
-	if err != nil {
-		return nil, err
-	}
-	if obj.sums.RawSize > maxDescription {
-		return nil, wire.Failf(wire.CodeBadRequest, "the fingerprint has %d bytes, at most %d are read", obj.sums.RawSize, maxDescription)
-	}
-	var text memory
-	err = r.twice(ctx, a, obj, func() error {
-		text = nil
-		_, err := r.decode(ctx, a, obj, func() (sink, error) { return &text, nil })
-		return err
-	})
+	text, err := r.small(ctx, a, src, wire.ObjectFingerprint, *src.Fingerprint, maxDescription)
 	if err != nil {
 		return nil, err
 	}
@@ -341,6 +329,24 @@ func (r *Runner) description(ctx context.Context, a *attempt, src wire.Source) (
 		return nil, wire.Failf(wire.CodeCorrupt, "the fingerprint does not decode: %w", err)
 	}
 	return &f, nil
+}
+
+// small reads a side object of a source into memory, proven by its checksums.
+func (r *Runner) small(ctx context.Context, a *attempt, src wire.Source, name string, o wire.SourceObject, most int64) ([]byte, error) {
+	obj, err := sourceObject(src, name, o)
+	if err != nil {
+		return nil, err
+	}
+	if obj.sums.RawSize > most {
+		return nil, wire.Failf(wire.CodeBadRequest, "the %s has %d bytes, at most %d are read", name, obj.sums.RawSize, most)
+	}
+	var text memory
+	err = r.twice(ctx, a, obj, func() error {
+		text = nil
+		_, err := r.decode(ctx, a, obj, func() (sink, error) { return &text, nil })
+		return err
+	})
+	return text, err
 }
 
 // memory is a sink of known, small size.

@@ -30,11 +30,17 @@ func failed(report wire.Report, a *attempt, err, cause error) wire.Report {
 	if f.Stage == "" {
 		f.Stage = *a.stage.Load()
 	}
-	f.Message, f.Hint = clip(secret.ScrubURLs(f.Message), 4<<10), clip(f.Hint, 2<<10)
 	return wire.Report{
-		Attempt: report.Attempt, Outcome: wire.OutcomeFailed, Failure: &f,
+		Attempt: report.Attempt, Outcome: wire.OutcomeFailed, Failure: bounded(&f),
 		Read: report.Read, Log: report.Log, Millis: report.Millis,
 	}
+}
+
+// bounded is a failure as it may travel.
+func bounded(f *wire.Failure) *wire.Failure {
+	out := *f
+	out.Message, out.Hint = clip(secret.ScrubURLs(f.Message), 4<<10), clip(f.Hint, 2<<10)
+	return &out
 }
 
 // clip keeps the beginning and the end of a text, in valid UTF-8.
@@ -52,6 +58,9 @@ func (r *Runner) report(report wire.Report) {
 	if err := r.cfg.Journal.Report(report); err != nil {
 		// It is sent all the same; a crash before the answer makes the attempt lost, which is true enough.
 		r.log.Error("journal a report", "job_id", report.Attempt.Job, "attempt", report.Attempt.No, "err", err)
+	}
+	if report.Swapped != nil {
+		failpoint.Hit("agent.restore_swap_reported")
 	}
 	r.reports.Go(func() { r.send(report) })
 }
@@ -97,7 +106,7 @@ func (r *Runner) send(report wire.Report) {
 }
 
 // Recover settles what the journal holds from before the start: reports go out again; a restore that was published
-// before the crash is reported, and so is a backup in this host's directory whose statement was journaled, after its files
+// before the crash is reported, a swap that was begun is settled and reported, and so is a backup in this host's directory whose statement was journaled, after its files
 // have got their names; everything else is gone with the process that ran it, and its leftovers are removed.
 // Call it before the first hello. It returns how many attempts are still to be cleaned up because their database server
 // or the backup directory cannot be reached: call it again later for those.
@@ -130,6 +139,8 @@ func (r *Runner) Recover(ctx context.Context) int {
 // settle ends an attempt whose process is gone.
 func (r *Runner) settle(ctx context.Context, e journal.Entry) error {
 	switch {
+	case e.Job != nil && (e.Job.Restore != nil && e.Job.Restore.InPlace != nil || e.Job.Kind == wire.JobUndo && e.Job.Swap != nil):
+		return r.settleSwap(ctx, e)
 	case e.Job != nil && e.Job.Restore != nil:
 		return r.settleRestore(ctx, e)
 	case e.Publishing != nil && len(e.Publishing.Statement) > 0:

@@ -2,14 +2,15 @@ package runner
 
 import (
 	"context"
+	"errors"
 
 	"devflowbackup/agent/internal/engine"
 	"devflowbackup/shared/failpoint"
 	"devflowbackup/shared/wire"
 )
 
-// restore fills a new database under its staging name, proves it, and gives it its own name. Until then nothing of that
-// name exists, and after any failure nothing is left.
+// restore fills a database under its staging name, proves it, and gives it its own name or, in place, swaps it with the one that has
+// it. Until then nothing of that name exists, or what exists is as it was; and after any failure nothing is left.
 func (r *Runner) restore(ctx context.Context, a *attempt, o *wire.RestoreOrder) (report wire.Report, err error) {
 	in, err := r.instance(o.Instance, o.Source.Engine)
 	if err != nil {
@@ -17,13 +18,29 @@ func (r *Runner) restore(ctx context.Context, a *attempt, o *wire.RestoreOrder) 
 	}
 	report.Millis = map[string]int64{}
 	lap := laps(report.Millis, r.cfg.Now)
-	exists, err := in.Engine.Exists(ctx, o.Database)
-	if err != nil {
-		return report, err
+	if o.InPlace != nil {
+		state, err := r.settledFirst(a, in, swapOf(o))
+		if err != nil {
+			return report, err
+		}
+		if state == engine.SwapAfter {
+			return r.restoredEarlier(ctx, a, o), nil
+		}
+		if err := tidy(ctx, in, o.Staging); err != nil { // of an earlier attempt
+			return report, err
+		}
+	} else {
+		exists, err := in.Engine.Exists(ctx, o.Database)
+		if err != nil {
+			return report, err
+		}
+		if exists {
+			return report, wire.Failf(wire.CodeTargetExists, "database %q is already there", o.Database).
+				WithHint("choose another name, or drop the database first")
+		}
 	}
-	if exists {
-		return report, wire.Failf(wire.CodeTargetExists, "database %q is already there", o.Database).
-			WithHint("choose another name, or drop the database first")
+	if err := r.fits(ctx, in, o); err != nil {
+		return report, err
 	}
 	obj, err := sourceObject(o.Source, wire.ObjectArtifact, o.Source.Artifact)
 	if err != nil {
@@ -39,10 +56,14 @@ func (r *Runner) restore(ctx context.Context, a *attempt, o *wire.RestoreOrder) 
 	} else if err != nil {
 		return report, err
 	}
+	roles, err := r.roles(ctx, a, o)
+	if err != nil {
+		return report, err
+	}
 	lap("prepare")
 
 	err = r.twice(ctx, a, obj, func() error {
-		report.Read, report.Log, err = r.fill(ctx, a, obj, in, o)
+		report.Read, report.Log, err = r.fill(ctx, a, obj, in, o, roles)
 		return err
 	})
 	if err != nil {
@@ -50,21 +71,31 @@ func (r *Runner) restore(ctx context.Context, a *attempt, o *wire.RestoreOrder) 
 	}
 	lap("restore")
 	defer func() {
-		if err != nil {
+		if err != nil && !errors.Is(err, errUnsettled) {
 			r.remove(ctx, a, in, o.Staging)
 		}
 	}()
 	if report.Restored, err = r.compare(ctx, in, o, want); err != nil {
 		return report, err
 	}
-	if undescribed {
+	switch {
+	case undescribed:
 		report.Log = "warning: the backup's fingerprint is gone from its storage: the restored database was not compared with it\n" + report.Log
+	case report.Restored.Compared && len(only(o.Choices)) > 0:
+		report.Log = notePart + report.Log
 	}
 	report.Restored.Warnings = clip(report.Log, 4<<10)
 	lap("compare")
 
-	a.at(wire.StagePublish)
 	report.Attempt, report.Outcome = a.job.Attempt, wire.OutcomeRestored
+	if o.InPlace != nil {
+		if err = r.swap(ctx, a, in, swapOf(o), &report); err != nil {
+			return report, err
+		}
+		lap("swap")
+		return report, nil
+	}
+	a.at(wire.StagePublish)
 	if err = r.publish(ctx, a, in, o, report); err != nil {
 		return report, err
 	}
@@ -73,7 +104,7 @@ func (r *Runner) restore(ctx context.Context, a *attempt, o *wire.RestoreOrder) 
 }
 
 // fill restores the artifact into the staging database.
-func (r *Runner) fill(ctx context.Context, a *attempt, obj object, in Instance, o *wire.RestoreOrder) (*wire.ReadResult, string, error) {
+func (r *Runner) fill(ctx context.Context, a *attempt, obj object, in Instance, o *wire.RestoreOrder, roles []byte) (*wire.ReadResult, string, error) {
 	a.at(wire.StageDownload) // until the engine gets the first byte
 	var res engine.Restore
 	read, err := r.decode(ctx, a, obj, func() (s sink, err error) {
@@ -81,7 +112,9 @@ func (r *Runner) fill(ctx context.Context, a *attempt, obj object, in Instance, 
 		if err := in.Engine.Remove(ctx, o.Staging); err != nil { // of an attempt that was repeated
 			return nil, err
 		}
-		res, err = in.Engine.Restore(ctx, engine.RestoreRequest{Database: o.Staging, Target: o.Database})
+		req := chosen(o.Choices, roles)
+		req.Database, req.Target, req.InPlace = o.Staging, o.Database, o.InPlace != nil
+		res, err = in.Engine.Restore(ctx, req)
 		return res, err
 	})
 	if res == nil {
@@ -99,6 +132,11 @@ func (r *Runner) compare(ctx context.Context, in Instance, o *wire.RestoreOrder,
 	res := &wire.RestoreResult{Database: o.Database, Tables: int64(len(got.Tables)), Rows: got.Rows()}
 	if want == nil || !want.Exact || !got.Exact {
 		return res, nil
+	}
+	part := only(o.Choices)
+	want = selected(want, got, part)
+	if len(part) > 0 {
+		got = &wire.Fingerprint{Tables: got.Tables}
 	}
 	if diff := want.Diff(got); len(diff) > 0 {
 		return nil, wire.Failf(wire.CodeFingerprint, "the restored database differs from the backup: %s", differences(diff)).
@@ -138,9 +176,13 @@ func (r *Runner) publish(ctx context.Context, a *attempt, in Instance, o *wire.R
 
 // remove takes the staging database away, whatever has become of the attempt's context.
 func (r *Runner) remove(ctx context.Context, a *attempt, in Instance, staging string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-	defer cancel()
-	if err := in.Engine.Remove(ctx, staging); err != nil {
+	if err := tidy(ctx, in, staging); err != nil {
 		a.log.Error("remove what a failed restore left; drop the database by hand", "staging", staging, "err", err)
 	}
+}
+
+func tidy(ctx context.Context, in Instance, staging string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	return in.Engine.Remove(ctx, staging)
 }

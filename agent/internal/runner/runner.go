@@ -4,7 +4,8 @@
 // before it is sent, and stays there until a controller has committed it or said that nobody wants it. A backup is
 // reported as uploaded only after the dump tool's success, the clean end of the codecs and the acknowledgement of every
 // part; on the host itself, after all its files are durable under their names. A restore becomes visible only after both checksums and the fingerprint are proven; until then it lies under a
-// staging name, and every failure removes it. What the host's configuration forbids is refused whatever was ordered.
+// staging name, and every failure removes it. A restore in place, or an undo, is reported as failed only if its target is as it was: an attempt that
+// cannot tell goes on until it can, over restarts. What the host's configuration forbids is refused whatever was ordered.
 package runner
 
 import (
@@ -81,6 +82,9 @@ type Runner struct {
 	cancel context.CancelCauseFunc
 	ready  chan struct{} // closed when controllers know this session
 
+	halt context.Context // of what no cancellation stops: ends when the agent will wait no longer
+	stop context.CancelCauseFunc
+
 	mu       sync.Mutex
 	running  map[wire.Attempt]*attempt
 	seen     map[wire.Attempt]bool
@@ -108,6 +112,7 @@ func New(cfg Config) *Runner {
 		running: make(map[wire.Attempt]*attempt), seen: make(map[wire.Attempt]bool), sending: make(map[wire.Attempt]bool),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
+	r.halt, r.stop = context.WithCancelCause(r.ctx)
 	return r
 }
 
@@ -156,6 +161,9 @@ func (r *Runner) Accept(job wire.Job) *wire.Failure {
 	case r.cfg.Journal.Has(a):
 		return wire.Failf(wire.CodeBusy, "what is left of this attempt from before the restart is being removed").Retry()
 	}
+	if f := r.inTheWay(job); f != nil {
+		return f
+	}
 	if err := r.cfg.Journal.Accept(job); err != nil {
 		return wire.Failf(wire.CodeDiskFull, "write the journal: %w", err).Retry().WithHint("look at the disk of the agent's state_dir")
 	}
@@ -193,6 +201,10 @@ func (r *Runner) check(job wire.Job) error {
 		return r.checkVerify(job.Verify)
 	case job.Kind == wire.JobRestore && job.Restore != nil:
 		return r.checkRestore(job.Restore)
+	case (job.Kind == wire.JobUndo || job.Kind == wire.JobSettle) && job.Swap != nil:
+		return r.checkSwap(job.Kind, job.Swap)
+	case job.Kind == wire.JobDiscard && job.Discard != nil:
+		return r.checkDiscard(job.Discard)
 	}
 	return wire.Failf(wire.CodeBadRequest, "this agent runs no job of kind %q", job.Kind).WithHint("update the agent")
 }
@@ -233,6 +245,9 @@ func (r *Runner) checkSource(src wire.Source) error {
 	if src.Fingerprint != nil {
 		keys = append(keys, src.Fingerprint.Key)
 	}
+	if src.Globals != nil {
+		keys = append(keys, src.Globals.Key)
+	}
 	return r.needLocal(keys...)
 }
 
@@ -256,14 +271,26 @@ func (r *Runner) checkRestore(o *wire.RestoreOrder) error {
 	case err != nil:
 		return err
 	case !in.Config.Restore.Allowed():
-		return wire.Failf(wire.CodeNotAllowed, "restores on instance %s are not allowed by its host", o.Instance).
-			WithHint("set restore.allow: true for instance %s in the agent's configuration", o.Instance)
-	case o.Database == "" || strings.HasPrefix(o.Database, engine.StagingPrefix):
+		return notAllowed(o.Instance)
+	case o.Database == "" || ours(o.Database):
 		return wire.Failf(wire.CodeBadRequest, "%q cannot be the name of a restored database", o.Database)
 	case !strings.HasPrefix(o.Staging, engine.StagingPrefix):
 		return wire.Failf(wire.CodeBadRequest, "staging name %q does not start with %s", o.Staging, engine.StagingPrefix)
+	case o.Choices != nil && o.Choices.Roles && o.Source.Globals == nil:
+		return wire.Failf(wire.CodeBadRequest, "missing roles are to be made, and the order does not say where the backup's are")
+	case o.Source.Globals != nil && o.Source.Globals.RawSize > maxGlobals:
+		return wire.Failf(wire.CodeBadRequest, "the backup's roles have %d bytes, at most %d are read", o.Source.Globals.RawSize, maxGlobals)
+	case o.InPlace != nil:
+		if err := r.checkTerms(in, o.Database, *o.InPlace); err != nil {
+			return err
+		}
 	}
 	return r.checkSource(o.Source)
+}
+
+func notAllowed(instance string) *wire.Failure {
+	return wire.Failf(wire.CodeNotAllowed, "restores on instance %s are not allowed by its host", instance).
+		WithHint("set restore.allow: true for instance %s in the agent's configuration", instance)
 }
 
 func (r *Runner) instance(name, engineName string) (Instance, error) {
@@ -325,6 +352,9 @@ func (r *Runner) Drop(attempts []wire.Attempt) {
 		if run != nil {
 			run.cancel(errDropped) // forgets itself when it has ended
 			continue
+		}
+		if r.unsettled(a) {
+			continue // Recover ends it, wanted or not
 		}
 		r.forget(a)
 	}
@@ -392,6 +422,7 @@ func (r *Runner) Drain(patience, reports time.Duration) {
 	}
 	if !within(&r.attempts, patience) {
 		r.CancelAll(wire.Failf(wire.CodeInterrupted, "the agent was stopped while the job ran").Retry())
+		r.stop(errStopped)
 		r.attempts.Wait()
 	}
 	if !within(&r.reports, reports) {
@@ -433,6 +464,12 @@ func (r *Runner) run(a *attempt) {
 	cause := context.Cause(a.ctx)
 	a.cancel(nil)
 	report.Attempt = a.job.Attempt
+	if errors.Is(err, errUnsettled) {
+		r.mu.Lock()
+		delete(r.running, a.job.Attempt)
+		r.mu.Unlock()
+		return
+	}
 	if err != nil {
 		report = failed(report, a, err, cause)
 	}
@@ -475,6 +512,12 @@ func (r *Runner) execute(a *attempt) (report wire.Report, err error) {
 		return r.backup(a.ctx, a, a.job.Backup)
 	case wire.JobVerify:
 		return r.verify(a.ctx, a, a.job.Verify)
+	case wire.JobUndo:
+		return r.undo(a.ctx, a, a.job.Swap)
+	case wire.JobSettle:
+		return r.settleOrdered(a.ctx, a, a.job.Swap)
+	case wire.JobDiscard:
+		return r.discard(a.ctx, a, a.job.Discard)
 	default:
 		return r.restore(a.ctx, a, a.job.Restore)
 	}
@@ -487,6 +530,10 @@ func (a *attempt) about() []any {
 		return []any{"instance", a.job.Backup.Instance, "engine", a.job.Backup.Engine, "database", a.job.Backup.Database}
 	case a.job.Restore != nil:
 		return []any{"instance", a.job.Restore.Instance, "engine", a.job.Restore.Source.Engine, "database", a.job.Restore.Database, "backup_id", a.job.Restore.Source.BackupID}
+	case a.job.Swap != nil:
+		return []any{"instance", a.job.Swap.Instance, "engine", a.job.Swap.Engine, "database", a.job.Swap.Database, "staged", a.job.Swap.Staged, "kept", a.job.Swap.Terms.Keep}
+	case a.job.Discard != nil:
+		return []any{"instance", a.job.Discard.Instance, "engine", a.job.Discard.Engine, "database", a.job.Discard.Database, "kept", a.job.Discard.Kept}
 	case a.job.Verify != nil:
 		return []any{"level", a.job.Verify.Level, "engine", a.job.Verify.Source.Engine, "database", a.job.Verify.Source.Database, "backup_id", a.job.Verify.Source.BackupID}
 	}
@@ -498,6 +545,9 @@ func (r *Runner) logEnd(a *attempt, report wire.Report, took time.Duration, err 
 	args := append(a.about(), "bytes", a.stored.Load(), "raw_bytes", a.raw.Load(), "duration", took.Round(time.Millisecond).String())
 	if report.Read != nil {
 		args = append(args, "checksum", report.Read.StoredSHA256)
+	}
+	if report.Swapped != nil {
+		args = append(args, "state", report.Swapped.State)
 	}
 	if err == nil {
 		a.log.Info("job done", append(args, "outcome", report.Outcome)...)

@@ -288,7 +288,7 @@ func (c *ctl) backupList() *cobra.Command {
 	fl.StringVar(&f.Database, "database", "", "only of a database: its exact name, or its id")
 	fl.StringVar(&f.Server, "on", "", "only of a server")
 	fl.StringVar(&f.Status, "status", "", "only pending, running, completed or failed ones")
-	fl.StringVar(&f.Type, "type", "", "only manual, scheduled or pre_deploy ones")
+	fl.StringVar(&f.Type, "type", "", "only manual, scheduled, pre_deploy or pre_restore ones")
 	fl.StringVar(&f.Health, "health", "", "only ok, missing, corrupt, archived or deleting ones")
 	fl.BoolVar(&verified, "verified", false, "only verified ones")
 	fl.BoolVar(&unverified, "unverified", false, "only those that are not verified")

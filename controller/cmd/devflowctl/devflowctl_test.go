@@ -115,7 +115,7 @@ func TestWalk(t *testing.T) {
 	r.ctl("server", "token", "db-9", "--ttl", "2h").ends(2, "ttl_seconds")
 	r.Agent("db-1", "", "app", "weird\x1b[2Jname")
 	r.ctl("server", "list").ends(0, "db-1", "online", "main")
-	r.ctl("server", "show", "db-1").ends(0, "restores allowed", "/srv/backups, 70.0 GiB of 100 GiB free")
+	r.ctl("server", "show", "db-1").ends(0, "restores allowed, also in place", "/srv/backups, 70.0 GiB of 100 GiB free")
 	r.ctl("server", "verifier", "db-1").ends(0)
 
 	if x := r.ctl("database", "list").ends(0, "app", `weird\x1b[2Jname`); strings.Contains(x.out, "\x1b") {

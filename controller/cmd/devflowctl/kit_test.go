@@ -144,6 +144,10 @@ func (r *rig) play(a *apitest.Agent, bad ...string) (stop func()) {
 					r.Verified(a, o)
 				case o.Kind == wire.JobRestore:
 					r.Restored(a, o)
+				case o.Kind == wire.JobUndo:
+					r.Settled(a, o, wire.SwapAfter)
+				case o.Kind == wire.JobDiscard:
+					r.Discarded(a, o)
 				}
 			}
 		})

@@ -94,6 +94,7 @@ func describe(err error) string {
 	if p.Hint != "" {
 		b.WriteString("\n  hint: " + clean(p.Hint))
 	}
+	b.WriteString(problemsOf(p))
 	if p.Status >= 500 && p.RequestID != "" {
 		b.WriteString("\n  request: " + clean(p.RequestID))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
+	"devflowbackup/controller/internal/client"
 )
 
 func (c *ctl) serverCommand() *cobra.Command {
@@ -121,6 +123,9 @@ func serverFacts(s controller.Server) func(*rows) {
 			line := strings.TrimSpace(i.Engine + " " + i.Version)
 			if i.Restore {
 				line += ", restores allowed"
+				if i.InPlace {
+					line += ", also in place"
+				}
 			}
 			if i.Error != "" {
 				line += ", error: " + i.Error
@@ -179,8 +184,33 @@ func (c *ctl) serverRevoke() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.show(s, serverFacts(s))
+			if err := c.show(s, serverFacts(s)); err != nil {
+				return err
+			}
+			c.stillKept(cmd.Context(), cl, s)
+			return nil
 		},
+	}
+}
+
+// stillKept names, on standard error, what restores in place have kept on a server whose agent removes it no more.
+func (c *ctl) stillKept(ctx context.Context, cl *client.Client, s controller.Server) {
+	var before int64
+	for {
+		p, err := cl.Restores(ctx, "", before, 200)
+		if err != nil {
+			fmt.Fprintf(c.err, "what restores in place have kept there was not to be had: %s\n", describe(err))
+			return
+		}
+		for _, r := range p.Items {
+			if r.ServerID == s.ID && r.KeptState == controller.KeptKept {
+				fmt.Fprintf(c.err, "%s still has %s, the old content of %s (restore %d): remove it there by hand\n", clean(s.Name), clean(r.KeptName), clean(r.DatabaseName), r.ID)
+			}
+		}
+		if p.NextBeforeID == nil {
+			return
+		}
+		before = *p.NextBeforeID
 	}
 }
 

@@ -36,7 +36,7 @@ func routes(r *rig) []route {
 			all = append(all, route{op, access})
 		}
 	}
-	if len(all) < 49 {
+	if len(all) < 55 {
 		r.Fatalf("only %d operations", len(all))
 	}
 	slices.SortFunc(all, func(a, b route) int { return strings.Compare(a.OperationID, b.OperationID) })
@@ -65,7 +65,8 @@ var sample = map[string]string{
 	"create-backups": `{"project":"nowhere"}`, "verify-backups": `{"project":"nowhere"}`,
 	"create-schedule": `{"project":"nowhere","frequency":"daily","time":"02:00"}`, "preview-schedule": `{"frequency":"daily","time":"02:00"}`, "update-schedule": `{"is_active":false}`,
 	"create-pause": `{"project":"nowhere","reason":"x"}`, "hold-backup": `{"reason":"x"}`, "cleanup": `{"dry_run":true}`, "update-settings": `{"cleanup_time":"00:00"}`,
-	"create-restore": `{"backup_id":999999999}`, "create-token": `{"name":"sample","permissions":["manage-tokens"]}`,
+	"create-restore": `{"backup_id":999999999}`, "plan-restore": `{"backup_id":999999999}`, "undo-restore": `{"confirm":"x"}`, "discard-kept": `{"confirm":"x"}`,
+	"keep-kept": `{"keep_seconds":3600}`, "create-token": `{"name":"sample","permissions":["manage-tokens"]}`,
 }
 
 func (o route) body() any {
@@ -162,6 +163,7 @@ func TestAccess_foreignProject(t *testing.T) {
 	bodies := map[string]string{
 		"assign-database": `{"name":"secret_db","project":"mine"}`, "unassign-database": `{"name":"secret_db"}`,
 		"create-backups": `{"project":"theirs"}`, "verify-backups": `{"project":"theirs"}`, "create-restore": `{"backup_id":` + number(backup.ID) + `,"to_database":"copy"}`,
+		"plan-restore":    `{"backup_id":` + number(backup.ID) + `,"to_database":"copy"}`,
 		"create-schedule": `{"project":"theirs","frequency":"daily","time":"02:00"}`, "create-pause": `{"project":"theirs","reason":"x"}`, "cleanup": `{"project":"theirs"}`,
 	}
 	checked := 0
@@ -192,8 +194,11 @@ func TestAccess_foreignProject(t *testing.T) {
 		if len(r.Fleet.Specs)+len(r.Fleet.Changes) != 0 {
 			t.Error("a foreign storage was probed")
 		}
+		if len(r.Fleet.Inspected) != 0 {
+			t.Error("a foreign database was looked at")
+		}
 	})
-	if checked < 43 {
+	if checked < 49 {
 		t.Errorf("only %d operations were held against a foreign project", checked)
 	}
 	// Of the audit log it sees its own acts, which name what they were refused for.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
+	"devflowbackup/shared/wire"
 )
 
 // Prefix is where the API is mounted.
@@ -89,12 +91,27 @@ func config(opt Options) huma.Config {
 	cfg.OpenAPIPath = ""  // serveDocument
 	cfg.SchemasPath = ""
 	cfg.RejectUnknownQueryParameters = true
+	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	cfg.Info.Description = "Backups of databases, proven. Errors are problem+json (RFC 9457) with a stable code."
 	cfg.Servers = []*huma.Server{{URL: Prefix}}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", Description: "An API token, dfk_…"},
 	}
 	return cfg
+}
+
+// schemaNames are of types that share theirs with another one of the document.
+var schemaNames = map[reflect.Type]string{
+	reflect.TypeFor[wire.Problem]():        "RestoreProblem",
+	reflect.TypeFor[wire.RestoreChoices](): "ChosenRestoreChoices",
+	reflect.TypeFor[wire.Selection]():      "ChosenSelection",
+}
+
+func schemaName(t reflect.Type, hint string) string {
+	if name, ok := schemaNames[t]; ok {
+		return name
+	}
+	return huma.DefaultSchemaNamer(t, hint)
 }
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.engine.ServeHTTP(w, r) }

@@ -109,6 +109,16 @@ func TestAudit_everyWrite(t *testing.T) {
 		{op: "create-download", path: "/backups/{backup}/download", subject: "{backup}"},
 		{op: "create-restore", in: func() any { return `{"backup_id":` + backup + `,"to_database":"copy","to_server":"db-1"}` }, result: "accepted", then: func(a *answer) { restore = id(a) }},
 		{op: "cancel-restore", path: "/restores/{restore}/cancel"},
+		{op: "create-restore", in: func() any {
+			r.Fleet.There("7001/1")
+			return `{"backup_id":` + backup + `,"in_place":true,"confirm":"app","skip_safety_backup":true}`
+		}, result: "accepted", then: func(a *answer) { restore = id(a); r.Restored(agent, r.Start(agent)[0]) }},
+		{op: "keep-kept", path: "/restores/{restore}/keep", in: `{"keep_seconds":7200}`, subject: "{restore}"},
+		{op: "undo-restore", path: "/restores/{restore}/undo", in: `{"confirm":"app"}`, result: "accepted", then: func(a *answer) {
+			restore = id(a)
+			r.Settled(agent, r.Start(agent)[0], wire.SwapAfter)
+		}},
+		{op: "discard-kept", path: "/restores/{restore}/discard", in: `{"confirm":"app"}`, result: "accepted", subject: "{restore}", then: func(*answer) { r.Discarded(agent, r.Start(agent)[0]) }},
 		{op: "hold-backup", path: "/backups/{backup}/hold", in: `{"reason":"audit"}`, subject: "{backup}"},
 		{op: "release-backup", path: "/backups/{backup}/release", subject: "{backup}"},
 		{op: "delete-backup", path: "/backups/{backup}/delete", in: `{"confirm":"app"}`, subject: "{backup}"},
@@ -176,7 +186,7 @@ func TestAudit_everyWrite(t *testing.T) {
 			unaudited = append(unaudited, op.OperationID)
 		}
 	}
-	if want := []string{"preview-schedule", "probe-storage", "request-inventory"}; !slices.Equal(unaudited, want) {
+	if want := []string{"plan-restore", "plan-undo", "preview-schedule", "probe-storage", "request-inventory"}; !slices.Equal(unaudited, want) {
 		t.Errorf("operations that leave nothing in the audit log are %v, want %v", unaudited, want)
 	}
 }

@@ -72,7 +72,7 @@ type backupsIn struct {
 	Database string `query:"database" doc:"Exact name or id"`
 	Server   string `query:"server" doc:"Name or id"`
 	Status   string `query:"status" enum:"pending,running,completed,failed"`
-	Type     string `query:"type" enum:"manual,scheduled,pre_deploy"`
+	Type     string `query:"type" enum:"manual,scheduled,pre_deploy,pre_restore"`
 	Health   string `query:"health" enum:"ok,missing,corrupt,archived,deleting"`
 	Verified string `query:"verified" enum:"true,false" doc:"Only verified ones, or only those that are not"`
 	Schedule int64  `query:"schedule_id" minimum:"0" doc:"Only those of a schedule"`

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
@@ -21,27 +22,47 @@ func (a *API) registerRestores() {
 			rows, err := store.Restores(ctx, actorOf(ctx), in.Project, in.BeforeID, in.Limit)
 			return page(rows, in.Limit, func(r controller.Restore) int64 { return r.ID }, err)
 		})
-	register(a, operation{id: "create-restore", audit: "restore.create", method: http.MethodPost, path: "/restores", summary: "Restore a backup into a new database", tag: tagRestores, access: restore, creates: true},
-		func(ctx context.Context, in *bodyIn[body.CreateRestore]) (*bodyOut[controller.Restore], error) {
-			r := in.Body.Request()
-			if err := r.Validate(); err != nil {
-				return nil, err
-			}
-			row, err := store.CreateRestore(ctx, actorOf(ctx), r)
-			if err == nil {
-				a.opt.Fleet.Kick()
-			}
-			return out(row, err)
-		})
+	register(a, operation{
+		id: "plan-restore", unaudited: "changes nothing", method: http.MethodPost, path: "/restores/plan", tag: tagRestores, access: restore, patient: true,
+		summary: "What a restore would meet and do: what is in the backup, what is at the target, each step, and what would stop it. Nothing is changed",
+	}, a.planRestore)
+	register(a, operation{
+		id: "create-restore", audit: "restore.create", method: http.MethodPost, path: "/restores", tag: tagRestores, access: restore, creates: true, patient: true,
+		summary: "Restore a backup into a new database or, with in_place, in the place of one that is there. In place it is planned first: 409 with problems where something would stop it",
+	}, a.createRestore)
 	register(a, operation{id: "get-restore", method: http.MethodGet, path: "/restores/{id}", summary: "One restore, with its progress while it runs", tag: tagRestores, access: view},
 		func(ctx context.Context, in *idIn) (*bodyOut[controller.Restore], error) {
 			r, err := store.Restore(ctx, actorOf(ctx), in.ID)
 			r.Progress = a.progress(r.JobID, r.JobStatus, r.Progress)
 			return out(r, err)
 		})
-	register(a, operation{id: "cancel-restore", audit: "job.cancel", method: http.MethodPost, path: "/restores/{id}/cancel", summary: "Stop a restore; its target stays untouched", tag: tagRestores, access: restore},
+	register(a, operation{id: "cancel-restore", audit: "job.cancel", method: http.MethodPost, path: "/restores/{id}/cancel", summary: "Stop a restore or an undo, unless its swap has begun; its target stays untouched", tag: tagRestores, access: restore},
 		func(ctx context.Context, in *optionalIn[body.Reason]) (*bodyOut[controller.Job], error) {
 			return a.cancelled(store.CancelRestore(ctx, actorOf(ctx), in.ID, in.body().Reason))
+		})
+	register(a, operation{
+		id: "plan-undo", unaudited: "changes nothing", method: http.MethodPost, path: "/restores/{id}/undo/plan", tag: tagRestores, access: restore, patient: true,
+		summary: "What the undo of a restore in place would meet and do. Nothing is changed",
+	}, a.planUndo)
+	register(a, operation{
+		id: "undo-restore", audit: "restore.undo", method: http.MethodPost, path: "/restores/{id}/undo", tag: tagRestores, access: restore, creates: true, patient: true,
+		summary: "Bring back what a restore in place has replaced; what is there now is kept in its turn, and can be brought back likewise",
+	}, a.undoRestore)
+	register(a, operation{id: "discard-kept", audit: "restore.discard", method: http.MethodPost, path: "/restores/{id}/discard", summary: "Remove what a restore in place has replaced, before its time: it cannot be undone after that", tag: tagRestores, access: restore},
+		func(ctx context.Context, in *idBodyIn[body.DiscardKept]) (*bodyOut[controller.Restore], error) {
+			r, err := store.DiscardKept(ctx, actorOf(ctx), in.ID, in.Body.Confirm)
+			if err == nil {
+				a.opt.Fleet.Kick()
+			}
+			return out(r, err)
+		})
+	register(a, operation{id: "keep-kept", audit: "restore.keep", method: http.MethodPost, path: "/restores/{id}/keep", summary: "Change how long, from now, what a restore in place has replaced is kept", tag: tagRestores, access: restore},
+		func(ctx context.Context, in *idBodyIn[body.KeepKept]) (*bodyOut[controller.Restore], error) {
+			keep := time.Duration(in.Body.KeepSeconds) * time.Second
+			if err := controller.ValidKeep(keep); err != nil {
+				return nil, err
+			}
+			return out(store.KeepKept(ctx, actorOf(ctx), in.ID, keep))
 		})
 }
 
@@ -50,6 +71,7 @@ var cancelPermission = map[string]string{
 	wire.JobBackup:  controller.CreateBackups,
 	wire.JobVerify:  controller.ViewBackups,
 	wire.JobRestore: controller.RestoreBackups,
+	wire.JobUndo:    controller.RestoreBackups,
 }
 
 func (a *API) registerJobs() {

@@ -148,10 +148,14 @@ func (t *tx) endJob(ctx context.Context, j openJob, status string, fail *wire.Fa
 		return err
 	}
 	switch {
-	case fail.Code == wire.CodeArchived && j.Kind != wire.JobBackup:
+	case fail.Code == wire.CodeArchived && (j.Kind == wire.JobVerify || j.Kind == wire.JobRestore):
 		err = t.archived(ctx, j, fail)
 	case j.Kind == wire.JobVerify:
 		err = t.verifyFailed(ctx, j, fail)
+	case j.Kind == wire.JobSettle:
+		err = t.settleFailed(ctx, j)
+	case j.Kind == wire.JobDiscard:
+		err = t.discardFailed(ctx, j, fail)
 	}
 	if err != nil {
 		return err
@@ -206,7 +210,7 @@ func (t *tx) setOutcomeRows(ctx context.Context, j openJob, status string, fail 
 	table, id := "database_backups", j.BackupID
 	switch j.Kind {
 	case wire.JobBackup:
-	case wire.JobRestore:
+	case wire.JobRestore, wire.JobUndo:
 		if j.RestoreID == nil {
 			return nil
 		}
@@ -221,6 +225,9 @@ func (t *tx) setOutcomeRows(ctx context.Context, j openJob, status string, fail 
 	// The panel shows completed_at as the end of a backup, however it ended.
 	_, err := t.exec(ctx, "UPDATE "+table+" SET status = ?, error_code = ?, error_message = ?, error_hint = ?, completed_at = now() WHERE id = ? AND status IN ('pending', 'running')",
 		status, cut(fail.Code, 100), cut(fail.Message, 4000), orNull(cut(fail.Hint, 2000)), id)
+	if err == nil && table == "restores" {
+		err = t.swapEnded(ctx, j)
+	}
 	return err
 }
 

@@ -64,7 +64,7 @@ func (c *Catalog) Backups(ctx context.Context, actor controller.Actor, f control
 		allowed      []string
 	}{
 		{"status", f.Status, []string{controller.StatusPending, controller.StatusRunning, controller.StatusCompleted, controller.StatusFailed}},
-		{"type", f.Type, []string{controller.TypeManual, controller.TypeScheduled, controller.TypePreDeploy}},
+		{"type", f.Type, []string{controller.TypeManual, controller.TypeScheduled, controller.TypePreDeploy, controller.TypePreRestore}},
 		{"health", f.Health, []string{controller.HealthOK, controller.HealthMissing, controller.HealthCorrupt, controller.HealthArchived, controller.HealthDeleting}},
 	} {
 		if check.value != "" && !slices.Contains(check.allowed, check.value) {
@@ -444,6 +444,8 @@ type newJob struct {
 	by                      string
 	notBefore               *time.Time // nil: now
 	deadlineAt              time.Time  // instead of deadline, which is counted from now
+	after                   *int64     // the job that has to be completed first
+	waiting                 string
 }
 
 func (t *tx) insertJob(ctx context.Context, j newJob) (int64, error) {
@@ -452,9 +454,10 @@ func (t *tx) insertJob(ctx context.Context, j newJob) (int64, error) {
 	if !j.deadlineAt.IsZero() {
 		until = j.deadlineAt
 	}
-	err := t.scan(ctx, &id, `INSERT INTO jobs (kind, project_id, server_id, backup_id, restore_id, level, max_duration_seconds, max_attempts, not_before, deadline_at, urgent, created_by)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, coalesce(?::timestamptz, now()), ?, ?, ?) RETURNING id`,
-		j.kind, j.project, j.server, j.backup, j.restore, j.level, seconds(j.duration), t.cat.opts.MaxAttempts, j.notBefore, until, j.urgent, cut(j.by, 200))
+	err := t.scan(ctx, &id, `INSERT INTO jobs (kind, project_id, server_id, backup_id, restore_id, level, max_duration_seconds, max_attempts, not_before, deadline_at, urgent, created_by,
+			after_job_id, waiting)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, coalesce(?::timestamptz, now()), ?, ?, ?, ?, ?) RETURNING id`,
+		j.kind, j.project, j.server, j.backup, j.restore, j.level, seconds(j.duration), t.cat.opts.MaxAttempts, j.notBefore, until, j.urgent, cut(j.by, 200), j.after, j.waiting)
 	return id, err
 }
 

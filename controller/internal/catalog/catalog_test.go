@@ -2,15 +2,19 @@ package catalog_test
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"sync"
 	"testing"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/catalog"
+	"devflowbackup/controller/internal/keys"
+	"devflowbackup/migrations"
 	"devflowbackup/shared/pgserver"
 	"devflowbackup/shared/secret"
 	"devflowbackup/shared/testkit/pgkit"
+	"devflowbackup/shared/wire"
 )
 
 func TestOpen_Superuser(t *testing.T) {
@@ -82,8 +86,50 @@ func TestMigrate(t *testing.T) {
 	for _, n := range ran {
 		total += n
 	}
-	equal(t, "migrations that ran", total, 3)
+	equal(t, "migrations that ran", total, 4)
 	equal(t, "pending", len(must[[]string](t)(two.MigrationsPending(t.Context()))), 0)
+}
+
+// Migration 4 leaves what a catalog of the version before it holds as it was, and takes what is new from then on.
+func TestMigrate_InPlace(t *testing.T) {
+	t.Parallel()
+	dsn, name := newDSN(t)
+	f := &fix{T: t, dsn: dsn, db: name, master: keys.NewMaster(), server: pgkit.Shared(t), admin: controller.Actor{Name: "admin", Scope: controller.Scope{All: true}, Permissions: controller.Permissions}}
+	f.sql("SET ROLE %s; CREATE TABLE bun_migrations (id bigserial PRIMARY KEY, name varchar, group_id bigint, migrated_at timestamptz NOT NULL DEFAULT current_timestamp)", role)
+	for n, file := range []string{"1_catalog", "2_storages", "3_schedules"} {
+		text := must[[]byte](t)(migrations.FS.ReadFile(file + ".tx.up.sql"))
+		f.sql("SET ROLE %s; %s; INSERT INTO bun_migrations (name, group_id) VALUES ('%d', 1)", role, text, n+1)
+	}
+	f.sql(`INSERT INTO projects (slug, name, age_recipient, age_identity) VALUES ('shop', 'shop', 'age1', 'x');
+		INSERT INTO servers (agent_id, name, nkey, signing_key, recipient, session, last_seen_at) VALUES ('a1', 'db-7', 'N', 'k', 'r', 'session', now());
+		INSERT INTO project_servers (project_id, server_id) VALUES (1, 1);
+		INSERT INTO instances (server_id, name, engine, restore) VALUES (1, 'main', 'postgresql', true);
+		INSERT INTO storages (name, kind, is_default, probe_ok) VALUES ('s3', 's3', true, true);
+		INSERT INTO databases (server_id, instance, engine, name, project_id) VALUES (1, 'main', 'postgresql', 'app', 1);
+		INSERT INTO database_backups (project_id, server_id, database_id, storage_id, instance, database_type, database_name, type, status, compression, encryption, storage_disk, file_path,
+			file_size, checksum, raw_size, raw_checksum, manifest, completed_at) VALUES (1, 1, 1, 1, 'main', 'postgresql', 'app', 'manual', 'completed', 'zstd', 'none', 's3', 'k', 9, 'c', 9, 'c', 'm', now());
+		INSERT INTO restores (project_id, backup_id, server_id, instance, database_name, status, result) VALUES (1, 1, 1, 'main', 'old', 'completed', '{"database": "old", "tables": 3, "rows": 9, "compared": true}'),
+			(1, 1, 1, 'main', 'open', 'running', '{}');
+		INSERT INTO jobs (kind, project_id, server_id, backup_id, restore_id, status, max_duration_seconds, max_attempts, attempt_no, deadline_at, ended_at) VALUES
+			('restore', 1, 1, 1, 1, 'completed', 60, 3, 1, now(), now()), ('restore', 1, 1, 1, 2, 'running', 60, 3, 1, now() + interval '1 hour', NULL);
+		INSERT INTO attempts (job_id, no, project_id, server_id, token, session, status, accepted_at) VALUES (1, 1, 1, 1, 't1', 'session', 'completed', now()), (2, 1, 1, 1, 't2', 'session', 'running', now())`)
+	f.Catalog = f.another("one")
+	alike(t, "migrations", must[[]string](t)(f.Migrate(t.Context())), []string{"4_in_place"})
+
+	old, open := f.restore(1), f.restore(2)
+	var result controller.RestoreOutcome
+	f.ok(json.Unmarshal(old.Result, &result))
+	if old.Kind != controller.RestoreKind || old.Status != "completed" || old.InPlace || old.TargetState != "" || old.KeptState != "" || old.Sessions != "refuse" || result.Rows != 9 || result.Swapped != nil || old.JobID != 1 {
+		t.Fatalf("%+v", old)
+	}
+	// An attempt that was at work goes on.
+	f.ok(f.ReportDone(t.Context(), "a1", "session", wire.Report{Attempt: wire.Attempt{Job: open.JobID, No: 1, Token: "t2"}, Outcome: wire.OutcomeRestored, Restored: &wire.RestoreResult{Database: "open"}}))
+	equal(t, "restore", f.restore(2).Status, "completed")
+	equal(t, "sweep", f.sweep(), controller.SweepResult{})
+	equal(t, "in place", must[controller.Server](t)(f.Server(t.Context(), f.admin, "db-7")).Instances[0].InPlace, false)
+	f.sql("UPDATE instances SET in_place = true")
+	r := f.ask(controller.RestoreRequest{Backup: 1, InPlace: true, SkipSafety: true, SwapRequest: confirm("app")})
+	equal(t, "id", r.ID, 3)
 }
 
 func TestMigrate_Newer(t *testing.T) {

@@ -36,6 +36,15 @@ func (c *Catalog) DeleteBackup(ctx context.Context, actor controller.Actor, req 
 		if len(open) > 0 {
 			return controller.Errorf(controller.EConflict, "backup %d is in use by job %s", b.ID, joinIDs(open)).WithHint("wait for it, or cancel it")
 		}
+		var safety int64
+		safe, err := t.find(ctx, &safety, "SELECT r.id FROM restores r WHERE r.safety_backup_id = ? AND "+safetyNeeded+" LIMIT 1", b.ID)
+		if err != nil {
+			return err
+		}
+		if safe {
+			return controller.Errorf(controller.EConflict, "backup %d is the safety backup of restore %d, which can still be undone or is at work", b.ID, safety).
+				WithHint("delete it when what that restore replaced is removed; `devflowctl restore discard %d` removes it now", safety)
+		}
 		if b.Restorable() && req.Confirm != b.DatabaseName {
 			var another bool
 			err := t.scan(ctx, &another, `SELECT EXISTS (SELECT FROM database_backups WHERE database_id = ? AND project_id = ? AND id <> ?
@@ -130,7 +139,7 @@ func (c *Catalog) DueDeletions(ctx context.Context, limit int) ([]controller.Del
 		}
 		err = t.scan(ctx, &rows, `UPDATE database_backups SET health = 'deleting', delete_after = now() + ?, delete_claim = ? WHERE id IN (
 			SELECT b.id FROM database_backups b WHERE b.deleted_at IS NOT NULL AND b.purged_at IS NULL AND b.delete_after <= now() AND b.status = 'completed'
-			AND b.held_at IS NULL AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = b.id AND j.`+jobOpen+`) ORDER BY b.delete_after, b.id LIMIT ? FOR UPDATE SKIP LOCKED)
+			AND b.held_at IS NULL AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = b.id AND j.`+jobOpen+`) AND NOT `+safetyInUse+` ORDER BY b.delete_after, b.id LIMIT ? FOR UPDATE SKIP LOCKED)
 			RETURNING id, server_id, storage_id`, interval(deletionTime), c.opts.ControllerID, max(limit, 0))
 		if err != nil {
 			return err

@@ -96,15 +96,15 @@ func (t *tx) applyInventory(ctx context.Context, server int64, hash string) erro
 	const found = `(SELECT DISTINCT ON (d.instance, d.name) d.* FROM inventory_pages p, jsonb_to_recordset(CASE jsonb_typeof(p.body->'databases') WHEN 'array' THEN p.body->'databases' ELSE '[]' END)
 		AS d (instance text, engine text, name text, size_bytes bigint, server_version text, extensions jsonb) WHERE p.server_id = ? ORDER BY d.instance, d.name, d.engine)`
 	const configured = `(SELECT DISTINCT ON (i.name) i.* FROM inventory_pages p, jsonb_to_recordset(CASE jsonb_typeof(p.body->'instances') WHEN 'array' THEN p.body->'instances' ELSE '[]' END)
-		AS i (name text, engine text, version text, error text, restore boolean) WHERE p.server_id = ? ORDER BY i.name)`
+		AS i (name text, engine text, version text, error text, restore boolean, in_place boolean) WHERE p.server_id = ? ORDER BY i.name)`
 	for _, step := range []struct {
 		what, query string
 		args        []any
 	}{
 		{"lock databases", `SELECT 1 FROM databases WHERE server_id = ? ORDER BY id FOR NO KEY UPDATE`, []any{server}}, // in the order in which backups lock them
 		{"replace instances", `DELETE FROM instances WHERE server_id = ?`, []any{server}},
-		{"add instances", `INSERT INTO instances (server_id, name, engine, version, error, restore)
-			SELECT ?, name, engine, coalesce(version, ''), coalesce(error, ''), coalesce(restore, false) FROM ` + configured + ` i`, []any{server, server}},
+		{"add instances", `INSERT INTO instances (server_id, name, engine, version, error, restore, in_place)
+			SELECT ?, name, engine, coalesce(version, ''), coalesce(error, ''), coalesce(restore, false), coalesce(restore AND in_place, false) FROM ` + configured + ` i`, []any{server, server}},
 		{"add databases", `INSERT INTO databases (server_id, instance, engine, name, size_bytes, server_version, extensions)
 			SELECT ?, instance, engine, name, coalesce(size_bytes, 0), coalesce(server_version, ''),
 				ARRAY(SELECT jsonb_array_elements_text(CASE jsonb_typeof(f.extensions) WHEN 'array' THEN f.extensions ELSE '[]' END)) FROM ` + found + ` f

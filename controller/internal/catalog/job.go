@@ -79,6 +79,11 @@ func (c *Catalog) cancel(ctx context.Context, actor controller.Actor, reason str
 			return nil
 		case len(open) == 0:
 			return controller.Errorf(controller.EConflict, "job %d has already ended: %s", id, j.Status)
+		case j.Kind == wire.JobSettle:
+			return controller.Errorf(controller.EConflict, "job %d finds out what is at a restore's target: it cannot be cancelled", id)
+		case j.Kind == wire.JobDiscard:
+			return controller.Errorf(controller.EConflict, "job %d removes what a restore in place had replaced: it cannot be cancelled", id).
+				WithHint("`devflowctl restore keep %d` keeps it, if the agent has not begun", *j.RestoreID)
 		case open[0].Cancelling:
 			return nil
 		case open[0].Status == controller.JobFinishing:

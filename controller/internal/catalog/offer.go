@@ -50,11 +50,13 @@ func (t *tx) explainWaiting(ctx context.Context) error {
 			SELECT server_id, count(*) AS n FROM attempts WHERE status IN ('offered', 'running') GROUP BY server_id),
 		why AS (
 			SELECT j.id, CASE
+				WHEN f.id IS NOT NULL THEN 'waits for safety backup ' || f.backup_id
 				WHEN s.last_seen_at IS NULL OR s.session = '' THEN 'the agent on ' || s.name || ' has never connected'
 				WHEN NOT `+t.cat.online()+` THEN 'the agent on ' || s.name || ' is offline since ' || to_char(s.last_seen_at, 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
 				WHEN coalesce(b.n, 0) >= s.concurrency THEN s.name || ' already runs ' || b.n || CASE WHEN b.n = 1 THEN ' job' ELSE ' jobs' END
 				ELSE j.waiting END AS text
 			FROM jobs j JOIN servers s ON s.id = j.server_id LEFT JOIN busy b ON b.server_id = s.id
+			LEFT JOIN jobs f ON f.id = j.after_job_id AND f.status <> 'completed'
 			WHERE j.status = 'queued' AND j.not_before <= now() AND j.cancel_requested_at IS NULL),
 		free AS (SELECT j.id, why.text FROM jobs j JOIN why ON why.id = j.id WHERE j.status = 'queued' AND j.waiting <> why.text FOR UPDATE OF j SKIP LOCKED)
 		UPDATE jobs SET waiting = free.text FROM free WHERE jobs.id = free.id`)
@@ -96,7 +98,8 @@ func (t *tx) claimQueued(ctx context.Context, limit int) ([]int64, error) {
 	err := t.scan(ctx, &jobs, `SELECT j.id, j.kind, j.project_id, j.server_id, j.backup_id, j.restore_id, j.attempt_no, s.session, now() AS now
 		FROM jobs j JOIN servers s ON s.id = j.server_id
 		JOIN (SELECT q.id, row_number() OVER (PARTITION BY q.server_id ORDER BY q.not_before, q.id) AS place FROM jobs q
-			WHERE q.status = 'queued' AND q.not_before <= now() AND q.cancel_requested_at IS NULL AND q.deadline_at > now()) r ON r.id = j.id
+			WHERE q.status = 'queued' AND q.not_before <= now() AND q.cancel_requested_at IS NULL AND q.deadline_at > now()
+			AND (q.after_job_id IS NULL OR EXISTS (SELECT FROM jobs f WHERE f.id = q.after_job_id AND f.status = 'completed'))) r ON r.id = j.id
 		WHERE j.status = 'queued' AND `+t.cat.online()+`
 		AND r.place <= s.concurrency - (SELECT count(*) FROM attempts a WHERE a.server_id = s.id AND a.status IN ('offered', 'running'))
 		ORDER BY j.not_before, j.id LIMIT ? FOR UPDATE OF j SKIP LOCKED`, limit)
@@ -117,7 +120,7 @@ func (t *tx) claimQueued(ctx context.Context, limit int) ([]int64, error) {
 		switch j.Kind {
 		case wire.JobBackup:
 			err = t.orderBackup(ctx, j.ID, no, j.BackupID, j.Now)
-		case wire.JobRestore:
+		case wire.JobRestore, wire.JobUndo:
 			_, err = t.exec(ctx, "UPDATE restores SET status = 'running', started_at = coalesce(started_at, now()) WHERE id = ? AND status = 'pending'", j.RestoreID)
 		}
 		if err != nil {
@@ -225,6 +228,16 @@ func (t *tx) offer(ctx context.Context, job int64) (controller.Offer, error) {
 		return o, err
 	}
 	o.DatabaseName = o.Backup.DatabaseName
+	if row.RestoreID != nil {
+		r, err := t.restore(ctx, *row.RestoreID)
+		if err != nil {
+			return o, err
+		}
+		o.Restore = &r
+	}
+	if swaps(row.Kind) {
+		return o, nil // nothing is read or written at a store
+	}
 	access, err := t.access(ctx, o.Backup.StorageID)
 	if errors.Is(err, errSealed) {
 		// Credentials that do not open fail this job at the store; they must not stop the others.
@@ -249,17 +262,13 @@ func (t *tx) offer(ctx context.Context, job int64) (controller.Offer, error) {
 		return o, err
 	}
 	o.AttemptID, o.Recipients = made.AttemptID, made.OrderBody.Recipients
-	if o.Record, err = t.record(ctx, o.Backup, made, o.Objects); err != nil {
-		return o, err
-	}
-	if row.RestoreID != nil {
-		r, err := t.restore(ctx, *row.RestoreID)
-		if err != nil {
-			return o, err
-		}
-		o.Restore = &r
-	}
-	return o, nil
+	o.Record, err = t.record(ctx, o.Backup, made, o.Objects)
+	return o, err
+}
+
+// swaps tells whether a job of that kind only moves or removes what is on the host.
+func swaps(kind string) bool {
+	return kind == wire.JobUndo || kind == wire.JobSettle || kind == wire.JobDiscard
 }
 
 // maker is the attempt that made a completed backup.

@@ -202,8 +202,14 @@ func (c *Catalog) SignRead(ctx context.Context, agentID, session string, req wir
 		if err != nil {
 			return err
 		}
+		roles := false // only a restore that is to make roles is given them
+		if f.RestoreID != nil {
+			if err := t.scan(ctx, &roles, "SELECT coalesce((choices->>'roles')::boolean, false) FROM restores WHERE id = ?", f.RestoreID); err != nil {
+				return err
+			}
+		}
 		for _, o := range objects {
-			if o.Object != req.Object || o.Object != wire.ObjectArtifact && o.Object != wire.ObjectFingerprint && o.Object != wire.ObjectGlobals {
+			if o.Object != req.Object || o.Object != wire.ObjectArtifact && o.Object != wire.ObjectFingerprint && (o.Object != wire.ObjectGlobals || !roles) {
 				continue
 			}
 			if req.Offset < 0 || req.Length <= 0 || req.Offset > o.StoredSize || req.Length > o.StoredSize-req.Offset {

@@ -264,6 +264,9 @@ func (c *Catalog) DeleteProject(ctx context.Context, actor controller.Actor, ref
 		if len(open) > 0 {
 			return controller.Errorf(controller.EConflict, "project %q has open jobs: %s", p.Slug, joinIDs(open)).WithHint("wait for them, or cancel them")
 		}
+		if err := t.nothingKept(ctx, p); err != nil {
+			return err
+		}
 		if _, err := t.exec(ctx, "UPDATE projects SET deleted_at = now() WHERE id = ?", p.ID); err != nil {
 			return err
 		}

@@ -166,7 +166,7 @@ func (t *tx) checkParts(ctx context.Context, f fenced, signed json.RawMessage) e
 	return nil
 }
 
-// ReportDone commits the outcome of a verification or a restore, or the failure of any attempt. Repeating the report changes
+// ReportDone commits the outcome of a verification, of a restore or of what is done about one, or the failure of any attempt. Repeating the report changes
 // nothing; a report of an attempt that no longer stands is CodeStale.
 func (c *Catalog) ReportDone(ctx context.Context, agentID, session string, r wire.Report) error {
 	err := c.system(ctx, func(t *tx) error {
@@ -189,6 +189,12 @@ func (c *Catalog) ReportDone(ctx context.Context, agentID, session string, r wir
 			return t.verified(ctx, j, f, r)
 		case r.Outcome == wire.OutcomeRestored && f.Kind == wire.JobRestore && r.Restored != nil:
 			return t.restored(ctx, j, f, r)
+		case r.Outcome == wire.OutcomeSettled && f.Kind == wire.JobUndo && settles(r.Swapped):
+			return t.undone(ctx, j, f, r)
+		case r.Outcome == wire.OutcomeSettled && f.Kind == wire.JobSettle && settles(r.Swapped):
+			return t.settled(ctx, j, f, r)
+		case r.Outcome == wire.OutcomeDiscarded && f.Kind == wire.JobDiscard:
+			return t.discarded(ctx, j, f)
 		}
 		return wire.Failf(wire.CodeBadRequest, "outcome %.40q is not one of a %s, or its result is missing", r.Outcome, f.Kind)
 	})
@@ -261,6 +267,20 @@ func (t *tx) verified(ctx context.Context, j openJob, f fenced, r wire.Report) e
 }
 
 func (t *tx) restored(ctx context.Context, j openJob, f fenced, r wire.Report) error {
+	var inPlace bool
+	if err := t.scan(ctx, &inPlace, "SELECT in_place FROM restores WHERE id = ?", f.RestoreID); err != nil {
+		return err
+	}
+	if inPlace {
+		if !settles(r.Swapped) || r.Swapped.State != wire.SwapAfter {
+			return wire.Failf(wire.CodeBadRequest, "attempt %d of job %d restores in place, and its report does not say that the swap took place", f.No, f.JobID)
+		}
+		if err := t.replaced(ctx, *f.RestoreID); err != nil {
+			return err
+		}
+	} else {
+		r.Swapped = nil
+	}
 	if r.Read != nil {
 		fail, err := t.differs(ctx, f.BackupID, r.Read)
 		if err != nil {
@@ -268,12 +288,20 @@ func (t *tx) restored(ctx context.Context, j openJob, f fenced, r wire.Report) e
 		}
 		if fail != nil {
 			fail.Stage = wire.StageRestore
+			if inPlace {
+				fail = fail.WithHint("the target has this content; `devflowctl restore undo %d` brings the old one back", *f.RestoreID)
+			}
 			_, err := t.endAttempt(ctx, j, controller.AttemptFailed, fail)
 			return err
 		}
 	}
+	return t.completeRestore(ctx, j, f, controller.RestoreOutcome{RestoreResult: *r.Restored, Swapped: cleanSwap(r.Swapped)})
+}
+
+// completeRestore ends the row of a restore or an undo with success, and its job.
+func (t *tx) completeRestore(ctx context.Context, j openJob, f fenced, result controller.RestoreOutcome) error {
 	_, err := t.exec(ctx, "UPDATE restores SET status = 'completed', result = ?::jsonb, completed_at = now() WHERE id = ? AND status IN ('pending', 'running')",
-		jsonText(r.Restored), f.RestoreID)
+		jsonText(result), f.RestoreID)
 	if err != nil {
 		return err
 	}

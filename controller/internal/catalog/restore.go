@@ -4,17 +4,23 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/shared/wire"
 )
 
-const restoreColumns = `r.id, r.project_id, p.slug AS project, r.backup_id, r.server_id, coalesce(s.name, '') AS server, r.instance, r.database_name, r.status, r.result,
+// restoreColumns of restores r, with the job that carries it out: not one that settled it or removed what it kept.
+const restoreColumns = `r.id, CASE WHEN r.undo_of IS NULL THEN 'restore' ELSE 'undo' END AS kind, r.project_id, p.slug AS project, r.backup_id, r.server_id,
+	coalesce(s.name, '') AS server, r.instance, coalesce(o.database_type, '') AS engine, r.database_name, r.status, r.result,
 	r.error_code, r.error_message, r.error_hint, r.started_at, r.completed_at, r.created_at, coalesce(j.id, 0) AS job_id, coalesce(j.status, '') AS job_status,
+	r.in_place, r.sessions, r.wait_seconds, r.choices, r.target_state, r.safety_backup_id, sb.status AS safety_status, r.undo_of,
+	(SELECT max(u.id) FROM restores u WHERE u.undo_of = r.id) AS undone_by, r.kept_name, r.kept_state, r.kept_until, r.kept_error, r.keep_seconds, r.identity, r.staged_name,
 	CASE WHEN a.status = 'running' THEN '' ELSE coalesce(j.waiting, '') END AS waiting, ` + attemptProgress + ` AS progress`
 
-const restoreTables = `restores r JOIN projects p ON p.id = r.project_id LEFT JOIN servers s ON s.id = r.server_id
-	LEFT JOIN LATERAL (SELECT * FROM jobs q WHERE q.restore_id = r.id ORDER BY q.id DESC LIMIT 1) j ON true
+const restoreTables = `restores r JOIN projects p ON p.id = r.project_id LEFT JOIN servers s ON s.id = r.server_id LEFT JOIN database_backups o ON o.id = r.backup_id
+	LEFT JOIN database_backups sb ON sb.id = r.safety_backup_id
+	LEFT JOIN LATERAL (SELECT * FROM jobs q WHERE q.restore_id = r.id AND q.kind IN ('restore', 'undo') ORDER BY q.id DESC LIMIT 1) j ON true
 	LEFT JOIN attempts a ON a.job_id = j.id AND a.no = j.attempt_no AND a.status IN ('offered', 'running', 'uploaded')`
 
 func (t *tx) restore(ctx context.Context, id int64) (controller.Restore, error) {
@@ -55,57 +61,172 @@ func (c *Catalog) Restores(ctx context.Context, actor controller.Actor, project 
 	return out, err
 }
 
-// CreateRestore asks for a restore of a good backup into a new database on a server that is granted to the backup's project and
-// allows restores. A database that is there already, or that another restore is making, is refused.
+// CreateRestore asks for a restore of a good backup on a server that is granted to the backup's project and allows it: into a new
+// database or, in place, into that of a database that is assigned to the project. A database that is there already, or that something
+// else is at work on, is refused. In place the target's safety backup is asked for with it: the restore begins when that is completed.
 func (c *Catalog) CreateRestore(ctx context.Context, actor controller.Actor, req controller.RestoreRequest) (controller.Restore, error) {
 	var r controller.Restore
 	if err := req.Validate(); err != nil {
 		return r, err
 	}
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
-		b, err := t.lockBackup(ctx, req.Backup)
+		b, err := t.backup(ctx, req.Backup)
 		if err != nil {
 			return err
 		}
-		if !b.Restorable() {
-			return notRestorable(b)
+		if req.InPlace {
+			// Databases are locked before their backups.
+			d, err := t.draftRestore(ctx, b, req)
+			if err != nil {
+				return err
+			}
+			if err := t.lockAssigned(ctx, d.Local); err != nil {
+				return err
+			}
 		}
-		server, err := t.restoreServer(ctx, b, req.Server)
+		if b, err = t.lockBackup(ctx, req.Backup); err != nil {
+			return err
+		}
+		d, err := t.draftRestore(ctx, b, req)
 		if err != nil {
 			return err
 		}
-		instance, err := restoreInstance(b, server, req.Instance)
+		if err := t.lockTarget(ctx, d.Server.ID, d.Instance.Name, d.Database); err != nil {
+			return err
+		}
+		if err := t.lookAtTarget(ctx, &d); err != nil {
+			return err
+		}
+		if err := stopped(d); err != nil {
+			return err
+		}
+		if err := confirmed(d); err != nil {
+			return err
+		}
+		safety, err := t.safetyBackup(ctx, actor, d)
 		if err != nil {
 			return err
 		}
-		name := orText(req.Database, b.DatabaseName)
-		if err := controller.ValidDatabaseName("to_database", b.DatabaseType, name); err != nil {
-			return err
-		}
-		if err := t.freeTarget(ctx, b, server, instance, name); err != nil {
-			return err
-		}
-		var id int64
-		err = t.scan(ctx, &id, "INSERT INTO restores (project_id, backup_id, server_id, instance, database_name) VALUES (?, ?, ?, ?, ?) RETURNING id",
-			b.ProjectID, b.ID, server.ID, instance, name)
-		if err != nil {
-			return err
-		}
-		job, err := t.insertJob(ctx, newJob{
-			kind: wire.JobRestore, project: b.ProjectID, server: server.ID, backup: b.ID, restore: &id, duration: readDuration, deadline: controller.DefaultDeadline, by: actor.Name,
-		})
-		if err != nil {
-			return err
-		}
-		detail := map[string]any{"backup_id": b.ID, "server": server.Name, "instance": instance, "database": name, "job_id": job}
-		if err := t.auditResult(ctx, actor, "restore.create", &b.ProjectID, itoa(id), detail, controller.AuditAccepted); err != nil {
-			return err
-		}
-		r, err = t.restore(ctx, id)
+		r, err = t.insertRestore(ctx, actor, d, safety)
 		return err
 	})
 	return r, err
 }
+
+// stopped is the first problem that the catalog knows to stop a restore. An agent that is not connected is none of its own: a restore
+// into a new database waits for it, and one in place was looked at by it.
+func stopped(d controller.Draft) error {
+	for _, p := range d.Problems {
+		if p.Stops && p.Code != wire.CodeOffline {
+			return controller.Errorf(controller.EConflict, "%s", p.Text).WithHint("%s", p.Hint)
+		}
+	}
+	return nil
+}
+
+// confirmed holds the name that a person typed against the target's.
+func confirmed(d controller.Draft) error {
+	switch {
+	case !d.Request.InPlace:
+		return nil
+	case d.Request.Confirm != d.Database:
+		return controller.Invalid("confirm", "%q is not the name of the database that is to be replaced; type %q", d.Request.Confirm, d.Database)
+	case d.Request.Identity == "" || len(d.Request.Identity) > maxIdentity:
+		return controller.Invalid("identity", "has %d bytes; a swap needs what was seen at its target", len(d.Request.Identity))
+	}
+	return nil
+}
+
+const maxIdentity = 1000
+
+// safetyBackup asks for the backup of the target that is made before it is replaced. It returns nil where none is wanted.
+func (t *tx) safetyBackup(ctx context.Context, actor controller.Actor, d controller.Draft) (*controller.Backup, error) {
+	if !d.Request.InPlace || d.Request.SkipSafety {
+		return nil, nil
+	}
+	var target controller.Database
+	found, err := t.find(ctx, &target, "SELECT "+databaseColumns+" FROM "+databaseTables+" WHERE d.id = ? AND d.project_id = ?", d.Local, d.Backup.ProjectID)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, controller.Errorf(controller.EConflict, "database %q on server %q is no longer assigned to project %q", d.Database, d.Server.Name, d.Backup.Project)
+	}
+	// What the last good backup of it was given, this one gets at least.
+	long := int64(0)
+	if _, err := t.find(ctx, &long, `SELECT j.max_duration_seconds FROM database_backups b JOIN jobs j ON j.backup_id = b.id AND j.kind = 'backup'
+		WHERE b.database_id = ? AND b.status = 'completed' ORDER BY b.id DESC, j.id DESC LIMIT 1`, target.ID); err != nil {
+		return nil, err
+	}
+	return t.createBackup(ctx, actor, backupOrder{BackupRequest: controller.BackupRequest{
+		Type: controller.TypePreRestore, Compression: controller.CompressionZstd, VerifyAfter: controller.VerifyNone,
+		MaxDuration: max(controller.DefaultMaxDuration, time.Duration(long)*time.Second),
+	}}, target)
+}
+
+// insertRestore makes the row of a restore or an undo, and its job.
+func (t *tx) insertRestore(ctx context.Context, actor controller.Actor, d controller.Draft, safety *controller.Backup) (controller.Restore, error) {
+	req := d.Request
+	var id int64
+	if err := t.scan(ctx, &id, "SELECT nextval(pg_get_serial_sequence('restores', 'id'))"); err != nil {
+		return controller.Restore{}, err
+	}
+	j := newJob{
+		kind: wire.JobRestore, project: d.Backup.ProjectID, server: d.Server.ID, backup: d.Backup.ID, restore: &id,
+		duration: readDuration, deadline: controller.DefaultDeadline, by: actor.Name,
+	}
+	detail := map[string]any{"backup_id": d.Backup.ID, "server": d.Server.Name, "instance": d.Instance.Name, "database": d.Database}
+	var staged, kept string
+	var undoOf, safetyID *int64
+	keep := time.Duration(0)
+	if req.InPlace {
+		staged, kept = swapName("staging", id), swapName("kept", id)
+		keep = req.KeepFor
+		detail["in_place"], detail["sessions"], detail["keep_seconds"] = true, req.Sessions, int64(keep/time.Second)
+	}
+	if d.Undo != nil {
+		undoOf, staged, j.kind, j.duration = &d.Undo.ID, d.Undo.KeptName, wire.JobUndo, swapDuration
+		detail["undo_of"] = d.Undo.ID
+	}
+	if safety != nil {
+		safetyID, j.after, j.waiting = &safety.ID, &safety.JobID, waitsForSafety(safety.ID)
+		detail["safety_backup_id"] = safety.ID
+	}
+	if req.InPlace && d.Undo == nil {
+		detail["safety_backup_skipped"] = safety == nil
+	}
+	if choices := jsonText(req.Choices); choices != "{}" {
+		detail["choices"] = req.Choices
+	}
+	_, err := t.exec(ctx, `INSERT INTO restores (id, project_id, backup_id, server_id, instance, database_name, in_place, undo_of, identity, sessions, wait_seconds, choices,
+			safety_backup_id, staged_name, kept_name, keep_seconds)
+		OVERRIDING SYSTEM VALUE VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?::jsonb, ?, ?, ?, ?)`,
+		id, d.Backup.ProjectID, d.Backup.ID, d.Server.ID, d.Instance.Name, d.Database, req.InPlace, undoOf, req.Identity, orText(req.Sessions, wire.SessionsRefuse),
+		int64(req.Wait/time.Second), jsonText(req.Choices), safetyID, staged, kept, int64(keep/time.Second))
+	if err != nil {
+		return controller.Restore{}, err
+	}
+	job, err := t.insertJob(ctx, j)
+	if err != nil {
+		return controller.Restore{}, err
+	}
+	detail["job_id"] = job
+	action := "restore.create"
+	if d.Undo != nil {
+		action = "restore.undo"
+	}
+	if err := t.auditResult(ctx, actor, action, &d.Backup.ProjectID, itoa(id), detail, controller.AuditAccepted); err != nil {
+		return controller.Restore{}, err
+	}
+	return t.restore(ctx, id)
+}
+
+// swapName is a name beside the target that no other restore has.
+func swapName(what string, restore int64) string {
+	return fmt.Sprintf("devflow_%s_%d_%s", what, restore, wire.NewID()[:8])
+}
+
+func waitsForSafety(backup int64) string { return "waits for safety backup " + itoa(backup) }
 
 func notRestorable(b controller.Backup) error {
 	switch {
@@ -166,8 +287,9 @@ func (t *tx) grantedServer(ctx context.Context, b controller.Backup, s controlle
 	return s, err
 }
 
-// restoreInstance is the instance asked for, else the one of the backup's name, else the only one of the engine.
-func restoreInstance(b controller.Backup, s controller.Server, name string) (string, error) {
+// restoreInstance is the instance asked for, else the one of the backup's name, else the only one of the engine. Whether its host allows
+// restores there is not looked at.
+func restoreInstance(b controller.Backup, s controller.Server, name string) (controller.Instance, error) {
 	var fit []controller.Instance
 	var names []string
 	for _, i := range s.Instances {
@@ -177,7 +299,7 @@ func restoreInstance(b controller.Backup, s controller.Server, name string) (str
 		}
 	}
 	if len(fit) == 0 {
-		return "", controller.Errorf(controller.EConflict, "server %q has no %s instance", s.Name, b.DatabaseType).WithHint("configure one in the agent's configuration there")
+		return controller.Instance{}, controller.Errorf(controller.EConflict, "server %q has no %s instance", s.Name, b.DatabaseType).WithHint("configure one in the agent's configuration there")
 	}
 	chosen := -1
 	for n, i := range fit {
@@ -193,37 +315,7 @@ func restoreInstance(b controller.Backup, s controller.Server, name string) (str
 		if name == "" {
 			what = fmt.Sprintf("server %q has several %s instances", s.Name, b.DatabaseType)
 		}
-		return "", controller.Invalid("instance", "%s; use %s", what, strings.Join(names, ", "))
+		return controller.Instance{}, controller.Invalid("instance", "%s; use %s", what, strings.Join(names, ", "))
 	}
-	if !fit[chosen].Restore {
-		return "", controller.Errorf(controller.EConflict, "the agent on %q does not allow restores into instance %q", s.Name, fit[chosen].Name).
-			WithHint("allow them in the agent's configuration on that host")
-	}
-	return fit[chosen].Name, nil
-}
-
-// freeTarget refuses a restore in place and two restores into one name. Whether the name is free on the server only its agent knows:
-// it looks before it reads anything, while the catalog's list may be older than the disaster.
-func (t *tx) freeTarget(ctx context.Context, b controller.Backup, s controller.Server, instance, name string) error {
-	if _, err := t.exec(ctx, "SELECT pg_advisory_xact_lock(?, hashtext(?))", lockRestoreTo, itoa(s.ID)+"/"+instance+"/"+name); err != nil {
-		return err
-	}
-	return t.elevated(ctx, func() error { // the database may be one of another project
-		var there bool
-		err := t.scan(ctx, &there, "SELECT EXISTS (SELECT FROM databases WHERE id = ? AND server_id = ? AND instance = ? AND name = ? AND missing_since IS NULL)",
-			b.DatabaseID, s.ID, instance, name)
-		if err != nil {
-			return err
-		}
-		if there {
-			return controller.Errorf(controller.EConflict, "a restore in place is not available yet: %q on %q is the backup's own database", name, s.Name).
-				WithHint("choose another name with --to-database; if the database is gone, wait until the agent has found that out, at most 15 minutes")
-		}
-		var other int64
-		making, err := t.find(ctx, &other, "SELECT id FROM restores WHERE server_id = ? AND instance = ? AND database_name = ? AND status IN ('pending', 'running') LIMIT 1", s.ID, instance, name)
-		if err == nil && making {
-			err = controller.Errorf(controller.EConflict, "another restore is making database %q on server %q", name, s.Name).WithHint("wait for it, or choose another name with --to-database")
-		}
-		return err
-	})
+	return fit[chosen], nil
 }

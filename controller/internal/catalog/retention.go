@@ -82,6 +82,7 @@ type retained struct {
 	HoldReason    string
 	LockedUntil   *time.Time
 	OpenJobs      int
+	SafetyOf      int64
 	Gone          string
 }
 
@@ -90,7 +91,7 @@ func (r retained) backup() retention.Backup {
 	b := retention.Backup{
 		ID: r.ID, ScheduleID: r.ScheduleID, Gone: r.Gone, Type: r.Type, DatabaseID: r.DatabaseID, DatabaseName: r.DatabaseName, DatabaseType: r.DatabaseType,
 		ServerID: r.ServerID, StorageID: r.StorageID, Status: r.Status, Health: r.Health, ReceivedAt: r.CompletedAt, VerifiedLevel: r.VerifiedLevel,
-		FileSize: r.FileSize, Held: r.Held, HoldReason: r.HoldReason, OpenJobs: r.OpenJobs,
+		FileSize: r.FileSize, Held: r.Held, HoldReason: r.HoldReason, OpenJobs: r.OpenJobs, SafetyOf: r.SafetyOf,
 	}
 	if r.LockedUntil != nil {
 		b.LockedUntil = *r.LockedUntil
@@ -120,6 +121,7 @@ const retainedQuery = `SELECT b.id, b.project_id, p.slug AS project, b.server_id
 	b.storage_id, b.type, coalesce(b.schedule_id, 0) AS schedule_id, b.status, b.health, b.file_name, coalesce(b.file_size, 0) AS file_size, b.completed_at,
 	coalesce(b.verified_level, '') AS verified_level, b.held_at IS NOT NULL AS held, b.hold_reason, b.locked_until,
 	(SELECT count(*) FROM jobs j WHERE j.backup_id = b.id AND j.` + jobOpen + `) AS open_jobs,
+	coalesce((SELECT max(r.id) FROM restores r WHERE r.safety_backup_id = b.id AND ` + safetyNeeded + `), 0) AS safety_of,
 	CASE WHEN p.deleted_at IS NOT NULL THEN 'project' WHEN s.id IS NULL OR s.revoked_at IS NOT NULL THEN 'server'
 		WHEN d.id IS NULL OR d.missing_since IS NOT NULL OR d.project_id IS DISTINCT FROM b.project_id THEN 'database'
 		WHEN b.type = 'scheduled' AND b.schedule_id IS NOT NULL AND (c.id IS NULL OR c.deleted_at IS NOT NULL) THEN 'schedule' ELSE '' END AS gone
@@ -286,6 +288,7 @@ func (t *tx) expire(ctx context.Context, actor controller.Actor, remove []expiry
 	err := t.scan(ctx, &rows, `UPDATE database_backups b SET deleted_at = now(), delete_reason = r.reason, delete_after = now() + ?
 		FROM jsonb_to_recordset(?::jsonb) AS r (id bigint, reason text)
 		WHERE b.id = r.id AND b.`+live+` AND b.health = 'ok' AND b.held_at IS NULL AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = b.id AND j.`+jobOpen+`)
+		AND NOT `+safetyInUse+`
 		RETURNING b.id, b.delete_after`, interval(grace), jsonText(remove))
 	if err != nil {
 		return nil, fmt.Errorf("mark backups as deleted: %w", err)

@@ -28,6 +28,8 @@ func (c *Catalog) RetryBackup(ctx context.Context, actor controller.Actor, id in
 			return controller.Errorf(controller.EConflict, "backup %d is deleted", id).WithHint("order a new one: `devflowctl backup create`")
 		case b.Status != controller.StatusFailed:
 			return controller.Errorf(controller.EConflict, "backup %d is %s: only a failed backup can be retried", id, b.Status)
+		case b.Type == controller.TypePreRestore:
+			return controller.Errorf(controller.EConflict, "backup %d was the safety backup of a restore, which has failed with it", id).WithHint("ask for the restore again: it makes a new one")
 		}
 		var again struct {
 			ID     int64

@@ -161,6 +161,9 @@ func TestScope_UseCases(t *testing.T) {
 			storage = st.ID
 		}
 	}
+	f.sql(`INSERT INTO restores (project_id, backup_id, server_id, instance, database_name, status, in_place, identity, staged_name, kept_name, target_state, kept_state, kept_until)
+		SELECT project_id, id, server_id, instance, database_name, 'completed', true, 'i', 'devflow_staging_x', 'devflow_kept_x', 'replaced', 'kept', now() + interval '1 day' FROM database_backups WHERE id = %d`, theirs.ID)
+	kept := must[[]controller.Restore](t)(f.Restores(ctx, f.admin, two.Slug, 0, 0))[0]
 	schedule := must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, two.Slug, 0, 0))[0].ID
 	pause := must[[]controller.Pause](t)(f.Pauses(ctx, f.admin, false))[0].ID
 	hourly := controller.Timing{Frequency: "hourly"}
@@ -202,6 +205,12 @@ func TestScope_UseCases(t *testing.T) {
 		"verify":           second(f.CreateVerify(ctx, me, controller.VerifyRequest{Backup: theirs.ID})),
 		"create restore":   second(f.CreateRestore(ctx, me, controller.RestoreRequest{Backup: theirs.ID, Database: "c2"})),
 		"restore":          second(f.Restore(ctx, me, restore.ID)),
+		"draft restore":    second(f.DraftRestore(ctx, me, controller.RestoreRequest{Backup: theirs.ID, Database: "c2"})),
+		"restore in place": second(f.CreateRestore(ctx, me, controller.RestoreRequest{Backup: theirs.ID, InPlace: true, SwapRequest: confirm(theirs.DatabaseName)})),
+		"draft undo":       second(f.DraftUndo(ctx, me, kept.ID, controller.SwapRequest{})),
+		"undo":             second(f.CreateUndo(ctx, me, kept.ID, confirm(kept.DatabaseName))),
+		"discard":          second(f.DiscardKept(ctx, me, kept.ID, kept.DatabaseName)),
+		"keep":             second(f.KeepKept(ctx, me, kept.ID, time.Hour)),
 		"job":              second(f.Job(ctx, me, theirs.JobID)),
 		"cancel job":       second(f.CancelJob(ctx, me, theirs.JobID, "")),
 		"cancel backup":    second(f.CancelBackup(ctx, me, theirs.ID, "")),

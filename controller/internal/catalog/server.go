@@ -17,7 +17,7 @@ func (c *Catalog) serverColumns() string {
 	return `s.id, s.agent_id, s.name, s.nkey AS n_key, s.signing_key, s.recipient, s.verifier, s.session, s.agent_version, s.concurrency,
 	s.host, s.last_seen_at, s.enrolled_at, s.revoked_at, ` + c.online() + ` AS online,
 	(SELECT coalesce(jsonb_agg(g.project_id ORDER BY g.project_id), '[]') FROM project_servers g WHERE g.server_id = s.id) AS projects,
-	(SELECT coalesce(jsonb_agg(jsonb_build_object('name', i.name, 'engine', i.engine, 'version', i.version, 'error', i.error, 'restore', i.restore)
+	(SELECT coalesce(jsonb_agg(jsonb_build_object('name', i.name, 'engine', i.engine, 'version', i.version, 'error', i.error, 'restore', i.restore, 'in_place', i.in_place)
 		ORDER BY i.name), '[]') FROM instances i WHERE i.server_id = s.id) AS instances`
 }
 
@@ -106,7 +106,8 @@ func (c *Catalog) SetVerifier(ctx context.Context, actor controller.Actor, ref s
 	return s, err
 }
 
-// RevokeServer ends a server's access for good: its open jobs fail, its messages are refused. Its backups stay. Revoking twice
+// RevokeServer ends a server's access for good: its open jobs fail, its messages are refused. Its backups stay, and on the host what
+// restores in place have kept there, which its agent removes no more: the restores, the audit log and the log name it. Revoking twice
 // changes nothing.
 func (c *Catalog) RevokeServer(ctx context.Context, actor controller.Actor, ref string) (controller.Server, error) {
 	var s controller.Server
@@ -122,7 +123,15 @@ func (c *Catalog) RevokeServer(ctx context.Context, actor controller.Actor, ref 
 			return err
 		}
 		s.RevokedAt, s.Online = &at, false
-		if err := t.audit(ctx, actor, "server.revoke", nil, s.Name, map[string]any{"agent_id": s.AgentID}); err != nil {
+		kept, err := t.keptOn(ctx, s.ID)
+		if err != nil {
+			return err
+		}
+		detail := map[string]any{"agent_id": s.AgentID}
+		if len(kept) > 0 {
+			detail["kept"] = kept
+		}
+		if err := t.audit(ctx, actor, "server.revoke", nil, s.Name, detail); err != nil {
 			return err
 		}
 		return t.elevated(ctx, func() error {
@@ -136,7 +145,7 @@ func (c *Catalog) RevokeServer(ctx context.Context, actor controller.Actor, ref 
 					return err
 				}
 			}
-			return nil
+			return t.leaveKept(ctx, s)
 		})
 	})
 	return s, err

@@ -38,17 +38,25 @@ func (c *Catalog) Sweep(ctx context.Context) (controller.SweepResult, error) {
 			return err
 		}
 		res.Suspect = int(n)
+		if err := t.holdDeadlines(ctx); err != nil {
+			return err
+		}
 		for _, rule := range t.rules(clock) {
 			jobs, err := t.lockJobsBy(ctx, "FOR UPDATE SKIP LOCKED", rule.where, rule.args...)
 			if err != nil {
 				return err
 			}
 			for _, j := range jobs {
-				requeued := false
+				requeued, fail := false, rule.fail
+				if rule.failOf != nil {
+					if fail, err = rule.failOf(ctx, j); err != nil {
+						return err
+					}
+				}
 				if j.AttemptStatus == "" {
-					err = t.endJob(ctx, j, endStatus(j, rule.fail), rule.fail)
+					err = t.endJob(ctx, j, endStatus(j, fail), fail)
 				} else {
-					requeued, err = t.endAttempt(ctx, j, rule.status, rule.fail)
+					requeued, err = t.endAttempt(ctx, j, rule.status, fail)
 				}
 				if err != nil {
 					return err
@@ -67,6 +75,12 @@ func (c *Catalog) Sweep(ctx context.Context) (controller.SweepResult, error) {
 			}
 			t.after(func() { c.stuckAt.Store(now.UnixNano()) })
 		}
+		if err := t.settleDue(ctx, &res); err != nil {
+			return err
+		}
+		if err := t.discardDue(ctx, &res); err != nil {
+			return err
+		}
 		return t.tidy(ctx)
 	})
 	return res, err
@@ -78,6 +92,7 @@ type rule struct {
 	args   []any
 	status string // of the attempt, where one is open
 	fail   *wire.Failure
+	failOf func(context.Context, openJob) (*wire.Failure, error) // instead of fail
 	count  func(*controller.SweepResult) *int
 }
 
@@ -86,6 +101,11 @@ const hasAttempt = "EXISTS (SELECT FROM attempts a WHERE a.job_id = j.id AND a.n
 func (t *tx) rules(clock float64) []rule {
 	o := t.cat.opts
 	return []rule{
+		{
+			where:  "j.status = 'queued' AND EXISTS (SELECT FROM jobs f WHERE f.id = j.after_job_id AND f.status IN ('failed', 'cancelled', 'timed_out'))",
+			failOf: t.safetyFailed,
+			count:  func(r *controller.SweepResult) *int { return &r.Unsafe },
+		},
 		{
 			where:  hasAttempt + "a.status = 'running' AND a.suspect_at IS NOT NULL AND ? - a.suspect_clock > ?)",
 			args:   []any{clock, o.LeaseMax.Seconds()},
@@ -145,9 +165,10 @@ func (t *tx) unstick(ctx context.Context, res *controller.SweepResult) error {
 			WHERE id IN (SELECT b.id FROM database_backups b WHERE b.status IN ('pending', 'running') AND b.created_at < now() - ?4
 				AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = b.id AND j.kind = 'backup' AND (j.`+jobOpen+` OR j.ended_at >= now() - ?4)) FOR UPDATE SKIP LOCKED)
 			RETURNING id, 'backup' AS "table"),
-		r AS (UPDATE restores SET status = 'failed', error_code = ?0, error_message = ?1, error_hint = ?3, completed_at = now()
+		r AS (UPDATE restores SET status = 'failed', error_code = ?0, error_message = ?1, error_hint = ?3, completed_at = now(),
+				target_state = CASE WHEN in_place AND target_state = '' THEN 'unknown' ELSE target_state END
 			WHERE id IN (SELECT r.id FROM restores r WHERE r.status IN ('pending', 'running') AND r.created_at < now() - ?4
-				AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = r.backup_id AND j.restore_id = r.id AND (j.`+jobOpen+` OR j.ended_at >= now() - ?4)) FOR UPDATE SKIP LOCKED)
+				AND NOT EXISTS (SELECT FROM jobs j WHERE j.backup_id = r.backup_id AND j.restore_id = r.id AND j.kind IN ('restore', 'undo') AND (j.`+jobOpen+` OR j.ended_at >= now() - ?4)) FOR UPDATE SKIP LOCKED)
 			RETURNING id, 'restore' AS "table")
 		SELECT * FROM b UNION ALL SELECT * FROM r ORDER BY 2, 1`,
 		wire.CodeOrphaned, "it was in work, and no job worked on it any more", "`devflowctl backup retry ID` orders it once more", "ask for the restore once more", interval(stuckAfter))

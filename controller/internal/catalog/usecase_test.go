@@ -715,7 +715,7 @@ func TestRestores(t *testing.T) {
 	b := f.completed(a, "app")
 	ask := func(r controller.RestoreRequest) error { return second(f.CreateRestore(ctx, f.admin, r)) }
 	f.refused(ask(controller.RestoreRequest{Backup: 99}), controller.ENotFound, "99")
-	f.refused(ask(controller.RestoreRequest{Backup: b.ID}), controller.EConflict, "in place is not available yet", "--to-database")
+	f.refused(ask(controller.RestoreRequest{Backup: b.ID}), controller.EConflict, "own database", "--to-database", "--in-place")
 	// A database that is gone is restored under its own name.
 	f.ok(f.Inventory(ctx, a.AgentID, a.session, wire.Inventory{Hash: "gone", Last: true, Instances: []wire.Instance{instance("main")}}))
 	gone := must[controller.Restore](t)(f.CreateRestore(ctx, f.admin, controller.RestoreRequest{Backup: b.ID}))

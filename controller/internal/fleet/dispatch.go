@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -96,6 +97,10 @@ func (f *Fleet) offer(ctx context.Context, o controller.Offer) error {
 		job.Verify, err = f.verifyOrder(ctx, o)
 	case wire.JobRestore:
 		job.Restore, err = f.restoreOrder(ctx, o)
+	case wire.JobUndo, wire.JobSettle:
+		job.Swap = swapOrder(*o.Restore)
+	case wire.JobDiscard:
+		job.Discard = &wire.DiscardOrder{Instance: o.Restore.Instance, Engine: o.Restore.Engine, Database: o.Restore.DatabaseName, Kept: o.Restore.KeptName}
 	default:
 		err = wire.Failf(wire.CodeInternal, "no agent runs jobs of kind %q", o.Kind)
 	}
@@ -222,10 +227,28 @@ func (f *Fleet) restoreOrder(ctx context.Context, o controller.Offer) (*wire.Res
 	if err != nil {
 		return nil, err
 	}
-	return &wire.RestoreOrder{
-		Source: *src, Instance: o.Restore.Instance, Database: o.Restore.DatabaseName,
+	r := *o.Restore
+	order := &wire.RestoreOrder{
+		Source: *src, Instance: r.Instance, Database: r.DatabaseName,
 		Staging: fmt.Sprintf("devflow_staging_%d_%d_%s", o.Attempt.Job, o.Attempt.No, o.Attempt.Token[:8]),
-	}, nil
+	}
+	if !reflect.DeepEqual(r.Choices, wire.RestoreChoices{}) {
+		order.Choices = &r.Choices
+	}
+	if r.InPlace {
+		// Every attempt has the same names: it settles what one before it may have left.
+		terms := swapTerms(r)
+		order.Staging, order.InPlace = r.StagedName, &terms
+	}
+	return order, nil
+}
+
+func swapOrder(r controller.Restore) *wire.SwapOrder {
+	return &wire.SwapOrder{Instance: r.Instance, Engine: r.Engine, Database: r.DatabaseName, Staged: r.StagedName, Terms: swapTerms(r)}
+}
+
+func swapTerms(r controller.Restore) wire.SwapTerms {
+	return wire.SwapTerms{Keep: r.KeptName, Identity: r.Identity, Sessions: r.Sessions, WaitSeconds: r.WaitSeconds}
 }
 
 // source describes the artifact to a reading agent. With keys, each object's key is sealed to this agent for this attempt.
@@ -245,8 +268,9 @@ func (f *Fleet) source(ctx context.Context, o controller.Offer, keys bool) (*wir
 			return nil, err
 		}
 	}
+	roles := o.Restore != nil && o.Restore.Choices.Roles
 	for _, obj := range o.Objects {
-		if obj.Object != wire.ObjectArtifact && obj.Object != wire.ObjectFingerprint {
+		if obj.Object != wire.ObjectArtifact && obj.Object != wire.ObjectFingerprint && (obj.Object != wire.ObjectGlobals || !roles) {
 			continue
 		}
 		so := wire.SourceObject{
@@ -261,20 +285,31 @@ func (f *Fleet) source(ctx context.Context, o controller.Offer, keys bool) (*wir
 				return nil, err
 			}
 		}
-		if obj.Object == wire.ObjectArtifact {
+		switch obj.Object {
+		case wire.ObjectArtifact:
 			src.Artifact = so
-		} else {
+		case wire.ObjectFingerprint:
 			src.Fingerprint = &so
+		default:
+			src.Globals = &so
 		}
 	}
 	if src.Artifact.StoredSHA256 == "" {
 		return nil, wire.Failf(wire.CodeMissing, "backup %d has no stored artifact", o.Backup.ID)
+	}
+	if roles && src.Globals == nil {
+		return nil, wire.Failf(wire.CodeMissing, "backup %d holds no roles that could be made", o.Backup.ID).WithHint("ask for the restore without roles")
 	}
 	return src, nil
 }
 
 // command signs and sends one command and returns the agent's answer. An agent that is not connected is CodeOffline.
 func (f *Fleet) command(ctx context.Context, s controller.Server, verb string, body any) ([]byte, error) {
+	return f.commandWithin(ctx, f.opt.Accept, s, verb, body)
+}
+
+// commandWithin is command to an agent that may take so long to answer.
+func (f *Fleet) commandWithin(ctx context.Context, limit time.Duration, s controller.Server, verb string, body any) ([]byte, error) {
 	b, err := json.Marshal(body)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", verb, err)
@@ -285,7 +320,7 @@ func (f *Fleet) command(ctx context.Context, s controller.Server, verb string, b
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.opt.Accept)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	failpoint.Hit("controller.before_publish")
 	reply, err := f.opt.Conn.RequestWithContext(ctx, wire.AgentSubject(s.AgentID, verb), msg)

@@ -27,14 +27,16 @@ const (
 
 // backupMetadata is the metadata of a completed backup, in the panel's words and ours.
 type backupMetadata struct {
-	Tables        int64          `json:"tables_count"`
-	DatabaseSize  int64          `json:"database_size"`
-	Method        string         `json:"backup_method"`
-	Compression   string         `json:"compression"`
-	Tool          string         `json:"tool"`
-	ToolVersion   string         `json:"tool_version"`
-	ServerVersion string         `json:"server_version"`
-	Extra         map[string]any `json:"extra,omitempty"`
+	Tables        int64  `json:"tables_count"`
+	DatabaseSize  int64  `json:"database_size"`
+	Method        string `json:"backup_method"`
+	Compression   string `json:"compression"`
+	Tool          string `json:"tool"`
+	ToolVersion   string `json:"tool_version"`
+	ServerVersion string `json:"server_version"`
+	// ServerIdentity is how the database server names itself.
+	ServerIdentity string         `json:"server_identity,omitempty"`
+	Extra          map[string]any `json:"extra,omitempty"`
 }
 
 // uploaded checks an agent's signed statement against what was ordered, then commits that the agent's part is over.
@@ -321,7 +323,7 @@ func (f *Fleet) complete(ctx context.Context, w controller.Finishing) (*controll
 	done.Manifest = manifest
 	done.Metadata, err = json.Marshal(backupMetadata{
 		Tables: st.Metadata.Tables, DatabaseSize: st.Metadata.DatabaseSize, Method: st.Method, Compression: st.Codec.Compression,
-		Tool: st.Tool, ToolVersion: st.ToolVersion, ServerVersion: st.ServerVersion, Extra: st.Metadata.Extra,
+		Tool: st.Tool, ToolVersion: st.ToolVersion, ServerVersion: st.ServerVersion, ServerIdentity: st.ServerIdentity, Extra: st.Metadata.Extra,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode metadata: %w", err)

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"devflowbackup/controller"
+	"devflowbackup/shared/failpoint"
 	"devflowbackup/shared/wire"
 )
 
@@ -213,9 +214,11 @@ func (f *Fleet) report(ctx context.Context, c call) (any, error) {
 		f.Kick()
 		return struct{}{}, nil
 	}
+	failpoint.Hit("controller.before_report_commit")
 	if err := f.opt.Store.ReportDone(ctx, c.agent, c.session, r); err != nil {
 		return nil, err
 	}
+	failpoint.Hit("controller.after_report_commit")
 	f.progress.drop(r.Attempt.Job)
 	args := []any{"server", c.agent, "job_id", r.Attempt.Job, "attempt", r.Attempt.No, "outcome", r.Outcome}
 	if r.Failure != nil {

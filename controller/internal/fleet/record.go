@@ -53,6 +53,10 @@ func (f *Fleet) differs(r controller.Record) (column string, err error) {
 	if err := json.Unmarshal(r.Backup.Metadata, &meta); err != nil {
 		return "metadata", err
 	}
+	made := st.ServerIdentity
+	if meta.ServerIdentity == "" { // of a version that did not record it; then the manifest tells
+		made = ""
+	}
 	b, id := r.Backup, func(n int64) string { return strconv.FormatInt(n, 10) }
 	for _, c := range []struct{ column, recorded, signed string }{
 		{"id", id(b.ID), id(facts.BackupID)},
@@ -78,6 +82,7 @@ func (f *Fleet) differs(r controller.Record) (column string, err error) {
 		{"encryption", b.Encryption, st.Codec.Encryption},
 		{"metadata (tool_version)", meta.ToolVersion, plain(st.ToolVersion)},
 		{"metadata (server_version)", meta.ServerVersion, plain(st.ServerVersion)},
+		{"metadata (server_identity)", meta.ServerIdentity, plain(made)},
 		{"metadata (tables_count)", id(meta.Tables), id(st.Metadata.Tables)},
 		{"metadata (database_size)", id(meta.DatabaseSize), id(st.Metadata.DatabaseSize)},
 		{"attempt (job_id)", id(r.JobID), st.JobID},

@@ -29,7 +29,7 @@ func (k *kit) recorded(h *host, b controller.Backup, objects []controller.Stored
 	st := artifact.Statement{
 		FormatVersion: artifact.StatementVersion, ServerID: agentID, JobID: "40", AttemptNo: 1, AttemptID: attemptID,
 		Key:    artifact.Key("p", when, artifact.FileName("shop", when, attemptID, "dump", c)),
-		Engine: wire.EnginePostgreSQL, Database: "shop", ServerVersion: "15.6", Tool: "pg_dump", ToolVersion: "15.8", Method: "custom", Codec: c,
+		Engine: wire.EnginePostgreSQL, Database: "shop", ServerVersion: "15.6", ServerIdentity: "7301", Tool: "pg_dump", ToolVersion: "15.8", Method: "custom", Codec: c,
 		Metadata: artifact.Metadata{Tables: 7, DatabaseSize: 1 << 20},
 	}
 	r := controller.Record{Backup: b, AgentID: agentID, JobID: 40, AttemptNo: 1, AttemptID: attemptID, Recipients: c.Recipients, ETag: "e", VersionID: "v1"}
@@ -82,7 +82,7 @@ func (k *kit) recorded(h *host, b controller.Backup, objects []controller.Stored
 	r.Backup.DatabaseType, r.Backup.DatabaseName, r.Backup.FilePath, r.Backup.FileName = st.Engine, st.Database, st.Key, path.Base(st.Key)
 	r.Backup.FileSize, r.Backup.Checksum, r.Backup.RawSize, r.Backup.RawChecksum = &st.StoredSize, &stored, &st.RawSize, &raw
 	r.Backup.Compression, r.Backup.Level, r.Backup.Encryption = c.Compression, c.Level, c.Encryption
-	r.Backup.Metadata = json.RawMessage(`{"tables_count":7,"database_size":1048576,"tool_version":"15.8","server_version":"15.6"}`)
+	r.Backup.Metadata = json.RawMessage(`{"tables_count":7,"database_size":1048576,"tool_version":"15.8","server_version":"15.6","server_identity":"7301"}`)
 	if h == nil {
 		k.bucket.put(artifact.ManifestKey(st.Key), r.Manifest)
 	} else {
@@ -93,36 +93,37 @@ func (k *kit) recorded(h *host, b controller.Backup, objects []controller.Stored
 
 // edits are what an SQL statement can do to the rows of a backup.
 var edits = map[string]func(*controller.Record){
-	"id":                        func(r *controller.Record) { r.Backup.ID = 13 },
-	"project_id":                func(r *controller.Record) { r.Backup.ProjectID = 4 },
-	"server_id":                 func(r *controller.Record) { r.AgentID = "s4f3" },
-	"storage_id":                func(r *controller.Record) { r.Backup.StorageID = 7 },
-	"storage_disk":              func(r *controller.Record) { r.Backup.StorageDisk = "local" },
-	"type":                      func(r *controller.Record) { r.Backup.Type = controller.TypeManual },
-	"schedule_id":               func(r *controller.Record) { r.Backup.ScheduleID = nil },
-	"database_type":             func(r *controller.Record) { r.Backup.DatabaseType = wire.EngineMySQL },
-	"database_name":             func(r *controller.Record) { r.Backup.DatabaseName = "shop2" },
-	"file_path":                 func(r *controller.Record) { r.Backup.FilePath += "x" },
-	"file_name":                 func(r *controller.Record) { r.Backup.FileName += "x" },
-	"file_size":                 func(r *controller.Record) { r.Backup.FileSize = other(*r.Backup.FileSize) },
-	"checksum":                  func(r *controller.Record) { r.Backup.Checksum = &zeros },
-	"raw_size":                  func(r *controller.Record) { r.Backup.RawSize = other(*r.Backup.RawSize) },
-	"raw_checksum":              func(r *controller.Record) { r.Backup.RawChecksum = &zeros },
-	"composite":                 func(r *controller.Record) { r.Composite = "x-1" },
-	"etag":                      func(r *controller.Record) { r.ETag = "f" },
-	"version_id":                func(r *controller.Record) { r.VersionID = "v0" },
-	"compression":               func(r *controller.Record) { r.Backup.Compression = "gzip" },
-	"level":                     func(r *controller.Record) { r.Backup.Level++ },
-	"encryption":                func(r *controller.Record) { r.Backup.Encryption = "none" },
-	"metadata":                  func(r *controller.Record) { r.Backup.Metadata = json.RawMessage(`[]`) },
-	"metadata (tool_version)":   func(r *controller.Record) { r.Backup.Metadata = replaced(r, "15.8", "16.0") },
-	"metadata (server_version)": func(r *controller.Record) { r.Backup.Metadata = replaced(r, "15.6", "16.0") },
-	"metadata (tables_count)":   func(r *controller.Record) { r.Backup.Metadata = replaced(r, ":7", ":8") },
-	"metadata (database_size)":  func(r *controller.Record) { r.Backup.Metadata = replaced(r, "1048576", "1048577") },
-	"attempt (job_id)":          func(r *controller.Record) { r.JobID++ },
-	"attempt (no)":              func(r *controller.Record) { r.AttemptNo++ },
-	"attempt (attempt_id)":      func(r *controller.Record) { r.AttemptID = "ponmlkjihgfedcba" },
-	"attempt (recipients)":      func(r *controller.Record) { r.Recipients = append(slices.Clone(r.Recipients), "age1evil") },
+	"id":                         func(r *controller.Record) { r.Backup.ID = 13 },
+	"project_id":                 func(r *controller.Record) { r.Backup.ProjectID = 4 },
+	"server_id":                  func(r *controller.Record) { r.AgentID = "s4f3" },
+	"storage_id":                 func(r *controller.Record) { r.Backup.StorageID = 7 },
+	"storage_disk":               func(r *controller.Record) { r.Backup.StorageDisk = "local" },
+	"type":                       func(r *controller.Record) { r.Backup.Type = controller.TypeManual },
+	"schedule_id":                func(r *controller.Record) { r.Backup.ScheduleID = nil },
+	"database_type":              func(r *controller.Record) { r.Backup.DatabaseType = wire.EngineMySQL },
+	"database_name":              func(r *controller.Record) { r.Backup.DatabaseName = "shop2" },
+	"file_path":                  func(r *controller.Record) { r.Backup.FilePath += "x" },
+	"file_name":                  func(r *controller.Record) { r.Backup.FileName += "x" },
+	"file_size":                  func(r *controller.Record) { r.Backup.FileSize = other(*r.Backup.FileSize) },
+	"checksum":                   func(r *controller.Record) { r.Backup.Checksum = &zeros },
+	"raw_size":                   func(r *controller.Record) { r.Backup.RawSize = other(*r.Backup.RawSize) },
+	"raw_checksum":               func(r *controller.Record) { r.Backup.RawChecksum = &zeros },
+	"composite":                  func(r *controller.Record) { r.Composite = "x-1" },
+	"etag":                       func(r *controller.Record) { r.ETag = "f" },
+	"version_id":                 func(r *controller.Record) { r.VersionID = "v0" },
+	"compression":                func(r *controller.Record) { r.Backup.Compression = "gzip" },
+	"level":                      func(r *controller.Record) { r.Backup.Level++ },
+	"encryption":                 func(r *controller.Record) { r.Backup.Encryption = "none" },
+	"metadata":                   func(r *controller.Record) { r.Backup.Metadata = json.RawMessage(`[]`) },
+	"metadata (tool_version)":    func(r *controller.Record) { r.Backup.Metadata = replaced(r, "15.8", "16.0") },
+	"metadata (server_version)":  func(r *controller.Record) { r.Backup.Metadata = replaced(r, "15.6", "16.0") },
+	"metadata (server_identity)": func(r *controller.Record) { r.Backup.Metadata = replaced(r, "7301", "7302") },
+	"metadata (tables_count)":    func(r *controller.Record) { r.Backup.Metadata = replaced(r, ":7", ":8") },
+	"metadata (database_size)":   func(r *controller.Record) { r.Backup.Metadata = replaced(r, "1048576", "1048577") },
+	"attempt (job_id)":           func(r *controller.Record) { r.JobID++ },
+	"attempt (no)":               func(r *controller.Record) { r.AttemptNo++ },
+	"attempt (attempt_id)":       func(r *controller.Record) { r.AttemptID = "ponmlkjihgfedcba" },
+	"attempt (recipients)":       func(r *controller.Record) { r.Recipients = append(slices.Clone(r.Recipients), "age1evil") },
 	"manifest": func(r *controller.Record) {
 		r.Manifest = []byte(strings.Replace(string(r.Manifest), `"shop"`, `"shoq"`, 1))
 	},

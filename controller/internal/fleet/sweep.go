@@ -26,7 +26,8 @@ func (f *Fleet) sweepLoop(ctx context.Context) {
 		}
 		if res != (controller.SweepResult{}) {
 			f.log.Info("sweep", "suspect", res.Suspect, "lost", res.Lost, "requeued", res.Requeued,
-				"timed_out", res.TimedOut, "expired", res.Expired, "offline", res.Offline, "orphaned", res.Orphaned, "stuck", res.Stuck, "pages", res.Pages)
+				"timed_out", res.TimedOut, "expired", res.Expired, "offline", res.Offline, "orphaned", res.Orphaned, "stuck", res.Stuck, "pages", res.Pages,
+				"unsafe", res.Unsafe, "settle", res.Settle, "discard", res.Discard)
 			f.Kick()
 		}
 		cancels, err := f.opt.Store.CancelsDue(ctx)

@@ -37,6 +37,7 @@ type Backup struct {
 	Held          bool      `json:"held,omitempty"` // by a person
 	HoldReason    string    `json:"hold_reason,omitempty"`
 	OpenJobs      int       `json:"open_jobs,omitempty"`   // that name it: a restore, a verification
+	SafetyOf      int64     `json:"safety_of,omitempty"`   // the restore in place that it was made for, while that can be undone or is at work
 	LockedUntil   time.Time `json:"locked_until,omitzero"` // the store refuses its deletion until then
 }
 

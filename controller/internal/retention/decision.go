@@ -28,6 +28,7 @@ const (
 	// Something else keeps it.
 	Held         = "held"
 	OpenJob      = "open_job"
+	Safety       = "safety" // of a restore in place
 	Locked       = "locked"
 	Changed      = "policy_changed"
 	Orphan       = "orphan"

@@ -9,7 +9,7 @@
 //   - The newest of them stays, however old it is. So does the newest whose content was verified (or that a drill passed with) until a
 //     newer one was; where there is none, the oldest stays.
 //   - Hours, days, weeks and months are counted over those that have a backup: after an outage of any length nothing is emptied.
-//   - Held backups and those that an open job names stay. Those that a store has locked are removed later.
+//   - Held backups and those that an open job names stay, and the safety backups of restores in place that can be undone. Those that a store has locked are removed later.
 //   - What belonged to a schedule, database, server or project that is no more stays until a person deletes it.
 //   - A policy that is not valid removes nothing.
 //   - A plan made again after it was carried out, at the same time, removes nothing.
@@ -87,7 +87,7 @@ func setAside(b Backup) (Reason, bool) {
 		return Reason{Code: Unknown, Text: fmt.Sprintf("has the status %q and the health %q, which no rule knows", b.Status, b.Health)}, true
 	case b.Gone != "":
 		return Reason{Code: Orphan, Text: "its " + b.Gone + " is no more; it stays until a person deletes it"}, true
-	case !slices.Contains([]string{controller.TypeManual, controller.TypeScheduled, controller.TypePreDeploy}, b.Type):
+	case !slices.Contains([]string{controller.TypeManual, controller.TypeScheduled, controller.TypePreDeploy, controller.TypePreRestore}, b.Type):
 		return Reason{Code: Unknown, Text: fmt.Sprintf("has the type %q, which no rule knows", b.Type)}, true
 	}
 	return Reason{}, false
@@ -129,6 +129,9 @@ func decide(policyOf func(Backup) (Policy, bool), adHoc AdHoc, backups []Backup,
 		}
 		if b.OpenJobs > 0 {
 			decisions[i].keep(Reason{Code: OpenJob, Text: "named by " + plural(b.OpenJobs, "open job", "open jobs")})
+		}
+		if b.SafetyOf != 0 {
+			decisions[i].keep(Reason{Code: Safety, Text: fmt.Sprintf("safety backup of restore %d, which can still be undone or is at work", b.SafetyOf)})
 		}
 	}
 	expired := current.expired()

@@ -208,13 +208,14 @@ func TestMistake07_Retention(t *testing.T) {
 	// Another server, engine, storage, database or kind has its own count.
 	newer := now.Add(-time.Minute)
 	for name, change := range map[string]func(*retention.Backup){
-		"server":     func(b *retention.Backup) { b.ServerID = 2 },
-		"engine":     func(b *retention.Backup) { b.DatabaseType = "mysql" },
-		"storage":    func(b *retention.Backup) { b.StorageID = 2 },
-		"database":   func(b *retention.Backup) { b.DatabaseID = 2 },
-		"schedule":   func(b *retention.Backup) { b.ScheduleID = 2 },
-		"manual":     func(b *retention.Backup) { b.Type = "manual" },
-		"pre_deploy": func(b *retention.Backup) { b.Type = "pre_deploy" },
+		"server":      func(b *retention.Backup) { b.ServerID = 2 },
+		"engine":      func(b *retention.Backup) { b.DatabaseType = "mysql" },
+		"storage":     func(b *retention.Backup) { b.StorageID = 2 },
+		"database":    func(b *retention.Backup) { b.DatabaseID = 2 },
+		"schedule":    func(b *retention.Backup) { b.ScheduleID = 2 },
+		"manual":      func(b *retention.Backup) { b.Type = "manual" },
+		"pre_deploy":  func(b *retention.Backup) { b.Type = "pre_deploy" },
+		"pre_restore": func(b *retention.Backup) { b.Type = "pre_restore" },
 	} {
 		mixed := everyDay(3, now.Add(-time.Hour))
 		for i := range 5 {
@@ -447,23 +448,25 @@ func TestPlan_Protected(t *testing.T) {
 	backups[3].LockedUntil = lock
 	backups[4].LockedUntil = now // over
 	backups[5].Held, backups[5].OpenJobs, backups[5].LockedUntil = true, 2, lock
+	backups[6].SafetyOf = 31
 	backups[9].LockedUntil = lock
 	plan := retention.Plan(retention.Policy{Retention: controller.Retention{Daily: 1}, Zone: zone(t, "UTC")}, backups, now)
 	for id, want := range map[int]string{
-		1: "keep: oldest", 2: "keep: held", 3: "keep: open_job", 4: "later: expired locked", 5: "remove: expired", 6: "keep: held open_job", 7: "remove: expired", 10: "keep: newest daily",
+		1: "keep: oldest", 2: "keep: held", 3: "keep: open_job", 4: "later: expired locked", 5: "remove: expired", 6: "keep: held open_job", 7: "keep: safety", 8: "remove: expired", 10: "keep: newest daily",
 	} {
 		if got := plan[id-1].Action + ": " + codes(plan[id-1]); got != want {
 			t.Errorf("backup %d: %s, want %s", id, got, want)
 		}
 	}
-	if !plan[3].At.Equal(lock) || plan[1].Reasons[0].Text != "held by a person: lawyers" || plan[5].Reasons[1].Text != "named by 2 open jobs" {
+	if !plan[3].At.Equal(lock) || plan[1].Reasons[0].Text != "held by a person: lawyers" || plan[5].Reasons[1].Text != "named by 2 open jobs" ||
+		plan[6].Reasons[0].Text != "safety backup of restore 31, which can still be undone or is at work" {
 		t.Errorf("%+v\n%+v\n%+v", plan[3], plan[1], plan[5])
 	}
-	if got, want := retention.Sum(plan, backups), (retention.Totals{Keep: 5, Later: 1, Remove: 4, RemoveBytes: 4000}); got != want {
+	if got, want := retention.Sum(plan, backups), (retention.Totals{Keep: 6, Later: 1, Remove: 3, RemoveBytes: 3000}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	released := plan[3].At
-	equal(t, "after the lock", ids(retention.Plan(retention.Policy{Retention: controller.Retention{Daily: 1}, Zone: zone(t, "UTC")}, backups, released), retention.Remove), 4, 5, 7, 8, 9)
+	equal(t, "after the lock", ids(retention.Plan(retention.Policy{Retention: controller.Retention{Daily: 1}, Zone: zone(t, "UTC")}, backups, released), retention.Remove), 4, 5, 8, 9)
 }
 
 // world is a random set of backups in a few groups.
@@ -472,7 +475,7 @@ func world(r *rand.Rand, now time.Time) []retention.Backup {
 	for i := range r.IntN(120) {
 		b := scheduled(int64(i+1), now.Add(-time.Duration(r.Int64N(int64(200*24*time.Hour)))))
 		b.DatabaseID, b.StorageID = int64(1+r.IntN(2)), int64(1+r.IntN(2))
-		b.Type = []string{"scheduled", "scheduled", "scheduled", "manual", "pre_deploy"}[r.IntN(5)]
+		b.Type = []string{"scheduled", "scheduled", "scheduled", "manual", "pre_deploy", "pre_restore"}[r.IntN(6)]
 		if r.IntN(8) == 0 {
 			b.Status = []string{"failed", "running", "pending"}[r.IntN(3)]
 		}
@@ -485,6 +488,9 @@ func world(r *rand.Rand, now time.Time) []retention.Backup {
 		b.Held, b.Deleted = r.IntN(40) == 0, r.IntN(40) == 0
 		if r.IntN(40) == 0 {
 			b.OpenJobs = 1
+		}
+		if r.IntN(40) == 0 {
+			b.SafetyOf = 5
 		}
 		if r.IntN(40) == 0 {
 			b.LockedUntil = now.Add(time.Duration(r.IntN(100)-50) * time.Hour)
@@ -583,7 +589,7 @@ func TestPlan_Model(t *testing.T) {
 			}
 			want := retention.Remove
 			switch {
-			case !good(b) || b.Held || b.OpenJobs > 0 || newest || proof || (oldest && len(verified) == 0) || modelKeeps(p, b, group, now):
+			case !good(b) || b.Held || b.OpenJobs > 0 || b.SafetyOf > 0 || newest || proof || (oldest && len(verified) == 0) || modelKeeps(p, b, group, now):
 				want = retention.Keep
 			case b.LockedUntil.After(now):
 				want = retention.Later

@@ -29,12 +29,13 @@ const (
 	partPostgreSQL = "postgresql"
 	partLocal      = "local"
 	partRestore    = "restore"
+	partInPlace    = "inplace"
 	partMariaDB    = "mariadb"
 	partSQLite     = "sqlite"
 	partMemory     = "memory"
 )
 
-var parts = []string{partPipeline, partPostgreSQL, partLocal, partRestore, partMariaDB, partSQLite, partMemory}
+var parts = []string{partPipeline, partPostgreSQL, partLocal, partRestore, partInPlace, partMariaDB, partSQLite, partMemory}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -46,7 +47,7 @@ func main() {
 	flag.IntVar(&b.gzip, "gzip", 1, "samples of a dump through gzip, each of which takes a minute for 1 GB")
 	flag.IntVar(&b.size, "size", 1024, "dump of the measured databases of PostgreSQL and MariaDB, in MiB; SQLite's is half as large")
 	flag.IntVar(&b.big, "big", 0, "dump of a large database of PostgreSQL for the memory, in MiB; 10240 takes 7 minutes more")
-	only := flag.String("only", strings.Join(parts, ","), "which parts; local is PostgreSQL's backup to the host's own directory, restore is PostgreSQL's")
+	only := flag.String("only", strings.Join(parts, ","), "which parts; local is PostgreSQL's backup to the host's own directory, restore is PostgreSQL's, inplace that of both servers")
 	quick := flag.Bool("quick", false, "small databases: a try that says little")
 	flag.Parse()
 	if *quick {
@@ -168,6 +169,12 @@ func (b *bench) measure(ctx context.Context, rep *report) error {
 		{[]string{partMariaDB}, "MariaDB: a whole restore", func(ctx context.Context) (comparison, error) {
 			return b.restore(ctx, b.maria.subject(b.store), b.storeDump)
 		}},
+		{[]string{partInPlace}, "PostgreSQL: a restore in place", func(ctx context.Context) (comparison, error) {
+			return b.inPlace(ctx, b.source.subject(b.shop), b.source.live(), rep)
+		}},
+		{[]string{partInPlace}, "MariaDB: a restore in place", func(ctx context.Context) (comparison, error) {
+			return b.inPlace(ctx, b.maria.subject(b.store), b.maria.live(), rep)
+		}},
 		{[]string{partSQLite}, "SQLite: a whole backup", b.sqlite},
 	} {
 		if !b.wants(m.parts...) {
@@ -207,7 +214,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	servers := map[string]stack.Server{}
 	var databases []string
 	var err error
-	if b.wants(partPipeline, partPostgreSQL, partLocal, partRestore, partMemory) {
+	if b.wants(partPipeline, partPostgreSQL, partLocal, partRestore, partInPlace, partMemory) {
 		sizes := map[string]int{b.shop: b.size}
 		if b.wants(partMemory) && b.big > 0 {
 			sizes[bigDatabase] = b.big
@@ -218,7 +225,7 @@ func (b *bench) prepare(ctx context.Context) error {
 		servers[b.source.subject(b.shop).restore.instance] = b.source.Postgres
 		databases = slices.AppendSeq(databases, maps.Keys(sizes))
 	}
-	if b.wants(partMariaDB) {
+	if b.wants(partMariaDB, partInPlace) {
 		if b.maria, err = openMaria(ctx, b.stack, b.say, b.store, b.size); err != nil {
 			return err
 		}
@@ -240,6 +247,14 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.wants(partMariaDB) {
 		if err := b.dumpTo(ctx, b.maria.subject(b.store), b.storeDump); err != nil {
 			return err
+		}
+	}
+	if b.wants(partInPlace) {
+		for _, l := range []live{b.source.live(), b.maria.live()} {
+			if err := l.make(ctx); err != nil {
+				return err
+			}
+			databases = append(databases, l.name)
 		}
 	}
 	if len(b.only) > 1 || !b.wants(partPipeline) {

@@ -68,7 +68,7 @@ func install(ctx context.Context, s *stack.Stack, servers map[string]stack.Serve
 		}
 	}
 	p.agent, err = s.NewAgent(hostName, stack.AgentOptions{
-		Servers: servers, Local: true,
+		Servers: servers, Local: true, InPlace: true,
 		Extra: map[string]any{"log": map[string]any{"level": "info"}},
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,6 +18,7 @@ type report struct {
 	Machine     machine      `json:"machine"`
 	Settings    settingsOf   `json:"settings"`
 	Comparisons []comparison `json:"comparisons"`
+	Moments     []moment     `json:"moments"`
 	Memory      []memory     `json:"memory"`
 }
 
@@ -106,6 +108,17 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintln(w)
 		for _, x := range c.Ratios {
 			fmt.Fprintf(w, "    %s\n", x)
+		}
+	}
+	if len(r.Moments) > 0 {
+		fmt.Fprintf(w, "%s\nSwaps: for how long the target could not be used\n\n", line)
+		for _, m := range r.Moments {
+			for _, one := range []struct {
+				who string
+				ms  []float64
+			}{{"as the agent tells", m.Agent}, {"as a client sees that asks every millisecond", m.Client}} {
+				fmt.Fprintf(w, "    %-12s %-46s %2d swaps   median %7.2f ms   longest %7.2f ms\n", m.Title, one.who, len(one.ms), median(one.ms), slices.Max(one.ms))
+			}
 		}
 	}
 	if len(r.Memory) > 0 {

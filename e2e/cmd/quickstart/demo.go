@@ -81,7 +81,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 		return err
 	}
 	if d.agent, err = d.stack.NewAgent(hostName, stack.AgentOptions{
-		Servers: map[string]stack.Server{"postgres": d.postgres, "mariadb": d.maria, "sqlite": d.sqlite}, Local: true,
+		Servers: map[string]stack.Server{"postgres": d.postgres, "mariadb": d.maria, "sqlite": d.sqlite}, Local: true, InPlace: true,
 		Limits: map[string]any{"discovery_every": "10s"},
 	}); err != nil {
 		return err

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"devflowbackup/e2e/stack"
 )
 
 // prove backs up, verifies, restores and recovers, and compares after each step.
@@ -21,6 +23,9 @@ func (d *demo) prove(ctx context.Context) error {
 	}
 	d.story.chapter("Restore each backup into a new database, by accounts that may do no more than that")
 	if err := d.each(ctx, d.restore); err != nil {
+		return err
+	}
+	if err := d.inPlace(ctx); err != nil {
 		return err
 	}
 	return d.recoverByHand(ctx)
@@ -98,6 +103,44 @@ func (d *demo) restore(ctx context.Context, st *story, t *trip) error {
 		return fmt.Errorf("the restore of backup %d was not compared with the fingerprint of its dump", t.backup.ID)
 	}
 	return d.compare(ctx, st, t, t.restored())
+}
+
+// inPlace restores a database in its place after a mistake, undoes that, and undoes the undo.
+func (d *demo) inPlace(ctx context.Context) error {
+	t := d.trips[0]
+	d.story.chapter("Restore in the place of a database: what was there is kept, and comes back at once")
+	if err := t.server.AllowInPlace(ctx, t.name()); err != nil {
+		return err
+	}
+	if _, err := t.server.Exec(ctx, t.name(), "DELETE FROM reviews"); err != nil {
+		return err
+	}
+	spoilt, err := t.server.Content(ctx, t.name())
+	if err != nil {
+		return err
+	}
+	d.story.note("somebody has deleted the reviews: %s has %s rows left of %s", t.word, number(spoilt.Rows()), number(t.content.Rows()))
+	args := []string{"restore", "create", strconv.FormatInt(t.backup.ID, 10), "--in-place", "--skip-safety-backup"}
+	for i, want := range []stack.Content{t.content, spoilt, t.content} {
+		var r stack.Restore
+		if _, err := d.read(ctx, d.story, &r, append(args, "--confirm", t.name(), "--wait")...); err != nil {
+			return err
+		}
+		if r.Status != "completed" || r.TargetState != "replaced" || r.Result.Swapped == nil {
+			return fmt.Errorf("restore %d in the place of %s is %s: %+v", r.ID, t.word, r.Status, r)
+		}
+		got, err := t.server.Content(ctx, t.name())
+		if err != nil {
+			return err
+		}
+		if diff := want.Diff(got); diff != "" {
+			return fmt.Errorf("after restore %d, %s differs from what it is to be:\n%s", r.ID, t.word, diff)
+		}
+		d.story.note("%s: %s rows, by plain SQL, equal those of %s; it could not be used for %.1f ms", t.word, number(got.Rows()),
+			[]string{"the backup", "a moment ago", "the backup"}[i], float64(r.Result.Swapped.UnavailableMicros)/1e3)
+		args = []string{"restore", "undo", strconv.FormatInt(r.ID, 10)}
+	}
+	return nil
 }
 
 // compare reads a copy by plain SQL and compares every row with the source.

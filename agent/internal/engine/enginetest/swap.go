@@ -142,6 +142,20 @@ func (s *suite) wantAfter(t *testing.T, e engine.Engine, p *place, req engine.Sw
 	s.wantContent(t, p.other, p.under)
 }
 
+// left: the only database of a restore is found, with what to do about it.
+func (s *suite) left(t *testing.T, e engine.Engine, name, what string) {
+	t.Helper()
+	var found []engine.Finding
+	for _, f := range e.Check(newContext(t)) {
+		if strings.Contains(f.Detail, engine.StagingPrefix) || strings.Contains(f.Detail, engine.KeptPrefix) {
+			found = append(found, f)
+		}
+	}
+	if len(found) != 1 || found[0].Level != "warning" || found[0].Name != what || !strings.Contains(found[0].Detail, name) || !strings.Contains(found[0].Hint, name) {
+		t.Errorf("found %+v, want one that says %q of %s", found, what, name)
+	}
+}
+
 func (s *suite) settle(t *testing.T, e engine.Engine, req engine.SwapRequest, want string) {
 	t.Helper()
 	for range 2 {
@@ -258,6 +272,7 @@ func (s *suite) swapAndUndo(t *testing.T) {
 	p := s.inPlace(t, e)
 	first := s.swap(t, e, p)
 	s.settle(t, e, first, engine.SwapBefore) // of a swap that was not begun
+	s.left(t, e, p.other, "left by a restore")
 	result, err := e.Swap(newContext(t), first)
 	if err != nil {
 		t.Fatal(err)
@@ -270,6 +285,7 @@ func (s *suite) swapAndUndo(t *testing.T) {
 	}
 	s.settle(t, e, first, engine.SwapAfter)
 	s.wantAfter(t, e, p, first)
+	s.left(t, e, p.other, "kept by a restore")
 	if _, err := e.Fingerprint(newContext(t), p.other); err != nil {
 		t.Errorf("the kept database is not described: %v", err)
 	}

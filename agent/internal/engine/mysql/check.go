@@ -45,7 +45,36 @@ func (e *Engine) Check(ctx context.Context) []engine.Finding {
 	findings = append(findings, c.checkSettings(ctx)...)
 	findings = append(findings, c.checkReading(ctx)...)
 	findings = append(findings, e.checkRestoring(ctx)...)
-	return append(findings, e.checkSwapping(ctx)...)
+	findings = append(findings, e.checkSwapping(ctx)...)
+	return append(findings, e.checkLeft(ctx)...)
+}
+
+// checkLeft lists the databases of restores, as far as one of the accounts sees them. The empty rest of one that was published is
+// removed by the next restore, and not listed.
+func (e *Engine) checkLeft(ctx context.Context) []engine.Finding {
+	var names []string
+	for _, who := range slices.Compact([]account{e.backup, e.restore, e.swap}) {
+		c, err := e.connect(ctx, who)
+		if err != nil {
+			continue // that is told elsewhere
+		}
+		found, err := c.strings(ctx, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")
+		if err != nil {
+			c.hangUp(ctx)
+			return []engine.Finding{failed("left by restores", e.sqlFailure(ctx, err, "list databases of restores", ""))}
+		}
+		for _, name := range found {
+			if !ours(name) {
+				continue
+			}
+			if published, err := c.published(ctx, name); staging(name) && err == nil && published {
+				continue
+			}
+			names = append(names, name)
+		}
+		c.hangUp(ctx)
+	}
+	return engine.Left(names, func(name string) string { return "DROP DATABASE " + quoteName(name) })
 }
 
 // checkSwapping looks at an account for restores in place, if there is one.

@@ -31,6 +31,8 @@ const (
 	problemCollation    = "missing_collation"
 	problemSQLMode      = "sql_mode"
 	problemPart         = "part_in_place"
+	problemRunAs        = "run_as_restore_account"
+	problemRestoreOwns  = "restore_owns_target"
 )
 
 func problem(stops bool, code, hint, format string, args ...any) engine.Problem {
@@ -166,7 +168,7 @@ func (c *conn) problems(ctx context.Context, req engine.InspectRequest) (found [
 	if err := c.server.supported(); err != nil {
 		add(stopper(err))
 	}
-	if err := c.mayRestore(ctx, req.Target); err != nil {
+	if err := c.mayRestore(ctx, c.e.filled(req.Target, req.InPlace)); err != nil {
 		add(stopper(err))
 	}
 	if _, err := c.e.choose(ctx, client, c.server); err != nil {
@@ -354,6 +356,14 @@ func (e *Engine) objectsOf(ctx context.Context, target string, reader *conn, w *
 		}
 	}
 	slices.Sort(foreign)
+	if missing := w.restores.lacks(target, runPrivileges); len(missing) > 0 && e.swap != e.restore && counts["VIEW"]+counts["ROUTINE"]+counts["TRIGGER"] > 0 {
+		add(problem(false, problemRunAs, runHint(w.restores.account, target),
+			"views, routines and triggers that are restored run as the restore account %s, which lacks %s at the target: a backup with such is refused at the swap", w.restores.account, strings.Join(missing, ", ")))
+	}
+	if w.restores.has("DROP", target) && e.swap != e.restore {
+		add(problem(false, problemRestoreOwns, fmt.Sprintf("run REVOKE ALL PRIVILEGES ON %s.* FROM %s; it needs none there, or only what views, routines and triggers need", quotePattern(target), w.restores.account),
+			"the restore account %s may drop what is at the target: a hostile dump could, while it is restored", w.restores.account))
+	}
 	if len(foreign) > 0 && !w.rights.setsDefiners() {
 		f := e.definers(target, foreign, errors.New("it lacks the right to"))
 		add(problem(true, problemDefiners, f.Hint, "%s", f.Message))

@@ -76,14 +76,22 @@ func readContent(ctx context.Context, database string, readers ...*conn) (*conte
 			return nil, err
 		}
 	}
+	var inside []*conn
 	for _, c := range readers {
 		// Definitions come in the character set that they were written in, and without the name of the current database.
-		for _, statement := range []string{"USE " + quoteName(database), "SET character_set_results = binary"} {
-			if err := c.exec(ctx, statement); err != nil {
-				return nil, err
-			}
+		err := c.exec(ctx, "USE "+quoteName(database))
+		if answered(err, 1044) && c != readers[0] {
+			continue // an account without any right there sees nothing either
 		}
+		if err == nil {
+			err = c.exec(ctx, "SET character_set_results = binary")
+		}
+		if err != nil {
+			return nil, err
+		}
+		inside = append(inside, c)
 	}
+	readers = inside
 	for _, one := range found {
 		if err := one.read(ctx, database, readers); err != nil {
 			return nil, fmt.Errorf("read %s %q: %w", strings.ToLower(one.Kind), one.Name, err)

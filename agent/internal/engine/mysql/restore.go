@@ -59,6 +59,15 @@ func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine
 	return r, nil
 }
 
+// filled is the target if the restore account needs rights at it: not where another account swaps. What a dump brings could use them
+// before it is proven.
+func (e *Engine) filled(target string, inPlace bool) string {
+	if inPlace && e.swap != e.restore {
+		return ""
+	}
+	return target
+}
+
 func (r *restore) open(req engine.RestoreRequest) error {
 	definers, err := r.e.definersFor(req.Definers)
 	if err != nil {
@@ -76,7 +85,7 @@ func (r *restore) open(req engine.RestoreRequest) error {
 	if err := c.server.supported(); err != nil {
 		return err
 	}
-	if err := c.mayRestore(r.ctx, req.Target); err != nil {
+	if err := c.mayRestore(r.ctx, r.e.filled(req.Target, req.InPlace)); err != nil {
 		return err
 	}
 	c.sweep(r.ctx)

@@ -15,11 +15,13 @@ import (
 // watch sees, and may end, what others do at a target.
 type watch struct {
 	target  string
-	c, r, b *conn  // of the accounts that swap, restore and read
-	rights  rights // of the account that swaps
-	reads   rights // of the account that reads
-	looker  *conn  // may see all sessions; nil: no account may
-	ender   *conn  // may end them; nil: no account may
+	c, r, b *conn // of the accounts that swap, restore and read
+	looker  *conn // may see all sessions; nil: no account may
+	ender   *conn // may end them; nil: no account may
+
+	rights   rights // of the account that swaps
+	reads    rights // of the account that reads
+	restores rights // of the account that restores
 }
 
 func (e *Engine) watch(ctx context.Context, target string, c, r, b *conn) (*watch, error) {
@@ -29,6 +31,9 @@ func (e *Engine) watch(ctx context.Context, target string, c, r, b *conn) (*watc
 		return nil, err
 	}
 	if w.reads, err = b.rights(ctx); err != nil {
+		return nil, err
+	}
+	if w.restores, err = r.rights(ctx); err != nil {
 		return nil, err
 	}
 	for _, one := range []struct {

@@ -253,6 +253,9 @@ func (w *swap) takeDown(ctx context.Context) error {
 			return fmt.Errorf("read what is to be put in its place: %w", err)
 		}
 		w.New = *fresh
+		if err := w.mayRun(ctx); err != nil {
+			return err
+		}
 		return w.statementFits(ctx)
 	}
 	// What a swap took out of its place comes back as it was, and not as it is kept: events run again.
@@ -270,6 +273,38 @@ func (w *swap) takeDown(ctx context.Context) error {
 	w.New = j.Old
 	w.New.Charset, w.New.Collation, w.New.Tables = fresh.Charset, fresh.Collation, fresh.Tables
 	return w.statementFits(ctx)
+}
+
+// runPrivileges are what objects need that run as an account.
+var runPrivileges = []string{"SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE", "SHOW VIEW", "TRIGGER"}
+
+// mayRun refuses what would be at the target and not work: objects that run as the restore account, where that has no rights. Where
+// another account swaps it needs none for the restore itself.
+func (w *swap) mayRun(ctx context.Context) error {
+	r, err := w.r.rights(ctx)
+	if err != nil {
+		return err
+	}
+	missing := r.lacks(w.Target, runPrivileges)
+	if len(missing) == 0 || w.e.swap == w.e.restore {
+		return nil
+	}
+	var names []string
+	for _, o := range slices.Concat(w.New.Views, w.New.Routines, w.New.Triggers) {
+		if strings.ReplaceAll(o.definer(), "`", "'") == r.account {
+			names = append(names, o.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return wire.Failf(wire.CodePrivilege, "%d views, routines and triggers of the backup (%s) run as the restore account %s, which lacks %s on %s: programs could not use them",
+		len(names), abridge(names), r.account, strings.Join(missing, ", "), w.e.where(w.Target)).WithHint("%s", runHint(r.account, w.Target))
+}
+
+func runHint(account, target string) string {
+	return fmt.Sprintf("run GRANT %s ON %s.* TO %s, with which a hostile dump could change rows there; or set restore.definers to keep, so that they run as their own accounts",
+		strings.Join(runPrivileges, ", "), quotePattern(target), account)
 }
 
 // statementFits refuses what cannot be moved in one statement.

@@ -840,3 +840,83 @@ func TestSwap_ServerKilled(t *testing.T) {
 }
 
 var autoIncrement = regexp.MustCompile(` AUTO_INCREMENT=\d+`)
+
+// TestSwap_RestoreAccountWithoutRights: where another account swaps, the one as which a dump runs needs no right at the target, and
+// a dump cannot touch it. Views, routines and triggers that would run as that account, and not work, are refused.
+func TestSwap_RestoreAccountWithoutRights(t *testing.T) {
+	s := server(t)
+	e := newEngine(t, config(s))
+	target := "target_" + random()
+	createDatabase(t, s, target)
+	t.Cleanup(func() { dropDatabase(t, s, target) })
+	run(t, s, target, smallSQL...)
+	grant(t, s, "ALL PRIVILEGES", quotePattern(target)+".*", swapUser)
+	problems := func(code string) bool {
+		t.Helper()
+		found := false
+		for _, p := range inspect(t, e, engine.InspectRequest{Target: target, InPlace: true}).Problems {
+			if p.Stops {
+				t.Errorf("%+v", p)
+			}
+			found = found || p.Code == code && strings.Contains(p.Hint, restoreUser)
+		}
+		return found
+	}
+	if !problems("run_as_restore_account") || problems("restore_owns_target") {
+		t.Error("a plan does not say that views, routines and triggers would not work")
+	}
+	restore := func(dump string) (string, error) {
+		t.Helper()
+		staging := newStaging()
+		r, err := e.Restore(testContext(t), engine.RestoreRequest{Database: staging, Target: target, InPlace: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(r.Abort)
+		return staging, write(r, dump)
+	}
+	for _, hostile := range []string{"USE `" + target + "`; DROP TABLE people;", "DELETE FROM `" + target + "`.people;", "DROP DATABASE `" + target + "`;"} {
+		if _, err := restore(hostile + "\n" + end); err == nil {
+			t.Errorf("%s passed", hostile)
+		}
+	}
+	if n := query(t, s, target, "SELECT count(*) > 0 FROM people"); n[0] != "1" {
+		t.Fatal("a dump has changed the target")
+	}
+	dumpOf := func(statements ...string) string {
+		t.Helper()
+		dump, _ := readAll(t, e, newDatabase(t, s, statements...))
+		return string(dump)
+	}
+	full, err := restore(dumpOf(smallSQL...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = e.Swap(testContext(t), request(t, e, target, full))
+	wantCode(t, err, wire.CodePrivilege)
+	if text := err.Error(); !strings.Contains(text, `"grown"`) || !strings.Contains(text, `"named"`) || !strings.Contains(text, "GRANT SELECT, INSERT") {
+		t.Errorf("%v", err)
+	}
+	// Tables alone need nothing.
+	plain, err := restore(dumpOf("CREATE TABLE fresh (n int)"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := request(t, e, target, plain)
+	swapNow(t, e, first)
+	undo := request(t, e, target, first.Keep)
+	swapNow(t, e, undo)
+	// As the plan says.
+	grant(t, s, "SELECT, INSERT, UPDATE, DELETE, EXECUTE, SHOW VIEW, TRIGGER", quotePattern(target)+".*", restoreUser)
+	if problems("run_as_restore_account") || problems("restore_owns_target") {
+		t.Error("the plan warns all the same")
+	}
+	if result := swapNow(t, e, request(t, e, target, full)); len(result.Notes) > 0 {
+		t.Errorf("%q", result.Notes)
+	}
+	run(t, s, target, "SELECT count(*) FROM grown", "SELECT twice(2)", "INSERT INTO people (name) VALUES ('x')")
+	grant(t, s, "ALL PRIVILEGES", quotePattern(target)+".*", restoreUser)
+	if !problems("restore_owns_target") {
+		t.Error("the plan does not say that a dump could drop the target")
+	}
+}

@@ -44,7 +44,20 @@ func (e *Engine) Check(ctx context.Context) []engine.Finding {
 		}
 	}
 	findings = append(findings, e.checkReading(ctx, conn)...)
-	return append(findings, e.checkRestoring(ctx)...)
+	findings = append(findings, e.checkRestoring(ctx)...)
+	return append(findings, e.checkLeft(ctx, conn)...)
+}
+
+// checkLeft lists the databases of restores.
+func (e *Engine) checkLeft(ctx context.Context, conn *pgx.Conn) []engine.Finding {
+	var names []string
+	err := conn.QueryRow(ctx, `SELECT ARRAY(SELECT datname::text FROM pg_catalog.pg_database
+		WHERE pg_catalog.left(datname, $1::integer) = $2::text OR pg_catalog.left(datname, $3::integer) = $4::text)`,
+		len(engine.StagingPrefix), engine.StagingPrefix, len(engine.KeptPrefix), engine.KeptPrefix).Scan(&names)
+	if err != nil {
+		return []engine.Finding{failed("left by restores", e.sqlFailure(ctx, err, "list databases of restores", e.cfg.Database))}
+	}
+	return engine.Left(names, func(name string) string { return "DROP DATABASE " + quoteName(name) })
 }
 
 func failed(name string, err error) engine.Finding {

@@ -101,6 +101,11 @@ func (e *Engine) extensions(ctx context.Context, database string) ([]string, err
 		return nil, err
 	}
 	defer hangUp(ctx, conn)
+	return extensionsOf(ctx, conn)
+}
+
+// extensionsOf lists the extensions of the database that conn is at. It is never nil without an error.
+func extensionsOf(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 	rows, err := conn.Query(ctx, "SELECT extname FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql' ORDER BY extname")
 	if err != nil {
 		return nil, err

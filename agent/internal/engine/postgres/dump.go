@@ -144,6 +144,11 @@ func (d *dump) describeSource(program binary) (info engine.DumpInfo, err error) 
 	if err := d.conn.QueryRow(d.ctx, "SELECT count(*) FROM ("+tablesSQL+") t").Scan(&info.Tables); err != nil {
 		return info, d.e.sqlFailure(d.ctx, err, "count tables of "+d.e.where(d.database), d.database)
 	}
+	extensions, err := extensionsOf(d.ctx, d.conn)
+	if err != nil {
+		return info, d.e.sqlFailure(d.ctx, err, "list extensions of "+d.e.where(d.database), d.database)
+	}
+	info.Extra = map[string]any{"extensions": extensions} // what a plan of a restore looks for at its target
 	return info, nil
 }
 

@@ -315,7 +315,7 @@ func (e *Engine) extensionRight(ctx context.Context, conn *pgx.Conn, database st
 			WithHint("install its package beside the PostgreSQL server")
 	case privileged && !slices.Contains(e.cfg.AllowedExtensions, name):
 		return true, wire.Failf(wire.CodeNotAllowed, "the dump needs the extension %q, which only a superuser can create", name).
-			WithHint("if you trust it, add it to allowed_extensions of the instance %q in the agent's configuration", e.cfg.Name)
+			WithHint("if you trust it, add it to restore.extensions of the instance %q in the agent's configuration", e.cfg.Name)
 	}
 	return privileged, nil
 }

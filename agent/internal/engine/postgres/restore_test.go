@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -116,11 +117,20 @@ func TestRestore_Extensions(t *testing.T) {
 		COMMENT ON SCHEMA "a" IS 'made before'`)
 	cfg := config(s)
 	e := newEngine(t, cfg)
+	d, err := e.Dump(testContext(t), engine.DumpRequest{Database: database})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := d.Info().Extra["extensions"]
+	_ = d.Close()
+	if want := []string{"dblink", "hstore"}; !reflect.DeepEqual(said, want) {
+		t.Errorf("the dump says that its extensions are %q", said)
+	}
 	dump, want := dumpAll(t, e, database)
 
 	cfg.AllowedExtensions = []string{"DBLINK", "dblink2"}
-	_, _, err := restoreAll(t, newEngine(t, cfg), dump)
-	if f := wantCode(t, err, wire.CodeNotAllowed); !strings.Contains(f.Message, `"dblink"`) || !strings.Contains(f.Hint, "allowed_extensions") {
+	_, _, err = restoreAll(t, newEngine(t, cfg), dump)
+	if f := wantCode(t, err, wire.CodeNotAllowed); !strings.Contains(f.Message, `"dblink"`) || !strings.Contains(f.Hint, "restore.extensions") {
 		t.Errorf("%+v", f)
 	}
 	if left := query[string](t, s, "postgres", "SELECT datname::text FROM pg_database WHERE starts_with(datname, $1)", engine.StagingPrefix); len(left) > 0 {

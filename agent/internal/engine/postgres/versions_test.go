@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -220,7 +221,8 @@ func TestVersions_Choice(t *testing.T) {
 	})
 }
 
-// TestVersions_Move restores dumps into servers of other versions: into newer ones everything, into older ones what they know.
+// TestVersions_Move restores dumps into servers of other versions, there in the place of a database, and undoes it: into newer ones
+// everything, into older ones what they know.
 func TestVersions_Move(t *testing.T) {
 	old := installedMajor(t)
 	servers := map[int]*pgserver.Server{}
@@ -253,15 +255,41 @@ func TestVersions_Move(t *testing.T) {
 				if diff := want.Diff(got); len(diff) > 0 {
 					t.Errorf("fingerprint differs: %q", diff)
 				}
-				have := onlyRows(content(t, target, name))
+				live := fmt.Sprintf("live_of_%d", from)
+				createDatabase(t, target, live)
+				run(t, target, live, "CREATE TABLE was (n int); INSERT INTO was VALUES (1)")
+				before := content(t, target, live)
+				kept := putInPlace(t, e, name, live)
+				have := onlyRows(content(t, target, live))
 				for table, sum := range rows {
 					if have[table] != sum {
 						t.Errorf("%s: %s, want %s", table, have[table], sum)
 					}
 				}
+				again := putInPlace(t, e, kept, live)
+				if now := content(t, target, live); !maps.Equal(now, before) {
+					t.Errorf("undone it has %v, it had %v", now, before)
+				}
+				if err := e.Remove(testContext(t), again); err != nil {
+					t.Error(err)
+				}
 			})
 		}
 	}
+}
+
+// putInPlace swaps a database that was restored or kept into the place of another one, and returns the name under which that is kept.
+func putInPlace(t *testing.T, e *postgres.Engine, staged, live string) (kept string) {
+	t.Helper()
+	found, err := e.Inspect(testContext(t), engine.InspectRequest{Target: live, InPlace: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept = engine.KeptPrefix + strings.TrimPrefix(newStaging(), engine.StagingPrefix)
+	if _, err := e.Swap(testContext(t), engine.SwapRequest{Staged: staged, Target: live, Keep: kept, Identity: found.Identity}); err != nil {
+		t.Fatalf("%v, %+v", err, found.Problems)
+	}
+	return kept
 }
 
 func onlyRows(content map[string]string) map[string]string {

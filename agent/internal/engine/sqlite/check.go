@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -53,7 +56,30 @@ func (e *Engine) Check(ctx context.Context) []engine.Finding {
 			findings = append(findings, f)
 		}
 	}
-	return append(append(findings, e.checkSpool(largest)), e.checkRestoring(ctx)...)
+	findings = append(append(findings, e.checkSpool(largest)), e.checkRestoring(ctx)...)
+	return append(findings, e.checkLeft(ctx)...)
+}
+
+// checkLeft lists the files of restores.
+func (e *Engine) checkLeft(ctx context.Context) []engine.Finding {
+	var names []string
+	err := e.directories(ctx, func(d *directory) (bool, error) {
+		err := d.entries(ctx, func(entry fs.DirEntry) (bool, error) {
+			side := slices.ContainsFunc(sideSuffixes, func(suffix string) bool { return strings.HasSuffix(entry.Name(), suffix) })
+			if ours(entry.Name()) && entry.Type().IsRegular() && !side {
+				names = append(names, filepath.Join(d.path, entry.Name()))
+			}
+			return true, nil
+		})
+		if wire.HasCode(err, wire.CodePrivilege) || wire.HasCode(err, wire.CodeDatabaseMissing) {
+			err = nil // not for us, or gone
+		}
+		return true, err
+	})
+	if err != nil && !errors.Is(err, errTooMany) {
+		return []engine.Finding{failed("left by restores", failure(ctx, err, "look for files of restores"))}
+	}
+	return engine.Left(names, func(name string) string { return fmt.Sprintf("rm -- %q", name) })
 }
 
 func failed(name string, err error) engine.Finding {

@@ -539,28 +539,37 @@ func (c *Controller) Source(a wire.Attempt, st artifact.Statement, from wire.Att
 	c.tb.Helper()
 	u := c.Upload(from)
 	src := wire.Source{BackupID: from.Job, Engine: st.Engine, Database: st.Database, ToolVersion: st.ToolVersion, Codec: u.Order.Codec, Local: u.Order.Local}
-	object := func(name string, s artifact.Sums) wire.SourceObject {
-		o := wire.SourceObject{StoredSize: s.StoredSize, StoredSHA256: s.StoredSHA256.String(), RawSize: s.RawSize, RawSHA256: s.RawSHA256.String()}
-		if u.Order.Local {
-			o.Key = c.key(u, name)
-		}
-		switch u.Order.Codec.Encryption {
-		case artifact.Age:
-			o.SealedKey = c.Seal(a, name, c.Object(c.key(u, name)), secret, recipient)
-		case artifact.AES256CBC:
-			o.SealedKey, o.MAC = c.SealAES(a, name, u.Order.AttemptID, recipient), s.MAC[:]
-		}
-		return o
-	}
-	src.Artifact = object(wire.ObjectArtifact, st.Sums)
+	src.Artifact = c.sourceObject(a, u, wire.ObjectArtifact, st.Sums, secret, recipient)
 	if st.Fingerprint != nil {
-		f := object(wire.ObjectFingerprint, *st.Fingerprint)
+		f := c.sourceObject(a, u, wire.ObjectFingerprint, *st.Fingerprint, secret, recipient)
 		src.Fingerprint = &f
 	}
 	unlock := c.Lock()
 	defer unlock()
 	c.sources[a] = u
 	return src
+}
+
+// Globals is the object of a completed backup's roles and settings, for a reading attempt.
+func (c *Controller) Globals(a wire.Attempt, st artifact.Statement, from wire.Attempt, secret, recipient string) *wire.SourceObject {
+	c.tb.Helper()
+	o := c.sourceObject(a, c.Upload(from), wire.ObjectGlobals, *st.Globals, secret, recipient)
+	return &o
+}
+
+func (c *Controller) sourceObject(a wire.Attempt, u *Upload, name string, s artifact.Sums, secret, recipient string) wire.SourceObject {
+	c.tb.Helper()
+	o := wire.SourceObject{StoredSize: s.StoredSize, StoredSHA256: s.StoredSHA256.String(), RawSize: s.RawSize, RawSHA256: s.RawSHA256.String()}
+	if u.Order.Local {
+		o.Key = c.key(u, name)
+	}
+	switch u.Order.Codec.Encryption {
+	case artifact.Age:
+		o.SealedKey = c.Seal(a, name, c.Object(c.key(u, name)), secret, recipient)
+	case artifact.AES256CBC:
+		o.SealedKey, o.MAC = c.SealAES(a, name, u.Order.AttemptID, recipient), s.MAC[:]
+	}
+	return o
 }
 
 // Seal seals the file key of stored bytes for an attempt.
@@ -608,6 +617,14 @@ func (c *Controller) Local(o wire.LocalOrder) wire.LocalReply {
 	c.tb.Helper()
 	var r wire.LocalReply
 	c.send(wire.VerbLocal, c.Signed(wire.VerbLocal, o), &r)
+	return r
+}
+
+// Inspect asks what is at a restore's target.
+func (c *Controller) Inspect(o wire.InspectOrder) wire.InspectReply {
+	c.tb.Helper()
+	var r wire.InspectReply
+	c.send(wire.VerbInspect, c.Signed(wire.VerbInspect, o), &r)
 	return r
 }
 

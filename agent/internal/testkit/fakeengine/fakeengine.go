@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"devflowbackup/agent/internal/engine"
 	"devflowbackup/shared/wire"
@@ -39,10 +40,17 @@ type Engine struct {
 	SwapDone bool
 	// BeforeSwap, if set, runs when Swap begins.
 	BeforeSwap func(ctx context.Context)
+	// BeforeSettle, if set, runs when Settle begins. Its error is that of Settle.
+	BeforeSettle func() error
+	// Describe, if set, makes the fingerprint of a database's bytes. It may be called from several goroutines.
+	Describe func(content []byte) *wire.Fingerprint
+	// Restoring, if set, makes a restored database's bytes of a dump.
+	Restoring func(req engine.RestoreRequest, dump []byte) []byte
 
 	Dumps, Closed, Aborted, Restores, Swaps, Settled atomic.Int64
-	// Target is the one of the last restore.
-	Target atomic.Value
+	// Target is the one of the last restore, Request all of it.
+	Target  atomic.Value
+	Request atomic.Pointer[engine.RestoreRequest]
 
 	mu       sync.Mutex
 	dbs      map[string]*database
@@ -152,10 +160,12 @@ type dump struct {
 	r      io.Reader
 	size   int64
 	once   sync.Once
-	sum    uint32
-	n      int64
-	ended  chan struct{}
-	fp     *wire.Fingerprint
+
+	content []byte // unless it is a stream
+	sum     uint32
+	n       int64
+	ended   chan struct{}
+	fp      *wire.Fingerprint
 }
 
 // Dump implements engine.Engine.
@@ -168,7 +178,7 @@ func (e *Engine) Dump(ctx context.Context, req engine.DumpRequest) (engine.Dump,
 	if !ok && e.Stream == nil {
 		return nil, wire.Failf(wire.CodeDatabaseMissing, "database %q does not exist", req.Database)
 	}
-	d := &dump{e: e, size: int64(len(b)), ended: make(chan struct{})}
+	d := &dump{e: e, size: int64(len(b)), content: b, ended: make(chan struct{})}
 	d.ctx, d.cancel = context.WithCancelCause(ctx)
 	d.r = bytes.NewReader(b)
 	if e.Stream != nil {
@@ -185,7 +195,13 @@ func (d *dump) Read(p []byte) (int, error) {
 	d.sum = crc32.Update(d.sum, crc32.IEEETable, p[:n])
 	d.n += int64(n)
 	if err == io.EOF {
-		d.once.Do(func() { d.fp = describe(d.n, d.sum); close(d.ended) })
+		d.once.Do(func() {
+			d.fp = describe(d.n, d.sum)
+			if d.e.Describe != nil {
+				d.fp = d.e.Describe(d.content)
+			}
+			close(d.ended)
+		})
 	}
 	return n, err
 }
@@ -225,6 +241,7 @@ type restore struct {
 	e    *Engine
 	ctx  context.Context
 	name string // empty: validation
+	req  engine.RestoreRequest
 	buf  bytes.Buffer
 	done bool
 }
@@ -236,9 +253,10 @@ func (e *Engine) Restore(ctx context.Context, req engine.RestoreRequest) (engine
 	}
 	e.Restores.Add(1)
 	e.Target.Store(req.Target)
+	e.Request.Store(&req)
 	e.Drop(req.Database)
 	e.Set(req.Database, nil)
-	return &restore{e: e, ctx: ctx, name: req.Database}, nil
+	return &restore{e: e, ctx: ctx, name: req.Database, req: req}, nil
 }
 
 // Validate implements engine.Engine.
@@ -257,7 +275,11 @@ func (r *restore) Close() error {
 	if r.name == "" {
 		return r.e.ValidateErr
 	}
-	r.e.Set(r.name, r.buf.Bytes())
+	content := r.buf.Bytes()
+	if r.e.Restoring != nil {
+		content = r.e.Restoring(r.req, content)
+	}
+	r.e.Set(r.name, content)
 	r.done = true
 	return nil
 }
@@ -276,6 +298,9 @@ func (e *Engine) Fingerprint(_ context.Context, database string) (*wire.Fingerpr
 	b, ok := e.Get(database)
 	if !ok {
 		return nil, wire.Failf(wire.CodeDatabaseMissing, "database %q does not exist", database)
+	}
+	if e.Describe != nil {
+		return e.Describe(b), e.down()
 	}
 	return describe(int64(len(b)), crc32.ChecksumIEEE(b)), e.down()
 }
@@ -367,7 +392,7 @@ func (e *Engine) Swap(ctx context.Context, req engine.SwapRequest) (*engine.Swap
 	e.Swaps.Add(1)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	result := &engine.SwapResult{Unavailable: 1}
+	result := &engine.SwapResult{Unavailable: time.Millisecond, Notes: []string{"the owner was carried over"}}
 	switch old, staged := e.dbs[req.Target], e.dbs[req.Staged]; {
 	case req.Identity == "" || !strings.HasPrefix(req.Keep, engine.KeptPrefix):
 		return nil, wire.Failf(wire.CodeBadRequest, "swap out %q: no identity, or kept as %q", req.Target, req.Keep)
@@ -395,6 +420,11 @@ func (e *Engine) Swap(ctx context.Context, req engine.SwapRequest) (*engine.Swap
 
 // Settle implements engine.Engine.
 func (e *Engine) Settle(_ context.Context, req engine.SwapRequest) (string, error) {
+	if e.BeforeSettle != nil {
+		if err := e.BeforeSettle(); err != nil {
+			return "", err
+		}
+	}
 	if err := e.down(); err != nil {
 		return "", err
 	}

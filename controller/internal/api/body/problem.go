@@ -1,6 +1,10 @@
 package body
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"devflowbackup/shared/wire"
+)
 
 // Problem codes beside the codes of controller.Error. They are stable.
 const (
@@ -41,6 +45,8 @@ type Problem struct {
 	RequestID string          `json:"request_id" doc:"Names the request in the controller's log"`
 	Errors    []FieldError    `json:"errors,omitempty" doc:"Every field that is wrong, where there are several"`
 	Probe     json.RawMessage `json:"probe,omitempty" doc:"The report of a storage that did not pass its probe"`
+	// Problems are all that is known to stop a restore, and what a person should know before it.
+	Problems []wire.Problem `json:"problems,omitempty" doc:"What stops a restore, and what to know before it; those that stop it come first"`
 }
 
 // FieldError is one wrong field.

@@ -359,7 +359,7 @@ func (r *Rig) Agent(name, project string, databases ...string) *Agent {
 	a := &Agent{Server: s, Session: wire.NewID()}
 	_, _, err = r.Store.Hello(r.Context(), s.AgentID, s.NKey, a.Session, wire.Hello{Protocol: 1, AgentVersion: "v1", Host: wire.Host{Hostname: name, Local: &wire.LocalDir{Dir: "/srv/backups", FreeBytes: 70 << 30, TotalBytes: 100 << 30}}, Concurrency: 4, InventoryHash: "none"})
 	r.must(err)
-	inv := wire.Inventory{Hash: wire.NewID(), Last: true, Instances: []wire.Instance{{Name: "main", Engine: wire.EnginePostgreSQL, Version: "15.6", Restore: true}}}
+	inv := wire.Inventory{Hash: wire.NewID(), Last: true, Instances: []wire.Instance{{Name: "main", Engine: wire.EnginePostgreSQL, Version: "15.6", Restore: true, InPlace: true}}}
 	for _, d := range databases {
 		inv.Databases = append(inv.Databases, wire.Database{Instance: "main", Engine: wire.EnginePostgreSQL, Name: d, SizeBytes: 5 << 20, ServerVersion: "15.6"})
 	}
@@ -492,9 +492,36 @@ func (r *Rig) Verified(a *Agent, o controller.Offer) {
 // Restored ends a started restore well.
 func (r *Rig) Restored(a *Agent, o controller.Offer) {
 	r.Helper()
-	r.must(r.Store.ReportDone(r.Context(), a.AgentID, a.Session, wire.Report{
+	report := wire.Report{
 		Attempt: o.Attempt, Outcome: wire.OutcomeRestored, Read: read(o), Restored: &wire.RestoreResult{Database: o.Restore.DatabaseName, Tables: 3, Rows: 99, Compared: true},
-	}))
+	}
+	if o.Restore.InPlace {
+		report.Swapped = &wire.SwapResult{State: wire.SwapAfter, UnavailableMicros: 2500, Ended: 1, Notes: []string{"owner and grants were carried over"}}
+	}
+	r.must(r.Store.ReportDone(r.Context(), a.AgentID, a.Session, report))
+}
+
+// Settled ends a started undo or settlement: the state is wire.SwapBefore or wire.SwapAfter.
+func (r *Rig) Settled(a *Agent, o controller.Offer, state string) {
+	r.Helper()
+	r.must(r.Store.ReportDone(r.Context(), a.AgentID, a.Session, wire.Report{Attempt: o.Attempt, Outcome: wire.OutcomeSettled, Swapped: &wire.SwapResult{State: state, UnavailableMicros: 1500}}))
+}
+
+// Discarded ends a started removal of what was kept.
+func (r *Rig) Discarded(a *Agent, o controller.Offer) {
+	r.Helper()
+	r.must(r.Store.ReportDone(r.Context(), a.AgentID, a.Session, wire.Report{Attempt: o.Attempt, Outcome: wire.OutcomeDiscarded}))
+}
+
+// There has every agent see a database of that identity at whatever target it is asked for.
+func (f *Fleet) There(identity string, problems ...wire.Problem) {
+	f.With(func() {
+		f.Target = func(controller.Server, wire.InspectOrder) (*wire.Target, error) {
+			return &wire.Target{
+				Exists: true, Identity: identity, ServerIdentity: "7001", ServerVersion: "15.6", SizeBytes: 40 << 20, Tables: 13, FreeBytes: 8 << 30, Owner: "shop", Problems: problems,
+			}, nil
+		}
+	})
 }
 
 func read(o controller.Offer) *wire.ReadResult {
