@@ -1,4 +1,5 @@
-// Package config is the controller's configuration: Default, then Load (strict: an unknown key is an error), then Validate.
+// Package config is the controller's configuration: Default, then Load (strict: an unknown key is an error), then Environment, then
+// Validate.
 package config
 
 import (
@@ -38,6 +39,7 @@ type Config struct {
 	// StorageCAFile holds PEM certificates of authorities that are trusted for S3 endpoints beside the system's.
 	StorageCAFile string `yaml:"storage_ca_file"`
 
+	TLS     TLS     `yaml:"tls"`
 	Catalog Catalog `yaml:"catalog"`
 	NATS    NATS    `yaml:"nats"`
 	Timing  Timing  `yaml:"timing"`
@@ -46,6 +48,16 @@ type Config struct {
 	// Embedded also runs a private PostgreSQL in DataDir. A flag, not a key: a file describes a real installation.
 	Embedded bool `yaml:"-"`
 }
+
+// TLS is a certificate for the API from another authority than the installation's own. Agents are served the installation's own
+// beside it.
+type TLS struct {
+	CertFile string `yaml:"cert_file"` // PEM, with its chain
+	KeyFile  string `yaml:"key_file"`  // PEM
+}
+
+// Given tells whether there is one.
+func (t TLS) Given() bool { return t.CertFile != "" }
 
 // Catalog is the PostgreSQL that holds the truth.
 type Catalog struct {
@@ -161,6 +173,7 @@ func (c *Config) Validate() error {
 		path *string
 	}{
 		{"data_dir", &c.DataDir}, {"master_key_file", &c.MasterKeyFile}, {"storage_ca_file", &c.StorageCAFile}, {"catalog.dsn_file", &c.Catalog.DSNFile}, {"nats.ca_file", &c.NATS.CAFile},
+		{"tls.cert_file", &c.TLS.CertFile}, {"tls.key_file", &c.TLS.KeyFile},
 	} {
 		if *p.path == "" {
 			continue
@@ -176,6 +189,9 @@ func (c *Config) Validate() error {
 	}
 	if err := certificates("storage_ca_file", c.StorageCAFile); err != nil {
 		return err
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		return errors.New("tls: cert_file and key_file belong together; give both or none")
 	}
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)
