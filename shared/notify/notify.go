@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // environment is what a service manager sets for its daemon, and for nobody else.
@@ -65,6 +67,18 @@ func (s *Supervisor) Ready(status string) error { return s.send("READY=1", state
 
 // Status says what the daemon is at, for people.
 func (s *Supervisor) Status(status string) error { return s.send(state(status)) }
+
+// Reloading says that the daemon reads its configuration anew. Ready, with whatever came of it, ends that.
+func (s *Supervisor) Reloading() error {
+	if s == nil {
+		return nil
+	}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return fmt.Errorf("tell the service manager: %w", err)
+	}
+	return s.send("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(now.Nano()/1000, 10))
+}
 
 // Stopping says that the daemon has begun to stop and that it may take so long: the manager kills it no earlier.
 func (s *Supervisor) Stopping(most time.Duration, status string) error {

@@ -82,6 +82,27 @@ func TestSupervisor_Messages(t *testing.T) {
 	}
 }
 
+// A manager takes RELOADING for real only with the time of its own clock, which tells it from an older one.
+func TestSupervisor_Reloading(t *testing.T) {
+	conn := manager(t, 0)
+	m := open(t)
+	var last int64
+	for range 2 {
+		if err := m.Reloading(); err != nil {
+			t.Fatal(err)
+		}
+		usec, ok := strings.CutPrefix(next(t, conn), "RELOADING=1\nMONOTONIC_USEC=")
+		n, err := strconv.ParseInt(usec, 10, 64)
+		if !ok || err != nil || n < last || n <= 0 {
+			t.Fatalf("said %q, %v", usec, err)
+		}
+		last = n
+	}
+	if err := (*notify.Supervisor)(nil).Reloading(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOpen_Nobody(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	m := open(t)

@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Commands are install, uninstall, start, stop, restart and status. file is where the flag for the configuration file is kept, and
+// Commands are install, uninstall, start, stop, restart, reload and status. file is where the flag for the configuration file is kept, and
 // standard the file that the service reads if that is empty.
 func Commands(d Daemon, file *string, standard string) []*cobra.Command {
 	config := func() string {
@@ -43,7 +43,15 @@ Where the service came with a package, nothing is changed.`,
 			RunE: func(*cobra.Command, []string) error { return d.Control(a.action) },
 		})
 	}
-	return append(commands, &cobra.Command{
+	var pid int
+	reload := &cobra.Command{
+		Use: "reload", Short: "Make the running program read its configuration anew", Args: cobra.NoArgs,
+		Long: `Makes the running program read its configuration anew, by SIGHUP. What came of it stands in its log. A configuration with a
+mistake is told here and changes nothing.`,
+		RunE: func(*cobra.Command, []string) error { return d.Reload(config(), pid) },
+	}
+	reload.Flags().IntVar(&pid, "pid", 0, "the running program (default the process that works on the state directory)")
+	return append(commands, reload, &cobra.Command{
 		Use: "status", Short: "Tell whether the service runs; exit status 3 if it does not", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.Status(config(), cmd.OutOrStdout()) },
 	})

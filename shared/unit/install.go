@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/kardianos/service"
 )
@@ -304,6 +305,27 @@ func (d Daemon) Control(action string) error {
 	}
 	if err := service.Control(s, action); err != nil {
 		return fmt.Errorf("%s the service: %w", action, err)
+	}
+	return nil
+}
+
+// Reload asks a program to read its configuration anew: the process pid, or for 0 the one that works on the state directory, whatever
+// it was started by. What came of it stands in its log. A configuration with a mistake is returned here too.
+func (d Daemon) Reload(file string, pid int) error {
+	state, _, err := d.Read(file)
+	if err != nil {
+		return err
+	}
+	if pid == 0 {
+		if pid, err = holder(filepath.Join(state, "lock")); err != nil {
+			return fmt.Errorf("look for the running %s: %w", d.Name, err)
+		}
+	}
+	if pid <= 0 {
+		return fmt.Errorf("no %s works on %s", d.Name, state)
+	}
+	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+		return fmt.Errorf("tell process %d: %w", pid, err)
 	}
 	return nil
 }

@@ -64,6 +64,7 @@ func Text(name string, p Place) (string, error) {
 		}
 	}
 	set("ExecStart", fmt.Sprintf("ExecStart=%s %s --config %s", command(p.Program), p.Verb, command(p.Config)))
+	set("ExecReload", fmt.Sprintf("ExecReload=%s reload --pid $MAINPID --config %s", command(p.Program), command(p.Config)))
 	set("User", "User="+p.User)
 	set("Group", "Group="+p.Group)
 	writes := slices.Clone(p.Writes)

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"devflowbackup/shared/unit"
 )
@@ -60,6 +62,7 @@ func TestText_ElsewhereAndAsSomebodyElse(t *testing.T) {
 	})
 	for _, line := range []string{
 		`ExecStart="/opt/dev flow/devflow-agent" run --config /srv/50%%/a.yaml`,
+		`ExecReload="/opt/dev flow/devflow-agent" reload --pid $MAINPID --config /srv/50%%/a.yaml`,
 		"User=backup", "Group=staff", "ConditionPathExists=/srv/state/identity.json",
 		`ReadWritePaths=-/srv/state "-/srv/my files" -/data`, "ProtectHome=yes",
 	} {
@@ -105,7 +108,7 @@ var (
 func analyze(t *testing.T, name, text string, args ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name+".service")
-	text = regexp.MustCompile(`ExecStart=\S+`).ReplaceAllString(text, "ExecStart=/bin/true")
+	text = regexp.MustCompile(`(ExecStart|ExecReload)=\S+`).ReplaceAllString(text, "$1=/bin/true")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -201,5 +204,42 @@ func TestDaemon_StatusByLock(t *testing.T) {
 	out.Reset()
 	if err := d.Status("/etc/x.yaml", &out); !errors.Is(err, unit.ErrNotRunning) || !strings.Contains(out.String(), "unreadable") {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+// Whatever runs on the state directory is told by a signal, and a mistake in the configuration is told to whoever asks.
+func TestDaemon_Reload(t *testing.T) {
+	state := t.TempDir()
+	d := unit.Daemon{Name: "devflow-unit-test", Short: "test", Verb: "run", Read: func(string) (string, []string, error) { return state, nil, nil }}
+	if err := d.Reload("/etc/x.yaml", 0); err == nil || !strings.Contains(err.Error(), "works on "+state) {
+		t.Errorf("nobody is there: %v", err)
+	}
+	f, err := os.OpenFile(filepath.Join(state, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	hangup := make(chan os.Signal, 2)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for _, pid := range []int{0, os.Getpid()} {
+		if err := d.Reload("/etc/x.yaml", pid); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-hangup:
+		case <-time.After(10 * time.Second):
+			t.Fatal("no signal has come")
+		}
+	}
+	d.Read = func(string) (string, []string, error) { return "", nil, errors.New("line 3") }
+	if err := d.Reload("/etc/x.yaml", os.Getpid()); err == nil || !strings.Contains(err.Error(), "line 3") {
+		t.Errorf("a mistake: %v", err)
+	}
+	if len(hangup) > 0 {
+		t.Error("the program was told to read a configuration with a mistake")
 	}
 }

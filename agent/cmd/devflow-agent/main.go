@@ -164,12 +164,19 @@ func runCommand(load func() (config.Config, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent until it is told to stop",
-		Args:  cobra.NoArgs,
+		Long: `Runs the agent until SIGTERM or an interrupt, and then waits for running jobs as limits.drain says. SIGHUP makes it read its
+configuration anew: instances, their databases and limits are in force for every job that is accepted from then on, and running jobs go
+on under those that they began with. Changes of state_dir, storage.local and log.format need a restart; a configuration with a mistake
+changes nothing. See devflow-agent reload.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			supervisor, err := notify.Open() // first: no program that is started shall get the manager's socket
 			if err != nil {
 				return err
 			}
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
 			cfg, err := load()
 			if err != nil {
 				return err
@@ -177,7 +184,9 @@ func runCommand(load func() (config.Config, error)) *cobra.Command {
 			if err := owner.Become(cfg.StateDir); err != nil {
 				return err
 			}
-			return daemon.New(daemon.Options{Config: cfg, Engine: engines.New, Log: logger(cfg.Log), Supervisor: supervisor}).Run(cmd.Context())
+			return daemon.New(daemon.Options{
+				Config: cfg, Engine: engines.New, Log: logger(cfg.Log), Supervisor: supervisor, Hangup: hangup, Load: load,
+			}).Run(cmd.Context())
 		},
 	}
 }

@@ -77,6 +77,7 @@ func (d *Daemon) readyLoop(ctx context.Context) {
 	select {
 	case <-d.welcomed:
 	case <-t.C:
+		d.isReady.Store(true)
 		d.tell(d.opt.Supervisor.Ready("no controller has answered yet; trying on"))
 		if !d.known(ctx) {
 			return
@@ -84,6 +85,7 @@ func (d *Daemon) readyLoop(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
+	d.isReady.Store(true)
 	d.tell(d.opt.Supervisor.Ready("known to the controllers as " + d.id.Installation().ServerName))
 }
 

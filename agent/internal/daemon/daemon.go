@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +58,9 @@ type Options struct {
 	ReadRange int64
 	// Supervisor is the service manager to tell of readiness, life and the stop; nil if there is none.
 	Supervisor *notify.Supervisor
+	// Hangup asks for the configuration to be read anew by Load. Nil: it is never read again.
+	Hangup <-chan os.Signal
+	Load   func() (config.Config, error)
 	// WrapFile is the backup directory's, for tests.
 	WrapFile func(key string, f localstore.File) localstore.File
 }
@@ -75,7 +77,8 @@ type Daemon struct {
 	local  *localstore.Store // nil if this host has no backup directory
 	left   int               // attempts from before the start that are still to be cleaned up
 
-	instances []runner.Instance
+	settings  atomic.Pointer[settings]
+	again     chan struct{} // asks for another hello
 	inventory inventory
 	localDir  atomic.Pointer[localUsage]
 
@@ -83,14 +86,15 @@ type Daemon struct {
 	lease     atomic.Int64 // time.Duration
 	welcomed  chan struct{}
 	once      sync.Once
+	isReady   atomic.Bool // the service manager was told that the agent is up
 	turns     turns
 }
 
 // New prepares a daemon; Run starts it.
 func New(opt Options) *Daemon {
-	d := &Daemon{opt: opt, log: opt.Log, session: wire.NewID(), welcomed: make(chan struct{}), turns: turns{started: time.Now()}}
+	d := &Daemon{opt: opt, log: opt.Log, session: wire.NewID(), welcomed: make(chan struct{}), again: make(chan struct{}, 1), turns: turns{started: time.Now()}}
 	d.lease.Store(int64(defaultLease))
-	d.inventory.kick = make(chan struct{}, 1)
+	d.inventory.kick, d.inventory.anew = make(chan struct{}, 1), make(chan struct{}, 1)
 	return d
 }
 
@@ -123,18 +127,15 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if n := j.Dropped(); n > 0 {
 		d.log.Warn("the journal was damaged; damaged records are left out", "records", n)
 	}
-	if d.instances, err = openInstances(cfg, d.opt.Engine, d.log); err != nil {
-		return err
-	}
-	client, err := newClient(cfg)
+	set, err := d.open(cfg, nil)
 	if err != nil {
 		return err
 	}
-	defer client.CloseIdle()
+	d.settings.Store(set)
+	defer func() { d.settings.Load().terms.Client.CloseIdle() }()
 	d.openLocal(cfg.Storage.Local)
 	d.runner = runner.New(runner.Config{
-		Concurrency: cfg.Concurrency, StallTimeout: cfg.Limits.StallTimeout.D(), Instances: d.instances,
-		Journal: j, Controller: requester{d}, Identity: d.id, Client: client, Local: d.local, ProveAll: cfg.Limits.ProveAll(runtime.NumCPU()),
+		Terms: set.terms, Journal: j, Controller: requester{d}, Identity: d.id, Local: d.local,
 		Log: d.log.Named("runner"), ReadRange: d.opt.ReadRange,
 	})
 	inst := d.id.Installation()
@@ -157,14 +158,14 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		return err
 	}
 	d.log.Info("agent started", "version", version.Version, "server", inst.ServerID, "session", d.session[:8],
-		"instances", len(d.instances), "concurrency", cfg.Concurrency)
+		"instances", len(set.terms.Instances), "concurrency", cfg.Concurrency)
 	return d.serve(ctx)
 }
 
 func (d *Daemon) serve(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx)) // they go on while running attempts are waited for
 	var wg sync.WaitGroup
-	for _, loop := range []func(context.Context){d.helloLoop, d.beatLoop, d.progressLoop, d.leaseLoop, d.inventoryLoop, d.noticeLoop, d.localLoop, d.recoverLoop, d.readyLoop, d.watchLoop} {
+	for _, loop := range []func(context.Context){d.helloLoop, d.beatLoop, d.progressLoop, d.leaseLoop, d.inventoryLoop, d.noticeLoop, d.localLoop, d.recoverLoop, d.readyLoop, d.watchLoop, d.reloadLoop} {
 		wg.Go(func() { loop(loops) })
 	}
 	defer func() {
@@ -178,7 +179,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		return d.ended()
 	}
 	d.log.Info("agent is stopping")
-	drain := d.opt.Config.Limits.Drain.D()
+	drain := d.config().Limits.Drain.D()
 	d.tell(d.opt.Supervisor.Stopping(drain+reportPatience+stopMargin, "waiting for running jobs"))
 	drained := make(chan struct{})
 	go func() {
@@ -216,18 +217,6 @@ type requester struct{ d *Daemon }
 
 func (r requester) Request(ctx context.Context, verb string, body, out any) error {
 	return r.d.link.Request(ctx, verb, body, out)
-}
-
-func openInstances(cfg config.Config, open func(config.Instance, hclog.Logger) (engine.Engine, error), log hclog.Logger) ([]runner.Instance, error) {
-	var out []runner.Instance
-	for _, in := range cfg.Instances {
-		e, err := open(in, log)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, runner.Instance{Config: in, Engine: e})
-	}
-	return out, nil
 }
 
 func newClient(cfg config.Config) (*transfer.Client, error) {
@@ -283,10 +272,11 @@ func (d *Daemon) helloLoop(ctx context.Context) {
 	for {
 		select {
 		case <-d.link.Connected():
+		case <-d.again:
 		case <-ctx.Done():
 			return
 		}
-		if most := d.opt.Config.Limits.HelloDelay.D(); most > 0 && !sleep(ctx, rand.N(most)) { //nolint:gosec // no secret: it spreads load
+		if most := d.config().Limits.HelloDelay.D(); most > 0 && !sleep(ctx, rand.N(most)) { //nolint:gosec // no secret: it spreads load
 			return
 		}
 		for {
@@ -312,7 +302,7 @@ func (d *Daemon) hello(ctx context.Context) error {
 	var w wire.Welcome
 	err := d.link.Request(ctx, wire.VerbHello, wire.Hello{
 		Protocol: wire.Version, AgentVersion: version.Version, Host: d.facts(),
-		Attempts: held, InventoryHash: hash, KeySet: d.id.KeySet().Version, Concurrency: d.opt.Config.Concurrency,
+		Attempts: held, InventoryHash: hash, KeySet: d.id.KeySet().Version, Concurrency: d.config().Concurrency,
 	}, &w)
 	if err != nil {
 		return err

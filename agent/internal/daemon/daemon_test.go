@@ -48,6 +48,8 @@ type agent struct {
 	codec      wire.Codec
 	wrap       func(key string, f localstore.File) localstore.File
 	supervisor *notify.Supervisor
+	hangup     chan os.Signal
+	load       func() (config.Config, error)
 
 	stop context.CancelFunc
 	done chan error
@@ -134,6 +136,7 @@ func (a *agent) launch() {
 		Config: a.cfg, Engine: func(config.Instance, hclog.Logger) (engine.Engine, error) { return a.e, nil },
 		Log:          hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: a.log}),
 		FirstTimeout: 500 * time.Millisecond, RetryWait: 10 * time.Millisecond, ReadRange: 2 << 20, WrapFile: a.wrap, Supervisor: a.supervisor,
+		Hangup: a.hangup, Load: a.load,
 	})
 	done := a.done
 	go func() { done <- a.d.Run(ctx) }()

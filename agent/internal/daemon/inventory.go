@@ -23,6 +23,7 @@ const (
 // inventory is what discovery found last, and what controllers know of it.
 type inventory struct {
 	kick chan struct{}
+	anew chan struct{} // asks for a look at once
 
 	mu    sync.Mutex
 	found *found
@@ -73,7 +74,10 @@ func (d *Daemon) inventoryLoop(ctx context.Context) {
 		select {
 		case <-next.C:
 			d.discover(ctx)
-			next.Reset(d.opt.Config.Limits.DiscoveryEvery.D())
+			next.Reset(d.config().Limits.DiscoveryEvery.D())
+		case <-d.inventory.anew:
+			d.discover(ctx)
+			next.Reset(d.config().Limits.DiscoveryEvery.D())
 		case <-d.inventory.kick:
 		case <-ctx.Done():
 			return
@@ -101,10 +105,11 @@ func (d *Daemon) inventoryLoop(ctx context.Context) {
 func (d *Daemon) discover(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, discoverTimeout)
 	defer cancel()
-	f := &found{instances: make([]wire.Instance, len(d.instances))}
-	databases := make([][]wire.Database, len(d.instances))
+	instances := d.settings.Load().terms.Instances
+	f := &found{instances: make([]wire.Instance, len(instances))}
+	databases := make([][]wire.Database, len(instances))
 	var wg sync.WaitGroup
-	for n, in := range d.instances {
+	for n, in := range instances {
 		wg.Go(func() { f.instances[n], databases[n] = d.look(ctx, in) })
 	}
 	wg.Wait()

@@ -75,7 +75,7 @@ func (d *Daemon) localLoop(ctx context.Context) {
 
 // facts describes this host.
 func (d *Daemon) facts() wire.Host {
-	h := host.Facts(d.opt.Config.StateDir)
+	h := host.Facts(d.config().StateDir)
 	if u := d.localDir.Load(); u != nil {
 		dir := u.dir
 		if age := time.Since(u.at); age > localStale {

@@ -19,7 +19,7 @@ import (
 
 // backup dumps one database into the store, or into the backup directory of this host.
 func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (report wire.Report, err error) {
-	in, err := r.instance(o.Instance, o.Engine)
+	in, err := a.terms.instance(o.Instance, o.Engine)
 	if err != nil {
 		return report, err
 	}
@@ -31,7 +31,7 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 	report.Millis = map[string]int64{}
 	lap := laps(report.Millis, r.cfg.Now)
 
-	dump, err := in.Engine.Dump(ctx, engine.DumpRequest{Database: o.Database, Globals: true, StallTimeout: r.cfg.StallTimeout})
+	dump, err := in.Engine.Dump(ctx, engine.DumpRequest{Database: o.Database, Globals: true, StallTimeout: a.terms.StallTimeout})
 	if err != nil {
 		return report, err
 	}
@@ -116,7 +116,7 @@ func (r *Runner) encode(a *attempt, dump engine.Dump, codec artifact.Codec, keys
 	if err != nil {
 		return artifact.Sums{}, "", wire.Failf(wire.CodeBadRequest, "%w", err)
 	}
-	if r.cfg.ProveAll {
+	if a.terms.ProveAll {
 		w.ProveAll()
 	}
 	n, err := w.ReadFrom(&counter{r: dump, count: func(n int) {

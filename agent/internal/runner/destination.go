@@ -36,7 +36,7 @@ func (r *Runner) destination(ctx context.Context, a *attempt, o *wire.BackupOrde
 		return r.newDirectory(ctx, a, o)
 	}
 	up := transfer.NewUpload(ctx, transfer.UploadConfig{
-		Client: r.cfg.Client, Attempt: a.job.Attempt, PartSize: o.PartSize, Checksum: o.Checksum,
+		Client: a.terms.Client, Attempt: a.job.Attempt, PartSize: o.PartSize, Checksum: o.Checksum,
 		Grant: func(ctx context.Context, req wire.PartRequest) (g wire.Grant, err error) {
 			return g, r.cfg.Controller.Request(ctx, wire.VerbPart, req, &g)
 		},

@@ -33,7 +33,7 @@ func (r *Runner) Inspect(o wire.InspectOrder) (*wire.Target, *wire.Failure) {
 }
 
 func (r *Runner) inspect(o wire.InspectOrder) (*wire.Target, error) {
-	in, err := r.instance(o.Instance, o.Engine)
+	in, err := r.terms.Load().instance(o.Instance, o.Engine)
 	if err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ func (r *Runner) stored(ctx context.Context, a *attempt, o object) (io.Reader, f
 		src = f
 	} else {
 		src = transfer.NewDownload(ctx, transfer.DownloadConfig{
-			Client: r.cfg.Client, Attempt: a.job.Attempt, Object: o.name, Size: o.sums.StoredSize, Range: r.cfg.ReadRange,
+			Client: a.terms.Client, Attempt: a.job.Attempt, Object: o.name, Size: o.sums.StoredSize, Range: r.cfg.ReadRange,
 			Grant: func(ctx context.Context, req wire.ReadRequest) (g wire.Grant, err error) {
 				return g, r.cfg.Controller.Request(ctx, wire.VerbRead, req, &g)
 			},
@@ -277,7 +277,7 @@ func (r *Runner) verify(ctx context.Context, a *attempt, o *wire.VerifyOrder) (r
 		return err
 	}
 	if o.Level == wire.LevelContent {
-		in, err := r.tools(o.Instance, o.Source.Engine)
+		in, err := a.terms.tools(o.Instance, o.Source.Engine)
 		if err != nil {
 			return report, err
 		}

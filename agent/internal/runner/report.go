@@ -154,7 +154,7 @@ func (r *Runner) settle(ctx context.Context, e journal.Entry) error {
 
 func (r *Runner) settleRestore(ctx context.Context, e journal.Entry) error {
 	a, o := e.Attempt(), e.Job.Restore
-	in, err := r.instance(o.Instance, o.Source.Engine)
+	in, err := r.terms.Load().instance(o.Instance, o.Source.Engine)
 	if err != nil {
 		r.log.Warn("a restore from before the restart belongs to an instance that is configured no more", "instance", o.Instance, "staging", o.Staging)
 		r.forget(a)

@@ -12,7 +12,7 @@ import (
 // restore fills a database under its staging name, proves it, and gives it its own name or, in place, swaps it with the one that has
 // it. Until then nothing of that name exists, or what exists is as it was; and after any failure nothing is left.
 func (r *Runner) restore(ctx context.Context, a *attempt, o *wire.RestoreOrder) (report wire.Report, err error) {
-	in, err := r.instance(o.Instance, o.Source.Engine)
+	in, err := a.terms.instance(o.Instance, o.Source.Engine)
 	if err != nil {
 		return report, err
 	}

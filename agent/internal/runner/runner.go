@@ -59,24 +59,30 @@ type Instance struct {
 
 // Config is what a Runner works with.
 type Config struct {
+	Terms
+	Journal    *journal.Journal
+	Controller Controller
+	Identity   Identity
+	Local      *localstore.Store // nil if this host has no backup directory
+	Log        hclog.Logger
+	Now        func() time.Time // for statements and durations; time.Now if nil
+	ReadRange  int64            // bytes of one read request; 0 for the default
+}
+
+// Terms are what may change while a Runner works. An attempt keeps those that it was accepted under until it has ended.
+type Terms struct {
 	Concurrency  int
 	StallTimeout time.Duration // of tools
 	Instances    []Instance
-	Journal      *journal.Journal
-	Controller   Controller
-	Identity     Identity
 	Client       *transfer.Client
-	Local        *localstore.Store // nil if this host has no backup directory
-	Log          hclog.Logger
-	Now          func() time.Time // for statements and durations; time.Now if nil
-	ReadRange    int64            // bytes of one read request; 0 for the default
-	ProveAll     bool             // every block of an artifact is decoded before it is stored; false: a sample
+	ProveAll     bool // every block of an artifact is decoded before it is stored; false: a sample
 }
 
 // Runner runs attempts. Its methods may be called from several goroutines.
 type Runner struct {
-	cfg Config
-	log hclog.Logger
+	cfg   Config
+	log   hclog.Logger
+	terms atomic.Pointer[Terms]
 
 	ctx    context.Context // of attempts and reports
 	cancel context.CancelCauseFunc
@@ -111,14 +117,19 @@ func New(cfg Config) *Runner {
 		cfg: cfg, log: cfg.Log, ready: make(chan struct{}),
 		running: make(map[wire.Attempt]*attempt), seen: make(map[wire.Attempt]bool), sending: make(map[wire.Attempt]bool),
 	}
+	r.terms.Store(&cfg.Terms)
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	r.halt, r.stop = context.WithCancelCause(r.ctx)
 	return r
 }
 
+// Adopt puts new terms in force for whatever is accepted from now on.
+func (r *Runner) Adopt(t Terms) { r.terms.Store(&t) }
+
 // attempt is one running attempt.
 type attempt struct {
 	job    wire.Job
+	terms  *Terms
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
@@ -142,7 +153,8 @@ var errDropped = errors.New("the controller has given the attempt up")
 // Accept journals an order and starts it. A failure means that nothing was kept. The same attempt a second time is
 // accepted and not run again.
 func (r *Runner) Accept(job wire.Job) *wire.Failure {
-	if err := r.check(job); err != nil {
+	terms := r.terms.Load()
+	if err := r.check(terms, job); err != nil {
 		return wire.AsFailure(err).At(wire.StagePrepare)
 	}
 	r.mu.Lock()
@@ -156,7 +168,7 @@ func (r *Runner) Accept(job wire.Job) *wire.Failure {
 	case r.hellos > 0:
 		// A hello on its way does not list this attempt, and the controller would take it for lost.
 		return wire.Failf(wire.CodeBusy, "the agent is saying hello").Retry()
-	case len(r.running) >= r.cfg.Concurrency:
+	case len(r.running) >= terms.Concurrency:
 		return wire.Failf(wire.CodeBusy, "%d jobs are running, as many as the agent's concurrency allows", len(r.running)).Retry()
 	case r.cfg.Journal.Has(a):
 		return wire.Failf(wire.CodeBusy, "what is left of this attempt from before the restart is being removed").Retry()
@@ -168,13 +180,13 @@ func (r *Runner) Accept(job wire.Job) *wire.Failure {
 		return wire.Failf(wire.CodeDiskFull, "write the journal: %w", err).Retry().WithHint("look at the disk of the agent's state_dir")
 	}
 	failpoint.Hit("agent.accepted")
-	r.start(job)
+	r.start(terms, job)
 	return nil
 }
 
 // start runs with the lock held.
-func (r *Runner) start(job wire.Job) {
-	a := &attempt{job: job, log: r.log.With("job_id", job.Attempt.Job, "attempt", job.Attempt.No, "kind", job.Kind)}
+func (r *Runner) start(terms *Terms, job wire.Job) {
+	a := &attempt{job: job, terms: terms, log: r.log.With("job_id", job.Attempt.Job, "attempt", job.Attempt.No, "kind", job.Kind)}
 	ctx, cancel := context.WithCancelCause(r.ctx)
 	if d := time.Duration(job.MaxDurationSeconds) * time.Second; d > 0 {
 		var stop context.CancelFunc
@@ -190,27 +202,27 @@ func (r *Runner) start(job wire.Job) {
 }
 
 // check refuses orders that make no sense or that the host's configuration forbids.
-func (r *Runner) check(job wire.Job) error {
+func (r *Runner) check(t *Terms, job wire.Job) error {
 	if job.Attempt.Token == "" || job.Attempt.Job == 0 {
 		return wire.Failf(wire.CodeBadRequest, "the order names no attempt")
 	}
 	switch {
 	case job.Kind == wire.JobBackup && job.Backup != nil:
-		return r.checkBackup(job.Backup)
+		return r.checkBackup(t, job.Backup)
 	case job.Kind == wire.JobVerify && job.Verify != nil:
-		return r.checkVerify(job.Verify)
+		return r.checkVerify(t, job.Verify)
 	case job.Kind == wire.JobRestore && job.Restore != nil:
-		return r.checkRestore(job.Restore)
+		return r.checkRestore(t, job.Restore)
 	case (job.Kind == wire.JobUndo || job.Kind == wire.JobSettle) && job.Swap != nil:
-		return r.checkSwap(job.Kind, job.Swap)
+		return r.checkSwap(t, job.Kind, job.Swap)
 	case job.Kind == wire.JobDiscard && job.Discard != nil:
-		return r.checkDiscard(job.Discard)
+		return r.checkDiscard(t, job.Discard)
 	}
 	return wire.Failf(wire.CodeBadRequest, "this agent runs no job of kind %q", job.Kind).WithHint("update the agent")
 }
 
-func (r *Runner) checkBackup(o *wire.BackupOrder) error {
-	in, err := r.instance(o.Instance, o.Engine)
+func (r *Runner) checkBackup(t *Terms, o *wire.BackupOrder) error {
+	in, err := t.instance(o.Instance, o.Engine)
 	if err != nil {
 		return err
 	}
@@ -251,7 +263,7 @@ func (r *Runner) checkSource(src wire.Source) error {
 	return r.needLocal(keys...)
 }
 
-func (r *Runner) checkVerify(o *wire.VerifyOrder) error {
+func (r *Runner) checkVerify(t *Terms, o *wire.VerifyOrder) error {
 	if err := r.checkSource(o.Source); err != nil {
 		return err
 	}
@@ -259,14 +271,14 @@ func (r *Runner) checkVerify(o *wire.VerifyOrder) error {
 	case wire.LevelChecksum:
 		return nil
 	case wire.LevelContent:
-		_, err := r.tools(o.Instance, o.Source.Engine)
+		_, err := t.tools(o.Instance, o.Source.Engine)
 		return err
 	}
 	return wire.Failf(wire.CodeBadRequest, "verification level %q is unknown", o.Level).WithHint("update the agent")
 }
 
-func (r *Runner) checkRestore(o *wire.RestoreOrder) error {
-	in, err := r.instance(o.Instance, o.Source.Engine)
+func (r *Runner) checkRestore(t *Terms, o *wire.RestoreOrder) error {
+	in, err := t.instance(o.Instance, o.Source.Engine)
 	switch {
 	case err != nil:
 		return err
@@ -293,8 +305,8 @@ func notAllowed(instance string) *wire.Failure {
 		WithHint("set restore.allow: true for instance %s in the agent's configuration", instance)
 }
 
-func (r *Runner) instance(name, engineName string) (Instance, error) {
-	for _, in := range r.cfg.Instances {
+func (t *Terms) instance(name, engineName string) (Instance, error) {
+	for _, in := range t.Instances {
 		if in.Config.Name != name {
 			continue
 		}
@@ -308,12 +320,12 @@ func (r *Runner) instance(name, engineName string) (Instance, error) {
 }
 
 // tools finds an engine whose tools can read a dump: the named instance, else any of the same engine.
-func (r *Runner) tools(name, engineName string) (Instance, error) {
-	in, err := r.instance(name, engineName)
+func (t *Terms) tools(name, engineName string) (Instance, error) {
+	in, err := t.instance(name, engineName)
 	if err == nil {
 		return in, nil
 	}
-	for _, in := range r.cfg.Instances {
+	for _, in := range t.Instances {
 		if in.Config.Engine == engineName {
 			return in, nil
 		}

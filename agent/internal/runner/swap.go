@@ -89,8 +89,8 @@ func ours(database string) bool {
 }
 
 // checkSwap refuses an undo that the host does not allow. What a swap left is settled whatever the host allows by now.
-func (r *Runner) checkSwap(kind string, o *wire.SwapOrder) error {
-	in, err := r.instance(o.Instance, o.Engine)
+func (r *Runner) checkSwap(t *Terms, kind string, o *wire.SwapOrder) error {
+	in, err := t.instance(o.Instance, o.Engine)
 	switch {
 	case err != nil:
 		return err
@@ -104,11 +104,11 @@ func (r *Runner) checkSwap(kind string, o *wire.SwapOrder) error {
 	return r.checkTerms(in, o.Database, o.Terms)
 }
 
-func (r *Runner) checkDiscard(o *wire.DiscardOrder) error {
+func (r *Runner) checkDiscard(t *Terms, o *wire.DiscardOrder) error {
 	if !strings.HasPrefix(o.Kept, engine.KeptPrefix) {
 		return wire.Failf(wire.CodeBadRequest, "%q was kept by no restore: it is not removed", o.Kept)
 	}
-	_, err := r.instance(o.Instance, o.Engine)
+	_, err := t.instance(o.Instance, o.Engine)
 	return err
 }
 
@@ -294,7 +294,7 @@ func (r *Runner) restoredEarlier(ctx context.Context, a *attempt, o *wire.Restor
 
 // undo puts a database that a swap kept back into its place. What is there now is kept in its turn.
 func (r *Runner) undo(ctx context.Context, a *attempt, o *wire.SwapOrder) (report wire.Report, err error) {
-	in, err := r.instance(o.Instance, o.Engine)
+	in, err := a.terms.instance(o.Instance, o.Engine)
 	if err != nil {
 		return report, err
 	}
@@ -319,7 +319,7 @@ func (r *Runner) undo(ctx context.Context, a *attempt, o *wire.SwapOrder) (repor
 
 // settleOrdered finds out what a swap came to whose attempt was lost, and ends it.
 func (r *Runner) settleOrdered(ctx context.Context, a *attempt, o *wire.SwapOrder) (report wire.Report, err error) {
-	in, err := r.instance(o.Instance, o.Engine)
+	in, err := a.terms.instance(o.Instance, o.Engine)
 	if err != nil {
 		return report, err
 	}
@@ -340,7 +340,7 @@ func (r *Runner) settleOrdered(ctx context.Context, a *attempt, o *wire.SwapOrde
 
 // discard removes a database that a swap kept.
 func (r *Runner) discard(ctx context.Context, a *attempt, o *wire.DiscardOrder) (report wire.Report, err error) {
-	in, err := r.instance(o.Instance, o.Engine)
+	in, err := a.terms.instance(o.Instance, o.Engine)
 	if err != nil {
 		return report, err
 	}
@@ -365,7 +365,7 @@ func (r *Runner) settleSwap(ctx context.Context, e journal.Entry) error {
 		instance, engineName, req = o.Instance, o.Engine, swapRequest(o.Staged, o.Database, o.Terms)
 	}
 	log := r.log.With("job_id", a.Job, "attempt", a.No, "instance", instance, "target", req.Target)
-	in, err := r.instance(instance, engineName)
+	in, err := r.terms.Load().instance(instance, engineName)
 	if err != nil {
 		log.Error("a swap from before the restart belongs to an instance that is configured no more; look at its databases",
 			"staging", req.Staged, "kept", req.Keep)
