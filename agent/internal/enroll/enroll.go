@@ -115,7 +115,13 @@ func Run(ctx context.Context, r Request) (*identity.Identity, error) {
 
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	ca, err := findCA(ctx, base, strings.ToLower(form[2]))
+	// A controller may show the world a certificate of another authority: then it is asked by the name that only its own has.
+	name := base.Hostname()
+	ca, err := findCA(ctx, base, name, strings.ToLower(form[2]))
+	if errors.Is(err, errOtherCA) {
+		name = wire.ControllerName
+		ca, err = findCA(ctx, base, name, strings.ToLower(form[2]))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +133,7 @@ func Run(ctx context.Context, r Request) (*identity.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := post(ctx, base, ca, request{
+	answer, err := post(ctx, base, name, ca, request{
 		Token: strings.TrimSpace(r.Token.Reveal()), NKey: pub.NKey, SigningKey: pub.SigningKey, Recipient: pub.Recipient,
 		AgentVersion: version.Version, Protocol: wire.Version, Host: host.Facts(r.StateDir),
 	})
@@ -154,16 +160,18 @@ func parseURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
+var errOtherCA = errors.New("is not a controller of the installation that made this token")
+
 // findCA looks at the chain that the server presents and returns the CA that the token names. Nothing is sent, and
 // nothing of what was seen is trusted but the certificate with the right fingerprint.
-func findCA(ctx context.Context, base *url.URL, fingerprint string) (*x509.Certificate, error) {
+func findCA(ctx context.Context, base *url.URL, name, fingerprint string) (*x509.Certificate, error) {
 	addr := base.Host
 	if base.Port() == "" {
 		addr = net.JoinHostPort(base.Hostname(), "443")
 	}
 	d := tls.Dialer{Config: &tls.Config{
 		InsecureSkipVerify: true, //nolint:gosec // the chain is only looked at; the request that follows is verified against the CA
-		ServerName:         base.Hostname(),
+		ServerName:         name,
 		MinVersion:         tls.VersionTLS12,
 	}}
 	conn, err := d.DialContext(ctx, "tcp", addr)
@@ -181,17 +189,17 @@ func findCA(ctx context.Context, base *url.URL, fingerprint string) (*x509.Certi
 			return cert, nil
 		}
 	}
-	return nil, fmt.Errorf("%s is not a controller of the installation that made this token: its certificates do not include the CA %s…; "+
-		"use the controller's own address, not that of a proxy, and a token of this installation", addr, fingerprint[:16])
+	return nil, fmt.Errorf("%s %w: its certificates do not include the CA %s…; "+
+		"use the controller's own address, not that of a proxy, and a token of this installation", addr, errOtherCA, fingerprint[:16])
 }
 
-// post sends the request to a server that is verified against ca alone.
-func post(ctx context.Context, base *url.URL, ca *x509.Certificate, body request) (*reply, error) {
+// post sends the request to a server that is verified against ca alone, and must have the name.
+func post(ctx context.Context, base *url.URL, name string, ca *x509.Certificate, body request) (*reply, error) {
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
 	client := &http.Client{
 		Transport: &http.Transport{
-			TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			TLSClientConfig:   &tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS12},
 			DisableKeepAlives: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

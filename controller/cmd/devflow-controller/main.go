@@ -40,16 +40,43 @@ func main() {
 type flags struct {
 	config, dataDir, listen, nats string
 	embedded                      bool
+	secrets                       []string // NAME=VALUE that were taken out of the environment
 	writes                        []string // directories that the command makes outside the data directory
 }
 
 // load reads and checks the configuration. Root becomes the owner of the data directory.
 func (f *flags) load(cmd *cobra.Command) (config.Config, error) {
+	cfg, err := f.read(cmd)
+	if err != nil {
+		return cfg, err
+	}
+	// No program that is started shall get what is secret; a reload still needs it.
+	for _, name := range config.Secrets() {
+		if value, ok := os.LookupEnv(name); ok {
+			f.secrets = append(f.secrets, name+"="+value)
+			if err := os.Unsetenv(name); err != nil {
+				return cfg, fmt.Errorf("take %s out of the environment: %w", name, err)
+			}
+		}
+	}
+	for _, dir := range f.writes {
+		if err := owner.Grant(dir, cfg.DataDir); err != nil {
+			return cfg, err
+		}
+	}
+	return cfg, owner.Become(cfg.DataDir)
+}
+
+// read is the configuration of file, environment and flags; each wins over the ones before it.
+func (f *flags) read(cmd *cobra.Command) (config.Config, error) {
 	cfg := config.Default()
 	if f.config != "" {
 		if err := cfg.LoadFile(f.config); err != nil {
 			return cfg, err
 		}
+	}
+	if err := cfg.Environment(append(os.Environ(), f.secrets...)); err != nil {
+		return cfg, err
 	}
 	for _, o := range []struct {
 		flag, value string
@@ -60,15 +87,7 @@ func (f *flags) load(cmd *cobra.Command) (config.Config, error) {
 		}
 	}
 	cfg.Embedded = f.embedded
-	if err := cfg.Validate(); err != nil {
-		return cfg, err
-	}
-	for _, dir := range f.writes {
-		if err := owner.Grant(dir, cfg.DataDir); err != nil {
-			return cfg, err
-		}
-	}
-	return cfg, owner.Become(cfg.DataDir)
+	return cfg, cfg.Validate()
 }
 
 func command() *cobra.Command {
@@ -94,16 +113,19 @@ As root, commands become the user that the data directory belongs to.`,
 	pf.BoolVar(&f.embedded, "embedded", false, "run a private PostgreSQL in the data directory as the catalog")
 	root.AddCommand(
 		natsCommand(&f), recoveryKeyCommand(&f),
-		&cobra.Command{Use: "serve", Short: "Run the controller", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		&cobra.Command{Use: "serve", Short: "Run the controller", Long: serveText, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			supervisor, err := notify.Open() // first: no program that is started shall get the manager's socket
 			if err != nil {
 				return err
 			}
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
 			cfg, err := f.load(cmd)
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg, supervisor)
+			return serve(cmd.Context(), cfg, supervisor, hangup, func() (config.Config, error) { return f.read(cmd) })
 		}},
 		&cobra.Command{Use: "migrate", Short: "Bring the catalog's schema up to date", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.load(cmd)
@@ -128,6 +150,13 @@ As root, commands become the user that the data directory belongs to.`,
 	root.AddCommand(unit.Commands(service(), &f.config, defaultFile)...)
 	return root
 }
+
+const serveText = `Runs the controller until SIGTERM or an interrupt. SIGHUP makes it read its configuration anew: tls and log.level are in force at
+once, without a connection being dropped, and changes of other keys are named in the log and need a restart. A configuration with a
+mistake changes nothing. See devflow-controller reload.
+
+Every key of the file can be set by an environment variable, which wins over the file: DEVFLOW_NATS_LISTEN for nats.listen. Flags win
+over both.`
 
 // defaultFile is the configuration of the service; a controller that is run by hand has none unless told.
 const defaultFile = "/etc/devflow/controller.yaml"
@@ -221,7 +250,7 @@ func logger(cfg config.Config) hclog.Logger {
 // stopPatience is how long what is under way may take to end.
 const stopPatience = 30 * time.Second
 
-func serve(ctx context.Context, cfg config.Config, supervisor *notify.Supervisor) error {
+func serve(ctx context.Context, cfg config.Config, supervisor *notify.Supervisor, hangup <-chan os.Signal, load func() (config.Config, error)) error {
 	log := logger(cfg)
 	tell := func(err error) {
 		if err != nil {
@@ -244,10 +273,17 @@ func serve(ctx context.Context, cfg config.Config, supervisor *notify.Supervisor
 		supervisor.Watch(watchCtx, a.Alive, func(err error) { log.Error("no sign of life for the service manager", "err", err) })
 	})
 	var err error
-	select {
-	case <-ctx.Done():
-		log.Info("controller stopping")
-	case err = <-a.Failed():
+	for ended := false; !ended; {
+		select {
+		case <-hangup:
+			tell(supervisor.Reloading())
+			tell(supervisor.Ready(reload(a, log, load)))
+		case <-ctx.Done():
+			log.Info("controller stopping")
+			ended = true
+		case err = <-a.Failed():
+			ended = true
+		}
 	}
 	stopWatch() // what it asks stops now; the time of the stop is bounded by itself
 	watch.Wait()
@@ -255,6 +291,19 @@ func serve(ctx context.Context, cfg config.Config, supervisor *notify.Supervisor
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
 	defer cancel()
 	return errors.Join(err, a.Stop(stopCtx))
+}
+
+// reload reads the configuration anew and says what came of it.
+func reload(a *app.App, log hclog.Logger, load func() (config.Config, error)) string {
+	cfg, err := load()
+	if err == nil {
+		err = a.Reload(cfg)
+	}
+	if err != nil {
+		log.Error("the configuration is not read anew: the one before stays in force", "err", err)
+		return "the changed configuration has a mistake, and the one before stays in force: " + err.Error()
+	}
+	return "the API answers at " + a.URL()
 }
 
 // tellFirst prints what only the first start knows. The recovery key is printed here and nowhere else, ever; but not where the

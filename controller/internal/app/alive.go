@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+
+	"devflowbackup/shared/wire"
 )
 
 // Alive tells whether this process still does what it alone can do: it answers requests, and its own broker carries messages.
@@ -33,7 +35,7 @@ func (a *App) answers(ctx context.Context) error {
 	}
 	transport := &http.Transport{
 		DisableKeepAlives: true,
-		TLSClientConfig:   &tls.Config{RootCAs: roots, ServerName: "localhost", MinVersion: tls.VersionTLS12},
+		TLSClientConfig:   &tls.Config{RootCAs: roots, ServerName: wire.ControllerName, MinVersion: tls.VersionTLS12},
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", a.addr) // an unspecified address is this host
 		},

@@ -25,6 +25,7 @@ import (
 	"devflowbackup/controller/internal/audit"
 	"devflowbackup/controller/internal/broker"
 	"devflowbackup/controller/internal/catalog"
+	"devflowbackup/controller/internal/certificate"
 	"devflowbackup/controller/internal/config"
 	"devflowbackup/controller/internal/fleet"
 	"devflowbackup/controller/internal/reconcile"
@@ -52,12 +53,15 @@ type App struct {
 	audit     *audit.Log
 	cleaner   *retention.Runner
 	install   *install
-	keySet    wire.KeySet
-	url       string
-	addr      string
-	natsURL   []string
-	failed    chan error
-	stop      sync.Once
+
+	certificates *certificate.Source
+
+	keySet  wire.KeySet
+	url     string
+	addr    string
+	natsURL []string
+	failed  chan error
+	stop    sync.Once
 }
 
 // New makes an App of a validated configuration.
@@ -306,11 +310,16 @@ func (a *App) startAPI() error {
 		n, i := namesAndIPs([]string{u.Hostname()})
 		hostNames, hostIPs = append(hostNames, n...), append(hostIPs, i...)
 	}
-	cert, err := a.install.CA.IssueServer(time.Now(), append(names, hostNames...), append(ips, hostIPs...))
+	names, ips = append(append(names, wire.ControllerName), hostNames...), append(ips, hostIPs...)
+	a.certificates, err = certificate.New(certificate.Options{
+		Issue:    func(now time.Time) (tls.Certificate, error) { return a.install.CA.IssueServer(now, names, ips) },
+		CertFile: a.cfg.TLS.CertFile, KeyFile: a.cfg.TLS.KeyFile, Log: a.log.Named("certificate"),
+	})
 	if err != nil {
-		return fmt.Errorf("issue the API's certificate: %w", err)
+		return fmt.Errorf("the API's certificate: %w", err)
 	}
-	listener, err := tls.Listen("tcp", a.cfg.Listen, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
+	a.background(a.certificates.Watch)
+	listener, err := tls.Listen("tcp", a.cfg.Listen, &tls.Config{GetCertificate: a.certificates.Get, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}

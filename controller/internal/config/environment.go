@@ -138,3 +138,16 @@ func assign(to reflect.Value, text string) error {
 	}
 	return nil
 }
+
+// Changed are the keys in which two configurations differ.
+func Changed(a, b Config) []string {
+	values := make(map[string]reflect.Value)
+	eachKey(reflect.ValueOf(&a).Elem(), "", func(key string, v reflect.Value) { values[key] = v })
+	var out []string
+	eachKey(reflect.ValueOf(&b).Elem(), "", func(key string, v reflect.Value) {
+		if !reflect.DeepEqual(values[key].Interface(), v.Interface()) {
+			out = append(out, key)
+		}
+	})
+	return out
+}
