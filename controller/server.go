@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"devflowbackup/shared/version"
 	"devflowbackup/shared/wire"
 )
 
@@ -18,6 +19,7 @@ type Server struct {
 	Verifier     bool       `json:"verifier"`
 	Session      string     `json:"-"`
 	AgentVersion string     `json:"agent_version"`
+	Outdated     bool       `json:"outdated"` // its agent is older than the controller that tells
 	Concurrency  int        `json:"concurrency"`
 	Host         wire.Host  `json:"host"`
 	Online       bool       `json:"online"` // heard within OfflineAfter
@@ -26,6 +28,11 @@ type Server struct {
 	RevokedAt    *time.Time `json:"revoked_at"`
 	Projects     []int64    `json:"projects"`  // granted
 	Instances    []Instance `json:"instances"` // what its agent is configured for
+}
+
+// OlderThan notes whether the agent is older than a controller. The two may be one version apart in either direction.
+func (s *Server) OlderThan(own string) {
+	s.Outdated = s.RevokedAt == nil && version.Older(s.AgentVersion, own)
 }
 
 // Instance is one database server in an agent's configuration.

@@ -67,7 +67,7 @@ func (c *ctl) serverList() *cobra.Command {
 			return c.show(all, func(t *rows) {
 				t.head("ID", "NAME", "STATE", "SEEN", "AGENT", "INSTANCES", "VERIFIER", "PROJECTS")
 				for _, s := range all {
-					t.row(number(s.ID), s.Name, serverState(s), ago(s.LastSeenAt), s.AgentVersion, instances(s), yes(s.Verifier), numbers(s.Projects))
+					t.row(number(s.ID), s.Name, serverState(s), ago(s.LastSeenAt), agentVersion(s), instances(s), yes(s.Verifier), numbers(s.Projects))
 				}
 			})
 		},
@@ -84,6 +84,13 @@ func serverState(s controller.Server) string {
 		return "never seen"
 	}
 	return "offline"
+}
+
+func agentVersion(s controller.Server) string {
+	if s.Outdated {
+		return s.AgentVersion + " (outdated)"
+	}
+	return s.AgentVersion
 }
 
 func instances(s controller.Server) string {
@@ -104,7 +111,10 @@ func serverFacts(s controller.Server) func(*rows) {
 		t.fact("name", s.Name)
 		t.fact("state", serverState(s))
 		t.fact("last seen", ago(s.LastSeenAt))
-		t.fact("agent", s.AgentID+" "+s.AgentVersion)
+		t.fact("agent", s.AgentID+" "+agentVersion(s))
+		if s.Outdated {
+			t.note("The agent is older than the controller: install the controller's version on this host. Running jobs are waited for.")
+		}
 		t.fact("host", strings.TrimSpace(s.Host.Hostname+" "+s.Host.OS+" "+s.Host.Arch))
 		if l := s.Host.Local; l != nil {
 			t.fact("backup directory", fmt.Sprintf("%s, %s of %s free, %s stay so", l.Dir, size(l.FreeBytes), size(l.TotalBytes), size(l.MinFree)))

@@ -9,6 +9,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/shared/artifact"
+	"devflowbackup/shared/version"
 	"devflowbackup/shared/wire"
 )
 
@@ -49,6 +50,7 @@ func (t *tx) server(ctx context.Context, ref string) (controller.Server, error) 
 		return controller.Server{}, controller.Errorf(controller.EConflict, "%q is the name of one server and the id of another: %s (id %d), %s (id %d)",
 			ref, found[0].Name, found[0].ID, found[1].Name, found[1].ID).WithHint("give the agent id: %s or %s", found[0].AgentID, found[1].AgentID)
 	}
+	found[0].OlderThan(version.Version)
 	return found[0], nil
 }
 
@@ -59,6 +61,9 @@ func (c *Catalog) Servers(ctx context.Context, actor controller.Actor) ([]contro
 		out = []controller.Server{}
 		return t.scan(ctx, &out, `SELECT `+c.serverColumns()+` FROM servers s WHERE `+t.granted()+` ORDER BY s.revoked_at IS NOT NULL, s.name, s.id`)
 	})
+	for i := range out {
+		out[i].OlderThan(version.Version)
+	}
 	return out, err
 }
 
