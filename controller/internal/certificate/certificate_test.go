@@ -67,7 +67,9 @@ func TestSource(t *testing.T) {
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	pair(t, public, certFile, keyFile, "backup.example.com")
 	s, err := certificate.New(certificate.Options{
-		Issue:    func(now time.Time) (tls.Certificate, error) { return own.IssueServer(now, []string{wire.ControllerName}, nil) },
+		Issue: func(now time.Time) (tls.Certificate, error) {
+			return own.IssueServer(now, []string{wire.ControllerName}, nil)
+		},
 		CertFile: certFile, KeyFile: keyFile, Log: hclog.NewNullLogger(), Every: 5 * time.Millisecond,
 	})
 	if err != nil {
