@@ -180,7 +180,12 @@ func natsCommand(f *flags) *cobra.Command {
 	export := &cobra.Command{
 		Use: "export DIR", Short: "Write the configuration of an external nats-server into a directory", Args: cobra.ExactArgs(1),
 		Long: `Writes nats-server.conf, the accounts and a certificate into DIR. Run the server there with
-nats-server -c DIR/nats-server.conf, and give controllers its URL as nats.urls. No key of the installation is written.`,
+nats-server -c DIR/nats-server.conf, and give controllers its URL as nats.urls. No key of the installation is written.
+
+For a cluster export once for each server, with a --server-name of its own, --cluster-port, and a --route to each of the others, and
+give controllers the URLs of all as nats.urls.`,
+		Example: `  devflow-controller nats export nats1 --server-name nats1 --name nats1.example.com --cluster-port 6222 \
+    --route nats2.example.com:6222 --route nats3.example.com:6222`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			to.Dir = args[0]
 			f.writes = []string{to.Dir}
@@ -202,6 +207,9 @@ nats-server -c DIR/nats-server.conf, and give controllers its URL as nats.urls. 
 	export.Flags().StringVar(&to.Host, "host", "", "address that the server shall listen on (default all)")
 	export.Flags().IntVar(&to.Port, "port", 4222, "port that the server shall listen on")
 	export.Flags().StringSliceVar(&to.Names, "name", nil, "host name or address that agents and controllers call it (default this host's name; may be repeated)")
+	export.Flags().StringVar(&to.Server, "server-name", "", "name of the server; each of a cluster has another (default devflow-nats)")
+	export.Flags().IntVar(&to.Cluster, "cluster-port", 0, "port for the other servers of a cluster (default: a server by itself)")
+	export.Flags().StringSliceVar(&to.Routes, "route", nil, "where another server of the cluster listens for the others, host:port (may be repeated)")
 	nats := &cobra.Command{Use: "nats", Short: "External NATS servers", Args: cobra.NoArgs}
 	nats.AddCommand(export)
 	return nats

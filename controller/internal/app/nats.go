@@ -19,6 +19,10 @@ type NATSExport struct {
 	Host  string // where it listens; all addresses if empty
 	Port  int
 	Names []string // host names and addresses that its certificate carries
+
+	Server  string   // its name; in a cluster each has another
+	Cluster int      // port for the other servers of a cluster; 0 for a server by itself
+	Routes  []string // where the others listen for that, host:port
 }
 
 // ExportNATS writes what an external nats-server needs to serve this installation, and makes the installation if there is none
@@ -56,7 +60,7 @@ func ExportNATS(ctx context.Context, cfg config.Config, log hclog.Logger, to NAT
 		if err != nil {
 			return fmt.Errorf("broker: %w", err)
 		}
-		opts := broker.ExportOptions{Host: to.Host, Port: to.Port}
+		opts := broker.ExportOptions{ServerName: to.Server, Host: to.Host, Port: to.Port, ClusterPort: to.Cluster, Routes: to.Routes}
 		opts.Names, opts.IPs = namesAndIPs(names)
 		return b.ExportConfig(to.Dir, opts)
 	})

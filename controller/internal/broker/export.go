@@ -20,6 +20,10 @@ type ExportOptions struct {
 	// Names and IPs are what agents and controllers call it; they go into its certificate. At least one is needed.
 	Names []string
 	IPs   []net.IP
+	// ClusterPort is where the server talks with the others of a cluster, on the same host; 0 for a server by itself. Routes are where
+	// others listen for that, host:port. They know each other by certificates of our CA.
+	ClusterPort int
+	Routes      []string
 }
 
 // ExportConfig writes into dir what an external nats-server needs to run with our operator: nats-server.conf, the operator's
@@ -36,7 +40,10 @@ func (b *Broker) ExportConfig(dir string, opts ExportOptions) error {
 	if err != nil {
 		return fmt.Errorf("export NATS configuration: %w", err)
 	}
-	certificate, err := b.opts.Installation.CA.IssueServer(b.opts.Now(), opts.Names, opts.IPs)
+	if opts.ClusterPort == 0 && len(opts.Routes) > 0 {
+		return errors.New("export NATS configuration: routes need a cluster port")
+	}
+	certificate, err := b.opts.Installation.CA.IssuePeer(b.opts.Now(), opts.Names, opts.IPs)
 	if err != nil {
 		return fmt.Errorf("export NATS configuration: %w", err)
 	}
@@ -57,6 +64,7 @@ func (b *Broker) ExportConfig(dir string, opts ExportOptions) error {
 		mode    os.FileMode
 	}{
 		{"operator.jwt", []byte(b.authority.operator + "\n"), 0o644},
+		{"ca.crt", b.opts.Installation.CA.CertPEM(), 0o644},
 		{"server.crt", certPEM, 0o644},
 		{"server.key", keyPEM, 0o600},
 		{"nats-server.conf", []byte(config), 0o644},
@@ -78,7 +86,7 @@ func (b *Broker) config(dir string, opts ExportOptions) (string, error) {
 	}
 	var c strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&c, format+"\n", args...) }
-	line("# NATS server for DevFlow Backup. For a cluster, add a `cluster` block and a server_name for each server.")
+	line("# NATS server for DevFlow Backup.")
 	line("server_name: %s", quote(opts.ServerName))
 	line("listen: %s", quote(net.JoinHostPort(opts.Host, strconv.Itoa(opts.Port))))
 	line("max_payload: %d", maxPayload)
@@ -88,13 +96,30 @@ func (b *Broker) config(dir string, opts ExportOptions) (string, error) {
 	line("  key_file: %s", quote(filepath.Join(dir, "server.key")))
 	line("  timeout: %d", int(handshakeTimeout.Seconds()))
 	line("}")
+	if opts.ClusterPort > 0 {
+		line("cluster {")
+		line("  name: devflow")
+		line("  listen: %s", quote(net.JoinHostPort(opts.Host, strconv.Itoa(opts.ClusterPort))))
+		line("  tls {") // both ends show a certificate: agents have none
+		line("    cert_file: %s", quote(filepath.Join(dir, "server.crt")))
+		line("    key_file: %s", quote(filepath.Join(dir, "server.key")))
+		line("    ca_file: %s", quote(filepath.Join(dir, "ca.crt")))
+		line("    timeout: %d", int(handshakeTimeout.Seconds()))
+		line("  }")
+		line("  routes: [")
+		for _, route := range opts.Routes {
+			line("    %s", quote("tls://"+route))
+		}
+		line("  ]")
+		line("}")
+	}
 	line("operator: %s", quote(filepath.Join(dir, "operator.jwt")))
 	line("system_account: %s", b.authority.systemPub)
 	line("resolver {")
 	line("  type: full")
 	line("  dir: %s", quote(filepath.Join(dir, "accounts")))
 	line("  allow_delete: false")
-	line("  interval: \"2m\"")
+	line("  interval: \"10s\"") // a server that was away missed revocations: until it asks the others it lets those agents in
 	line("}")
 	line("resolver_preload {")
 	for _, account := range b.authority.accounts(b.AgentsJWT()) {

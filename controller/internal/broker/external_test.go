@@ -149,7 +149,7 @@ func TestBroker_ExportConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(files) != 4 {
+	if err != nil || len(files) != 5 {
 		t.Fatalf("files %v, %v", files, err)
 	}
 	for _, file := range files {
@@ -171,6 +171,7 @@ func TestBroker_ExportConfig(t *testing.T) {
 	}
 	for name, opts := range map[string]broker.ExportOptions{
 		"no name":  {},
+		"no port":  {Names: []string{"localhost"}, Routes: []string{"other:6222"}},
 		"bad name": {ServerName: "x\"\ny", Names: []string{"localhost"}},
 	} {
 		if err := b.ExportConfig(t.TempDir(), opts); err == nil {

@@ -85,6 +85,15 @@ func LoadCA(certPEM, keyPEM []byte) (*CA, error) {
 
 // IssueServer makes a key and a certificate for a server with these names and addresses, valid for at least two years from now.
 func (ca *CA) IssueServer(now time.Time, names []string, ips []net.IP) (tls.Certificate, error) {
+	return ca.issue(now, names, ips, x509.ExtKeyUsageServerAuth)
+}
+
+// IssuePeer makes what IssueServer does, for a server that also connects to others of its kind, and is known to them by it.
+func (ca *CA) IssuePeer(now time.Time, names []string, ips []net.IP) (tls.Certificate, error) {
+	return ca.issue(now, names, ips, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
+}
+
+func (ca *CA) issue(now time.Time, names []string, ips []net.IP, usage ...x509.ExtKeyUsage) (tls.Certificate, error) {
 	if len(names)+len(ips) == 0 {
 		return tls.Certificate{}, errors.New("issue server certificate: no name and no address given")
 	}
@@ -116,7 +125,7 @@ func (ca *CA) IssueServer(now time.Time, names []string, ips []net.IP) (tls.Cert
 		DNSNames:     names,
 		IPAddresses:  ips,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:  usage,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
 	if err != nil {
