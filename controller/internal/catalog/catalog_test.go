@@ -3,9 +3,11 @@ package catalog_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/catalog"
@@ -130,6 +132,49 @@ func TestMigrate_InPlace(t *testing.T) {
 	f.sql("UPDATE instances SET in_place = true")
 	r := f.ask(controller.RestoreRequest{Backup: 1, InPlace: true, SkipSafety: true, SwapRequest: confirm("app")})
 	equal(t, "id", r.ID, 3)
+}
+
+// Fault 33: a controller that dies half-way through a migration leaves nothing of it, and the next one, which waits already, does it all.
+func TestMigrate_DiesHalfWay(t *testing.T) {
+	t.Parallel()
+	dsn, name := newDSN(t)
+	f := &fix{T: t, dsn: dsn, db: name, master: keys.NewMaster(), server: pgkit.Shared(t)}
+	one, two := f.another("one"), f.another("two")
+	f.sql(`CREATE FUNCTION hold() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF to_regclass('servers') IS NOT NULL THEN PERFORM pg_sleep(600); END IF; END $$;
+		CREATE EVENT TRIGGER hold ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION hold()`)
+	died, done := make(chan error, 1), make(chan error, 1)
+	go func() { _, err := one.Migrate(t.Context()); died <- err }()
+	until := func(what, query string) {
+		t.Helper()
+		deadline, tick := time.After(20*time.Second), time.NewTicker(10*time.Millisecond)
+		defer tick.Stop()
+		for f.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = '%s' AND %s", name, query) != "1" {
+			select {
+			case <-tick.C:
+			case <-deadline:
+				t.Fatalf("waited in vain for %s", what)
+			}
+		}
+	}
+	const halfWay = "wait_event = 'PgSleep'"
+	until("the migration to be half-way", halfWay)
+	f.sql("DROP EVENT TRIGGER hold; DROP FUNCTION hold()")
+	go func() {
+		names, err := two.Migrate(t.Context())
+		if err == nil && len(names) != 4 {
+			err = fmt.Errorf("the second controller ran %v", names)
+		}
+		done <- err
+	}()
+	until("the second controller to wait", "wait_event = 'advisory'")
+	equal(t, "what others see of it", f.sql("SELECT to_regclass('servers') IS NULL"), "t")
+	f.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '%s' AND %s", name, halfWay)
+	if err := <-died; err == nil {
+		t.Error("a migration whose connection was cut ended well")
+	}
+	f.ok(<-done)
+	equal(t, "pending", len(must[[]string](t)(two.MigrationsPending(t.Context()))), 0)
 }
 
 func TestMigrate_Newer(t *testing.T) {
