@@ -154,6 +154,12 @@ test-race: deps tools build ## The tests of shared, agent and controller under t
 	$(STEP) 'tests with the race detector'
 	@CGO_ENABLED=1 bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -race -p 1 -timeout 30m -count=1 $(filter-out %/e2e/...,$(PACKAGES))
 
+.PHONY: test-upgrade
+test-upgrade: deps tools build ## Agent and controller one version apart, in either direction, then upgraded (needs history; OLD=COMMIT: apart from that one)
+	$(STEP) 'tests of upgrades'
+	@OLD='$(OLD)' scripts/build-upgrade.sh
+	@bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -tags upgrade -timeout 10m -count=1 ./e2e/upgrade
+
 # What differs between servers, against more of them: each engine's own tests. Those left out are of what only MariaDB has.
 # Each run is held to the same as `make test`: a test that was skipped counts as failed.
 VERSIONS        := $(CURDIR)/.cache/versions

@@ -113,6 +113,148 @@ func TestControllers_SideBySide(t *testing.T) {
 	completedOnce(t, ctx, first, s3, "pair", 5*databases)
 }
 
+// TestControllers_Balanced runs two controllers behind a balancer, on a cluster of three brokers. Whoever calls does not see which
+// controller answers, that a broker dies, or that controllers are stopped and started one after the other.
+func TestControllers_Balanced(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStack(t)
+	pg, err := s.StartPostgres(ctx, "pg", stack.PostgresOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s3, err := s.StartS3(ctx, "s3", stack.S3Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dsn := newCatalog(t, ctx, pg, "catalog")
+	brokers, err := s.NewNATSCluster("nats", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ports [2]int
+	for i := range ports {
+		if ports[i], err = stack.FreePort(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	balancer, err := s.StartBalancer(ports[:]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := map[string]any{"public_url": balancer.URL()}
+	one, err := s.NewController("one", stack.ControllerOptions{CatalogDSN: dsn, Cluster: brokers, Timing: stack.Quick(), Port: ports[0], Extra: public})
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := s.NewController("two", stack.ControllerOptions{
+		CatalogDSN: dsn, Cluster: brokers, Timing: stack.Quick(), Port: ports[1], Extra: public, MasterKeyFile: filepath.Join(one.Dir, "master.key"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range brokers {
+		if err := n.Export(ctx, one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range brokers {
+		if err := n.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(one.Start(ctx), two.Start(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	admin := one.Admin()
+	if one.URL() != balancer.URL() {
+		t.Fatalf("the controllers are called %s", one.URL())
+	}
+
+	if err := admin.AddStorage(ctx, "store", s3); err != nil {
+		t.Fatal(err)
+	}
+	agent, err := s.NewAgent("db1", stack.AgentOptions{
+		Servers: map[string]stack.Server{"main": pg}, Limits: map[string]any{"discovery_every": "1s"},
+		Instance: map[string]any{"databases": map[string]any{"exclude": []string{"catalog"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(agent.Enroll(ctx, one, ""), agent.StartOnline(ctx, one, 0)); err != nil {
+		t.Fatal(err)
+	}
+	do(t, ctx, admin, "project", "create", "shop")
+	do(t, ctx, admin, "project", "grant", "shop", "db1")
+	makeDatabase(t, ctx, pg, "data")
+	found(t, ctx, admin, "db1", "data")
+	do(t, ctx, admin, "database", "assign", "data", "--project", "shop")
+	do(t, ctx, admin, "backup", "create", "shop", "--wait")
+	// One controller makes the link, and another one may follow it.
+	first := completedOnce(t, ctx, admin, s3, "shop", 1)[0]
+	do(t, ctx, admin, "backup", "download", id(first.ID), "-o", filepath.Join(s.Dir, "copy"))
+
+	// A reload is taken by both daemons, and a doctor has no complaint.
+	from := logSize(t, agent.LogFile())
+	if res, err := agent.Run(ctx, "reload"); err != nil || res.Code != 0 {
+		t.Fatalf("%v: %s", err, res.Text())
+	}
+	logged(t, ctx, agent.LogFile(), from, "configuration read anew")
+	from = logSize(t, one.LogFile())
+	if res, err := one.Run(ctx, "reload"); err != nil || res.Code != 0 {
+		t.Fatalf("%v: %s", err, res.Text())
+	}
+	logged(t, ctx, one.LogFile(), from, "configuration read anew")
+	if res, err := two.Run(ctx, "doctor"); err != nil || res.Code != 0 || !strings.Contains(res.Out, "2 up") || !strings.Contains(res.Out, "storage store") {
+		t.Errorf("%v: %s", err, res.Text())
+	}
+
+	// A broker dies under a backup.
+	do(t, ctx, admin, "backup", "create", "shop")
+	brokers[0].Stop()
+	if _, err := admin.AwaitBackup(ctx, mustBackups(t, ctx, admin, "shop")[0].ID, "completed", 60*time.Second); err != nil {
+		t.Error(err)
+	}
+	res, err := one.Run(ctx, "doctor")
+	if err != nil || res.Code != 1 || !strings.Contains(res.Out, "broker "+strings.TrimPrefix(brokers[0].URL(), "tls://")) {
+		t.Errorf("the doctor does not see that a broker is gone: %v %s", err, res.Text())
+	}
+	if err := brokers[0].Start(); err != nil {
+		t.Fatal(err)
+	}
+
+	// Both are stopped and started in turn, as for an upgrade, and no call fails.
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
+	asked := make(chan error, 1)
+	calls := 0
+	go func() {
+		for asking.Err() == nil {
+			if err := admin.API(ctx, "GET", "/projects", nil, nil); err != nil {
+				asked <- err
+				return
+			}
+			calls++
+		}
+		asked <- nil
+	}()
+	for _, c := range []*stack.Controller{one, two} {
+		if err := c.Restart(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	if err := <-asked; err != nil || calls == 0 {
+		t.Errorf("after %d calls: %v", calls, err)
+	}
+	do(t, ctx, admin, "backup", "create", "shop", "--wait")
+	completedOnce(t, ctx, admin, s3, "shop", 3)
+	for n := range ports {
+		if balancer.Given(n) == 0 {
+			t.Errorf("controller %d was never asked", n+1)
+		}
+	}
+}
+
 func mustBackups(t *testing.T, ctx context.Context, c *stack.Client, project string) []stack.Backup {
 	t.Helper()
 	all, err := c.Backups(ctx, project)

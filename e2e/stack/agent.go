@@ -37,6 +37,7 @@ type Agent struct {
 	Env      []string
 
 	stack   *Stack
+	bin     string // of another build; the stack's if empty
 	config  string
 	process *Process
 }
@@ -83,6 +84,16 @@ func (a *Agent) Configure(opt AgentOptions) error {
 	return nil
 }
 
+// Use takes the program from another directory from the next start on.
+func (a *Agent) Use(bin string) { a.bin = bin }
+
+func (a *Agent) program() string {
+	if a.bin != "" {
+		return filepath.Join(a.bin, "devflow-agent")
+	}
+	return a.stack.Program("devflow-agent")
+}
+
 // Config is the path of the configuration file.
 func (a *Agent) Config() string { return a.config }
 
@@ -119,7 +130,7 @@ func (a *Agent) Enroll(ctx context.Context, c *Controller, project string) error
 
 // Run runs a subcommand to its end.
 func (a *Agent) Run(ctx context.Context, args ...string) (Result, error) {
-	return a.stack.run(ctx, a.stack.Program("devflow-agent"), append(args, "--config", a.config), a.Env...)
+	return a.stack.run(ctx, a.program(), append(args, "--config", a.config), a.Env...)
 }
 
 // Start starts the agent and waits for nothing: a controller tells when its server is online.
@@ -132,7 +143,7 @@ func (a *Agent) Start() error {
 	}
 	var err error
 	a.process, err = a.stack.start(processOptions{
-		name: a.Name, program: a.stack.Program("devflow-agent"), args: []string{"run", "--config", a.config}, env: a.Env,
+		name: a.Name, program: a.program(), args: []string{"run", "--config", a.config}, env: a.Env,
 		// Dump tools inherit it, and are found by it.
 		dir: a.stack.Dir, log: a.LogFile(),
 	})

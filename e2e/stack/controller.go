@@ -27,8 +27,11 @@ func Quick() map[string]any {
 type ControllerOptions struct {
 	// CatalogDSN is the catalog's; a private PostgreSQL in the controller's own directory if empty.
 	CatalogDSN secret.String
-	// NATS is an external broker; the controller embeds one if nil.
-	NATS *NATS
+	// NATS is an external broker; the controller embeds one if nil. Cluster are the servers of one, in its place.
+	NATS    *NATS
+	Cluster []*NATS
+	// Bin is a directory with another build of the program; the stack's if empty. See Use.
+	Bin string
 	// MasterKeyFile is shared by the controllers of an installation; in the controller's directory if empty.
 	MasterKeyFile string
 	// Timing is the configuration's timing section; its defaults if nil. See Quick.
@@ -66,7 +69,7 @@ func (s *Stack) NewController(name string, opt ControllerOptions) (*Controller, 
 			return nil, fmt.Errorf("make %s: %w", name, err)
 		}
 	}
-	if c.opt.NATSPort == 0 && opt.NATS == nil {
+	if c.opt.NATSPort == 0 && opt.NATS == nil && len(opt.Cluster) == 0 {
 		if c.opt.NATSPort, err = FreePort(); err != nil {
 			return nil, fmt.Errorf("make %s: %w", name, err)
 		}
@@ -78,9 +81,16 @@ func (s *Stack) NewController(name string, opt ControllerOptions) (*Controller, 
 	if opt.Timing != nil {
 		cfg["timing"] = opt.Timing
 	}
-	if opt.NATS != nil {
+	switch {
+	case len(opt.Cluster) > 0:
+		var urls []string
+		for _, n := range opt.Cluster {
+			urls = append(urls, n.URL())
+		}
+		cfg["nats"] = map[string]any{"urls": urls}
+	case opt.NATS != nil:
 		cfg["nats"] = map[string]any{"urls": []string{opt.NATS.URL()}}
-	} else {
+	default:
 		cfg["nats"] = map[string]any{"listen": loopback(c.opt.NATSPort)}
 	}
 	if !opt.CatalogDSN.Empty() {
@@ -110,6 +120,16 @@ func writeConfig(path string, cfg map[string]any) error {
 		return err
 	}
 	return WriteFile(path, string(b)+"\n", 0o600)
+}
+
+// Use takes the program from another directory from the next start on.
+func (c *Controller) Use(bin string) { c.opt.Bin = bin }
+
+func (c *Controller) program() string {
+	if c.opt.Bin != "" {
+		return filepath.Join(c.opt.Bin, "devflow-controller")
+	}
+	return c.stack.Program("devflow-controller")
 }
 
 // Config is the path of the configuration file.
@@ -148,7 +168,7 @@ func (c *Controller) Launch() error {
 	}
 	c.url = ""
 	c.process, err = c.stack.start(processOptions{
-		name: c.Name, program: c.stack.Program("devflow-controller"), args: c.Args("serve"), env: c.Env, dir: c.stack.Dir,
+		name: c.Name, program: c.program(), args: c.Args("serve"), env: c.Env, dir: c.stack.Dir,
 		stdout: c.FirstStartFile, log: c.LogFile(),
 	})
 	if err != nil {
@@ -201,7 +221,7 @@ func (c *Controller) Restart(ctx context.Context) error {
 
 // Run runs a subcommand other than serve to its end.
 func (c *Controller) Run(ctx context.Context, args ...string) (Result, error) {
-	return c.stack.run(ctx, c.stack.Program("devflow-controller"), c.Args(args...), c.Env...)
+	return c.stack.run(ctx, c.program(), c.Args(args...), c.Env...)
 }
 
 // Admin is a client with the token of the first start.

@@ -15,6 +15,7 @@ import (
 type NATS struct {
 	port   int
 	dir    string
+	export []string // further arguments of the export
 	server *server.Server
 }
 
@@ -29,12 +30,36 @@ func (s *Stack) NewNATS(name string) (*NATS, error) {
 	return n, nil
 }
 
+// NewNATSCluster chooses where the servers of a cluster will listen. Export and Start each of them.
+func (s *Stack) NewNATSCluster(name string, servers int) ([]*NATS, error) {
+	all, routes := make([]*NATS, servers), make([]int, servers)
+	for i := range all {
+		var err error
+		if all[i], err = s.NewNATS(fmt.Sprintf("%s%d", name, i+1)); err != nil {
+			return nil, err
+		}
+		if routes[i], err = FreePort(); err != nil {
+			return nil, fmt.Errorf("make %s: %w", name, err)
+		}
+	}
+	for i, n := range all {
+		n.export = []string{"--server-name", fmt.Sprintf("%s%d", name, i+1), "--cluster-port", strconv.Itoa(routes[i])}
+		for j, port := range routes {
+			if j != i {
+				n.export = append(n.export, "--route", loopback(port))
+			}
+		}
+	}
+	return all, nil
+}
+
 // URL is where controllers and agents reach it.
 func (n *NATS) URL() string { return "tls://" + loopback(n.port) }
 
 // Export has a controller write the broker's configuration. The first one makes the installation by that.
 func (n *NATS) Export(ctx context.Context, c *Controller) error {
-	res, err := c.Run(ctx, "nats", "export", n.dir, "--host", "127.0.0.1", "--port", strconv.Itoa(n.port), "--name", "127.0.0.1")
+	args := append([]string{"nats", "export", n.dir, "--host", "127.0.0.1", "--port", strconv.Itoa(n.port), "--name", "127.0.0.1"}, n.export...)
+	res, err := c.Run(ctx, args...)
 	if err != nil {
 		return fmt.Errorf("export NATS configuration: %w", err)
 	}

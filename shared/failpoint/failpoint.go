@@ -9,6 +9,7 @@
 //	panic        panic
 //	hang         never go on
 //	sleep:5s     go on after a while
+//	term         send SIGTERM to the own process and go on
 //	error        Err returns an error; Hit does nothing
 //
 // An action may end in "@/path/marker": it fires once for each marker file, which it creates. A restarted process does

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -57,6 +58,10 @@ func fire(name string) error {
 			panic(fmt.Sprintf("failpoint %s: %v", name, err))
 		}
 		<-time.After(d)
+	case "term":
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			panic(fmt.Sprintf("failpoint %s: %v", name, err))
+		}
 	case "error":
 		return errors.New("failpoint " + name)
 	default:

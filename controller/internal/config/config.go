@@ -172,8 +172,13 @@ func (c *Config) Validate() error {
 		key  string
 		path *string
 	}{
-		{"data_dir", &c.DataDir}, {"master_key_file", &c.MasterKeyFile}, {"storage_ca_file", &c.StorageCAFile}, {"catalog.dsn_file", &c.Catalog.DSNFile}, {"nats.ca_file", &c.NATS.CAFile},
-		{"tls.cert_file", &c.TLS.CertFile}, {"tls.key_file", &c.TLS.KeyFile},
+		{"data_dir", &c.DataDir},
+		{"master_key_file", &c.MasterKeyFile},
+		{"storage_ca_file", &c.StorageCAFile},
+		{"tls.cert_file", &c.TLS.CertFile},
+		{"tls.key_file", &c.TLS.KeyFile},
+		{"catalog.dsn_file", &c.Catalog.DSNFile},
+		{"nats.ca_file", &c.NATS.CAFile},
 	} {
 		if *p.path == "" {
 			continue
