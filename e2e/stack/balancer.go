@@ -58,27 +58,36 @@ func (b *Balancer) accept() {
 }
 
 func (b *Balancer) hand(c net.Conn) {
-	defer b.keep(c)()
-	for range b.to {
-		n := int(b.next.Add(1)) % len(b.to)
-		to, err := net.Dial("tcp", b.to[n])
-		if err != nil {
-			continue
-		}
-		defer b.keep(to)()
-		b.given[n].Add(1)
-		var both sync.WaitGroup
-		for _, way := range [][2]net.Conn{{c, to}, {to, c}} {
-			both.Go(func() {
-				_, _ = io.Copy(way[0], way[1])
-				if tcp, ok := way[0].(*net.TCPConn); ok {
-					_ = tcp.CloseWrite()
-				}
-			})
-		}
-		both.Wait()
+	release := b.keep(c)
+	defer release()
+	n, to := b.reach()
+	if to == nil {
 		return
 	}
+	releaseTo := b.keep(to)
+	defer releaseTo()
+	b.given[n].Add(1)
+	var both sync.WaitGroup
+	for _, way := range [][2]net.Conn{{c, to}, {to, c}} {
+		both.Go(func() {
+			_, _ = io.Copy(way[0], way[1])
+			if tcp, ok := way[0].(*net.TCPConn); ok {
+				_ = tcp.CloseWrite()
+			}
+		})
+	}
+	both.Wait()
+}
+
+// reach connects to the next controller that takes connections; nil if none does.
+func (b *Balancer) reach() (n int, to net.Conn) {
+	for range b.to {
+		n = int(b.next.Add(1)) % len(b.to)
+		if to, err := net.Dial("tcp", b.to[n]); err == nil {
+			return n, to
+		}
+	}
+	return 0, nil
 }
 
 // keep closes the connection when the balancer stops, or when the function that it returns is called.

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,11 @@ type controller struct {
 
 func start(t *testing.T, ca *control.CA, cert tls.Certificate) *controller {
 	t.Helper()
+	return startWith(t, ca, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+}
+
+func startWith(t *testing.T, ca *control.CA, config *tls.Config) *controller {
+	t.Helper()
 	pub, _, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -54,12 +60,39 @@ func start(t *testing.T, ca *control.CA, cert tls.Certificate) *controller {
 		w.WriteHeader(c.status)
 		_ = json.NewEncoder(w).Encode(c.answer)
 	}))
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	s.TLS = config
 	s.Config.ErrorLog = nil
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	c.URL = s.URL
 	return c
+}
+
+// A controller may show everybody a certificate of an authority that the token does not name. Its own is asked for by name, and no other
+// one will do.
+func TestRun_BesideAnotherCertificate(t *testing.T) {
+	ca, public := control.NewCA(t), control.NewCA(t)
+	own, shown := ca.Server(t), public.Server(t)
+	var asked []string // by name; the look at the address 127.0.0.1 names none
+	c := startWith(t, ca, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		asked = append(asked, h.ServerName)
+		if h.ServerName == wire.ControllerName {
+			return &own, nil
+		}
+		return &shown, nil
+	}})
+	r := enroll.Request{Controller: c.URL, Token: secret.String(c.token), StateDir: filepath.Join(t.TempDir(), "state")}
+	if _, err := enroll.Run(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{wire.ControllerName, wire.ControllerName}; !slices.Equal(asked, want) || len(c.asked) != 1 {
+		t.Errorf("asked for %q, sent %d requests", asked, len(c.asked))
+	}
+	other := control.NewCA(t)
+	r.Token, r.StateDir = secret.String(token(other)), filepath.Join(t.TempDir(), "state")
+	if _, err := enroll.Run(t.Context(), r); err == nil || len(c.asked) != 1 {
+		t.Errorf("with a token of another installation: %v, %d requests were sent", err, len(c.asked))
+	}
 }
 
 func token(ca *control.CA) string {

@@ -54,7 +54,7 @@ func (ca *CA) Server(tb testing.TB) tls.Certificate {
 	check(tb, err)
 	tmpl := &x509.Certificate{
 		SerialNumber: serial(tb), Subject: pkix.Name{CommonName: "controller"},
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames: []string{"localhost", wire.ControllerName}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca.Cert, key.Public(), ca.key)
