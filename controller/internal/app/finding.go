@@ -43,7 +43,8 @@ func (f *findings) fail(check string, err error, hint string) {
 	if errors.As(err, &known) && known.Hint != "" {
 		hint = known.Hint
 	}
-	f.add(FindingError, check, strings.Replace(err.Error(), " ("+hint+")", "", 1), hint)
+	text := strings.Replace(err.Error(), " ("+hint+")", "", 1)
+	f.add(FindingError, check, strings.Join(strings.Fields(text), " "), hint) // a driver's errors have several lines
 }
 
 // PrintFindings writes a table and then what to do, and tells whether nothing is an error.
