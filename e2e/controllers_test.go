@@ -165,7 +165,7 @@ func TestControllers_Balanced(t *testing.T) {
 	if err := errors.Join(one.Start(ctx), two.Start(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	admin := one.Admin()
+	admin := one.Admin().At(balancer.URL())
 	if one.URL() != balancer.URL() {
 		t.Fatalf("the controllers are called %s", one.URL())
 	}

@@ -28,6 +28,21 @@ type Client struct {
 	controller *Controller
 	key        string
 	behalf     string
+	at         string
+}
+
+// At is the client that calls another URL than the controller's own, also while the controller does not run.
+func (c *Client) At(url string) *Client {
+	elsewhere := *c
+	elsewhere.at = url
+	return &elsewhere
+}
+
+func (c *Client) url() string {
+	if c.at != "" {
+		return c.at
+	}
+	return c.controller.URL()
 }
 
 // OnBehalfOf is the client with a user of the panel named in each request of API.
@@ -46,7 +61,7 @@ func (c *Client) WithKey(key string) *Client {
 
 // Env are the settings by which devflowctl finds the controller.
 func (c *Client) Env() []string {
-	return []string{"DEVFLOW_URL=" + c.controller.URL(), "DEVFLOW_CA=" + c.CAFile, "DEVFLOW_TOKEN_FILE=" + c.TokenFile}
+	return []string{"DEVFLOW_URL=" + c.url(), "DEVFLOW_CA=" + c.CAFile, "DEVFLOW_TOKEN_FILE=" + c.TokenFile}
 }
 
 // Ctl runs devflowctl to its end, whatever its status is.
@@ -93,7 +108,7 @@ func (c *Client) API(ctx context.Context, method, path string, in, out any) erro
 	if method != http.MethodGet {
 		defer httpClient.CloseIdleConnections()
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.controller.URL()+"/api/v1"+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, c.url()+"/api/v1"+path, body)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
