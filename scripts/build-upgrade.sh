@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Builds the programs twice, for the tests of upgrades: as they are here into bin/upgrade/new, and as they were one version ago into
-# bin/upgrade/old. OLD is the commit of that: by default the newest tag before this commit; before the first one the commit before the
-# newest migration.
+# bin/upgrade/old. OLD is the commit of that: by default the newest tag before this commit; before the first one the commit before
+# the one that brought the newest migration.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 old=${OLD:-$(git describe --tags --abbrev=0 --match 'v[0-9]*' HEAD^ 2>/dev/null || true)}
 if [ -z "$old" ]; then
-	change=$(git log -1 --format=%H -- migrations)
-	old=$(git rev-parse --verify "$change^") || { echo "build-upgrade: the history before $change is not here: fetch it, or give OLD=COMMIT" >&2; exit 1; }
+	newest=$(printf '%s\n' migrations/*.sql | sort -V | tail -n 1)
+	change=$(git log --diff-filter=A -1 --format=%H -- "$newest")
+	old=$(git rev-parse --verify "$change^") || { echo "build-upgrade: the history before the newest migration is not here: fetch it, or give OLD=COMMIT" >&2; exit 1; }
 fi
 old=$(git rev-parse --verify "$old^{commit}")
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -64,9 +65,17 @@ func (c *Client) Env() []string {
 	return []string{"DEVFLOW_URL=" + c.url(), "DEVFLOW_CA=" + c.CAFile, "DEVFLOW_TOKEN_FILE=" + c.TokenFile}
 }
 
+// program is the devflowctl that came with the controller.
+func (c *Client) program() string {
+	if bin := c.controller.opt.Bin; bin != "" {
+		return filepath.Join(bin, "devflowctl")
+	}
+	return c.stack.Program("devflowctl")
+}
+
 // Ctl runs devflowctl to its end, whatever its status is.
 func (c *Client) Ctl(ctx context.Context, args ...string) (Result, error) {
-	return c.stack.run(ctx, c.stack.Program("devflowctl"), args, c.Env()...)
+	return c.stack.run(ctx, c.program(), args, c.Env()...)
 }
 
 // Do runs devflowctl and returns an error with what it said if its status is not 0.
