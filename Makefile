@@ -19,7 +19,7 @@ PACKAGES = $(addsuffix /...,$(MODULES))
 
 # How much one line of test output stands for: pkgname, testname, standard-verbose.
 TEST_FORMAT ?= pkgname
-TEST_FLAGS  ?= -p 2 -timeout 15m -count=1
+TEST_FLAGS  ?= -p 2 -timeout 20m -count=1
 
 STEP = @printf '==> %s\n'
 

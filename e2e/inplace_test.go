@@ -219,6 +219,10 @@ func (e *estate) inPlaceInUse(t *testing.T, ctx context.Context, s stack.Server)
 func (e *estate) inPlaceWritten(t *testing.T, ctx context.Context, s stack.Server) {
 	x := e.target(t, ctx, s, "written", objectsSQL[s.Engine()])
 	stop, wrote := make(chan struct{}), make(chan struct{}, 1)
+	pause := 10 * time.Millisecond
+	if s.Engine() == wire.EngineSQLite {
+		pause = 150 * time.Millisecond // a swap needs a moment in which no program has the file open
+	}
 	var committed []int
 	var failures int
 	var writer sync.WaitGroup
@@ -227,7 +231,7 @@ func (e *estate) inPlaceWritten(t *testing.T, ctx context.Context, s stack.Serve
 			select {
 			case <-stop:
 				return
-			case <-time.After(10 * time.Millisecond): // programs of others come and go
+			case <-time.After(pause): // programs of others come and go
 			}
 			if _, err := s.Exec(ctx, x.name, fmt.Sprintf("INSERT INTO written (n) VALUES (%d);", n)); err == nil {
 				committed = append(committed, n)
@@ -247,7 +251,7 @@ func (e *estate) inPlaceWritten(t *testing.T, ctx context.Context, s stack.Serve
 			t.Fatal(context.Cause(ctx))
 		}
 	}
-	wait := map[string]any{"sessions": wire.SessionsWait, "wait_seconds": 60}
+	wait := map[string]any{"sessions": wire.SessionsWait, "wait_seconds": 45}
 	r := x.ended(t, ctx, x.order(t, ctx, wait).ID)
 	// Some more, to what is there now.
 	eventually(t, ctx, "the writer goes on", func(ctx context.Context) (bool, error) {

@@ -123,7 +123,7 @@ func (w *watch) staying(ctx context.Context) ([]session, error) {
 		if err != nil || len(found) == 0 || time.Now().After(deadline) {
 			return found, err
 		}
-		if err := pause(ctx, grace/10); err != nil {
+		if err := engine.Pause(ctx, grace/10); err != nil {
 			return nil, err
 		}
 	}
@@ -147,7 +147,7 @@ func (w *swap) clear(ctx context.Context) error {
 		case w.req.Sessions != engine.SessionsWait || time.Now().After(w.until):
 			return w.watch.inUse(found)
 		}
-		if err := pause(ctx, sessionTick); err != nil {
+		if err := engine.Pause(ctx, sessionTick); err != nil {
 			return err
 		}
 	}
@@ -177,7 +177,7 @@ func (w *swap) end(ctx context.Context, found []session) error {
 		if time.Now().After(deadline) {
 			return w.watch.inUse(left)
 		}
-		if err := pause(ctx, sessionTick/10); err != nil {
+		if err := engine.Pause(ctx, sessionTick/10); err != nil {
 			return err
 		}
 	}

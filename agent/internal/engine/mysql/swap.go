@@ -674,20 +674,8 @@ func (w *swap) firstRename(ctx context.Context, moves []move) error {
 				return err
 			}
 		}
-		if err := pause(ctx, sessionTick); err != nil {
+		if err := engine.Pause(ctx, sessionTick); err != nil {
 			return err
 		}
-	}
-}
-
-// pause waits, unless ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

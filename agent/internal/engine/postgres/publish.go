@@ -78,7 +78,7 @@ func (e *Engine) Remove(ctx context.Context, database string) error {
 		case !errors.As(err, &pg):
 		case pg.Code == "55006" && time.Since(start) < busyTimeout:
 			continue // the server itself waited 5 seconds for the processes that it told to end
-		case pg.Code == "42501" && time.Since(start) < leaving && pause(ctx, glance) == nil:
+		case pg.Code == "42501" && time.Since(start) < leaving && engine.Pause(ctx, glance) == nil:
 			continue // a superuser's session that is about to end, which we cannot
 		}
 		return e.sqlFailure(ctx, err, "remove "+e.where(database), database)

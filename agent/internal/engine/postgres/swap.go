@@ -178,20 +178,9 @@ func (e *Engine) lockSwap(ctx context.Context, conn *pgx.Conn, target string, pa
 		if time.Now().After(deadline) {
 			return wire.Failf(wire.CodeLockTimeout, "%s: another session of the agent works on it", what).Retry()
 		}
-		if err := pause(ctx, glance); err != nil {
+		if err := engine.Pause(ctx, glance); err != nil {
 			return stopped(ctx, what)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 
@@ -258,7 +247,7 @@ func (e *Engine) sessionsAfter(ctx context.Context, conn *pgx.Conn, oid uint32, 
 		if err != nil || len(sessions) == 0 || time.Now().After(deadline) {
 			return sessions, err
 		}
-		if err := pause(ctx, glance); err != nil {
+		if err := engine.Pause(ctx, glance); err != nil {
 			return nil, err
 		}
 	}
@@ -377,7 +366,7 @@ func (s *swap) end(ctx context.Context) error {
 				s.result.Ended++
 			}
 		}
-		if pause(ctx, glance) != nil {
+		if engine.Pause(ctx, glance) != nil {
 			return nil
 		}
 	}

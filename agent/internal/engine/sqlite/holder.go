@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -154,15 +153,4 @@ func describeSessions(sessions []engine.Session) string {
 		return "1 program: " + each[0]
 	}
 	return fmt.Sprintf("%d programs: %s", len(sessions), strings.Join(each, "; "))
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

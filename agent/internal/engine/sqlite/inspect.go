@@ -146,7 +146,7 @@ func (i *inspection) lastingHolders(ctx context.Context, file *source) (holders,
 		if err != nil || len(h.sessions) == 0 || time.Now().After(deadline) {
 			return h, err
 		}
-		if err := pause(ctx, glance); err != nil {
+		if err := engine.Pause(ctx, glance); err != nil {
 			return h, err
 		}
 	}

@@ -112,7 +112,7 @@ func (s *swap) run(ctx context.Context) error {
 		if time.Now().After(deadline) {
 			return used.failure(s.what)
 		}
-		if err := pause(ctx, glance); err != nil {
+		if err := engine.Pause(ctx, glance); err != nil {
 			return err
 		}
 	}
@@ -388,7 +388,7 @@ func (d *directory) lockSwaps(ctx context.Context, patience time.Duration) (func
 			_ = f.Close()
 			return nil, wire.Failf(wire.CodeLockTimeout, "lock the directory %q: another swap is at work there", d.path).Retry()
 		}
-		if err := pause(ctx, glance); err != nil {
+		if err := engine.Pause(ctx, glance); err != nil {
 			_ = f.Close()
 			return nil, err
 		}

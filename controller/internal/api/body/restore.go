@@ -17,7 +17,7 @@ type CreateRestore struct {
 	InPlace    bool   `json:"in_place,omitempty" doc:"Put it in the place of the database of that name, whose content is kept for a time"`
 	Swap
 	SkipSafetyBackup bool           `json:"skip_safety_backup,omitempty" doc:"In place: leave out the backup of the target that is made first"`
-	Choices          RestoreChoices `json:"choices,omitempty"`
+	Choices          RestoreChoices `json:"choices,omitempty,omitzero"`
 }
 
 // Swap is what every swap asks of a person.
