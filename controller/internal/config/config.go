@@ -39,11 +39,12 @@ type Config struct {
 	// StorageCAFile holds PEM certificates of authorities that are trusted for S3 endpoints beside the system's.
 	StorageCAFile string `yaml:"storage_ca_file"`
 
-	TLS     TLS     `yaml:"tls"`
-	Catalog Catalog `yaml:"catalog"`
-	NATS    NATS    `yaml:"nats"`
-	Timing  Timing  `yaml:"timing"`
-	Log     Log     `yaml:"log"`
+	TLS      TLS      `yaml:"tls"`
+	Catalog  Catalog  `yaml:"catalog"`
+	NATS     NATS     `yaml:"nats"`
+	Packages Packages `yaml:"packages"`
+	Timing   Timing   `yaml:"timing"`
+	Log      Log      `yaml:"log"`
 
 	// Embedded also runs a private PostgreSQL in DataDir. A flag, not a key: a file describes a real installation.
 	Embedded bool `yaml:"-"`
@@ -74,6 +75,14 @@ type NATS struct {
 	Advertise []string `yaml:"advertise"`
 }
 
+// Packages are what hosts install the agent from.
+type Packages struct {
+	// Dir holds SHA256SUMS and the files that it names; it may be missing, and is looked at on each request.
+	Dir string `yaml:"dir"`
+	// URL is a directory of a web server with the same files; the checksums still come from Dir. The controller itself if empty.
+	URL string `yaml:"url"`
+}
+
 // Timing is how long things may take.
 type Timing struct {
 	Heartbeat   time.Duration `yaml:"heartbeat"`
@@ -95,9 +104,10 @@ type Log struct {
 // Default is a controller on this host alone.
 func Default() Config {
 	return Config{
-		DataDir: "/var/lib/devflow-controller",
-		Listen:  "127.0.0.1:8443",
-		NATS:    NATS{Listen: "127.0.0.1:4222"},
+		DataDir:  "/var/lib/devflow-controller",
+		Listen:   "127.0.0.1:8443",
+		NATS:     NATS{Listen: "127.0.0.1:4222"},
+		Packages: Packages{Dir: "/usr/share/devflow-controller/packages"},
 		Timing: Timing{
 			Heartbeat: 10 * time.Second, Lease: time.Minute, LeaseMax: time.Hour, RetryBase: 10 * time.Second, RetryMax: 10 * time.Minute,
 			URLExpires: 15 * time.Minute, DeleteGrace: 24 * time.Hour, MaxAttempts: 3,
@@ -179,6 +189,7 @@ func (c *Config) Validate() error {
 		{"tls.key_file", &c.TLS.KeyFile},
 		{"catalog.dsn_file", &c.Catalog.DSNFile},
 		{"nats.ca_file", &c.NATS.CAFile},
+		{"packages.dir", &c.Packages.Dir},
 	} {
 		if *p.path == "" {
 			continue
@@ -217,6 +228,12 @@ func (c *Config) Validate() error {
 			if u, err := url.Parse(raw); err != nil || u.Host == "" || u.User != nil || !slices.Contains([]string{"tls", "nats", "wss"}, u.Scheme) {
 				return fmt.Errorf("%s: %q is not a URL such as tls://nats1:4222", l.key, secret.ScrubURLs(raw))
 			}
+		}
+	}
+	if c.Packages.URL != "" {
+		u, err := url.Parse(c.Packages.URL)
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("packages.url: %q is not the URL of a directory, such as https://mirror.example.com/devflow", secret.ScrubURLs(c.Packages.URL))
 		}
 	}
 	if err := c.Timing.validate(); err != nil {

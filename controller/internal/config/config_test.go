@@ -75,7 +75,8 @@ func TestLoad(t *testing.T) {
 			Heartbeat: 5 * time.Second, Lease: time.Minute, LeaseMax: 2 * time.Hour, RetryBase: 90 * time.Second, RetryMax: 30 * time.Minute,
 			URLExpires: 10 * time.Minute, DeleteGrace: 0, MaxAttempts: 7,
 		},
-		Log: config.Log{Level: "debug", Format: "json"},
+		Packages: config.Default().Packages,
+		Log:      config.Log{Level: "debug", Format: "json"},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("loaded\n%+v\nwant\n%+v", c, want)
@@ -198,6 +199,10 @@ func TestValidate(t *testing.T) {
 		"nats urls, http":     {func(c *config.Config) { c.NATS.URLs = []string{"http://a:1"} }, []string{"nats.urls", "http://a:1"}},
 		"nats urls, password": {func(c *config.Config) { c.NATS.URLs = []string{"tls://me:" + canary + "@a:1"} }, []string{"nats.urls", "tls://me:***@a:1"}},
 		"advertise":           {func(c *config.Config) { c.NATS.Advertise = []string{"nats.example.com"} }, []string{"nats.advertise", "nats.example.com"}},
+		"packages":            {func(c *config.Config) { c.Packages = config.Packages{Dir: "/p", URL: "http://mirror/p"} }, nil},
+		"packages url":        {func(c *config.Config) { c.Packages.URL = "mirror/p" }, []string{"packages.url", `"mirror/p"`, "https://"}},
+		"packages url, user":  {func(c *config.Config) { c.Packages.URL = "https://me:" + canary + "@m/p" }, []string{"packages.url", "me:***@m"}},
+		"packages url, query": {func(c *config.Config) { c.Packages.URL = "https://m/p?x=1" }, []string{"packages.url"}},
 		"heartbeat":           {func(c *config.Config) { c.Timing.Heartbeat = 0 }, []string{"timing.heartbeat", "0s", "1s to 5m0s"}},
 		"heartbeat, long":     {func(c *config.Config) { c.Timing.Heartbeat = 6 * time.Minute }, []string{"timing.heartbeat", "6m0s", "1s to 5m0s"}},
 		"lease":               {func(c *config.Config) { c.Timing.Lease = time.Second }, []string{"timing.lease", "1s", "2s to 1h0m0s"}},

@@ -17,6 +17,7 @@ var variables = map[string]string{
 	"tls.cert_file": "/t.pem", "tls.key_file": "/t.key",
 	"catalog.dsn": "postgres://" + canary, "catalog.dsn_file": "/dsn",
 	"nats.listen": "0.0.0.0:2", "nats.urls": "tls://a:1,tls://b:1", "nats.ca_file": "/n", "nats.advertise": "tls://c:1",
+	"packages.dir": "/p", "packages.url": "https://mirror/p",
 	"timing.heartbeat": "11s", "timing.lease": "3m", "timing.lease_max": "2h", "timing.retry_base": "1s", "timing.retry_max": "2s",
 	"timing.url_expires": "1m", "timing.delete_grace": "1h", "timing.max_attempts": "9", "log.level": "debug", "log.format": "json",
 }
