@@ -1,0 +1,4 @@
+package main
+
+// Command makes the program's commands.
+var Command = command
