@@ -112,6 +112,16 @@ type Enrolment struct {
 	ServerID   *int64     `json:"server_id"`
 }
 
+// EnrolmentStatus is what whoever holds an enrolment token may know of it.
+type EnrolmentStatus struct {
+	ServerName string `json:"server_name"`
+	Used       bool   `json:"used"`
+	Expired    bool   `json:"expired"`
+	ServerID   string `json:"server_id"` // the agent's id; empty before it is used
+	Online     bool   `json:"online"`    // a controller has heard of the agent a moment ago
+	Revoked    bool   `json:"revoked"`
+}
+
 // NewServer is what an agent presents with its enrolment token.
 type NewServer struct {
 	AgentID      string

@@ -14,41 +14,92 @@ import (
 )
 
 func (c *ctl) serverCommand() *cobra.Command {
-	return c.group("server", "Hosts with an agent", c.serverToken(), c.serverList(), c.serverShow(), c.serverVerifier(), c.serverRevoke())
+	return c.group("server", "Hosts with an agent", c.serverAdd(), c.serverToken(), c.serverList(), c.serverShow(), c.serverVerifier(), c.serverRevoke())
+}
+
+func (c *ctl) serverAdd() *cobra.Command {
+	var e enrolment
+	cmd := &cobra.Command{
+		Use: "add NAME", Short: "Print one command that makes a bare host the server NAME", Args: cobra.ExactArgs(1),
+		Long: `Prints one command for a root shell (sh, bash, zsh, dash or busybox) of a host without an agent. It installs the agent, enrols the host
+as the server NAME, looks for the databases there, writes the agent's configuration, starts the service and tells what is still needed.
+
+The host trusts the controller by a checksum in the command, so that nobody between them can give it something else. The token in the
+command works once, and not for long; on the host it is in no command line of any program, so that ps never shows it. The shell's history
+keeps what was pasted: by then the token is of no use.
+
+The command alone goes to standard output, and all else to standard error. So a host that is reached by ssh takes it without a terminal:
+
+  devflowctl server add db-7 | ssh root@db-7 sh`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			made, err := e.make(cmd.Context(), c, args[0])
+			if err != nil {
+				return err
+			}
+			if c.output == outputJSON {
+				return c.show(made, nil)
+			}
+			if made.InstallCommand == "" {
+				return fmt.Errorf("there is no such command: %s", clean(made.InstallHint))
+			}
+			fmt.Fprintf(c.err, "Run this in a root shell of %s. It works once, and expires %s.\n", clean(made.ServerName), ago(&made.ExpiresAt))
+			if made.Replaces != nil {
+				fmt.Fprintf(c.err, "The host that is %s now is cut off then.\n", clean(made.ServerName))
+			}
+			fmt.Fprintln(c.out, made.InstallCommand)
+			return nil
+		},
+	}
+	e.flags(cmd)
+	cmd.Flags().BoolVar(&e.in.Grant, "grant", false, "let the command make the agent's accounts in the databases that it finds")
+	return cmd
+}
+
+// enrolment is what is asked for a host that is to come.
+type enrolment struct {
+	in  body.CreateEnrolment
+	ttl time.Duration
+}
+
+func (e *enrolment) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&e.in.Project, "project", "", "a project that may use the server")
+	f.BoolVar(&e.in.Verifier, "verifier", false, "the server may open other hosts' backups to verify them")
+	f.BoolVar(&e.in.Replace, "replace", false, "the host takes the place of the server NAME, which keeps its databases, backups and schedules")
+	f.DurationVar(&e.ttl, "ttl", 0, "how long the token is valid, at most 1h (default 1h)")
+}
+
+func (e *enrolment) make(ctx context.Context, c *ctl, name string) (made body.NewEnrolment, err error) {
+	cl, err := c.client()
+	if err != nil {
+		return made, err
+	}
+	e.in.ServerName = name
+	if e.in.TTLSeconds, err = seconds("ttl", e.ttl); err != nil {
+		return made, err
+	}
+	return cl.CreateEnrolment(ctx, e.in)
 }
 
 func (c *ctl) serverToken() *cobra.Command {
-	var in body.CreateEnrolment
-	var ttl time.Duration
+	var e enrolment
 	cmd := &cobra.Command{
-		Use: "token NAME", Short: "Make a token by which one host enrols, and print what to run there", Args: cobra.ExactArgs(1),
+		Use: "token NAME", Short: "Make a token by which one host that has the agent enrols, and print what to run there", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
+			made, err := e.make(cmd.Context(), c, args[0])
 			if err != nil {
 				return err
 			}
-			in.ServerName = args[0]
-			if in.TTLSeconds, err = seconds("ttl", ttl); err != nil {
-				return err
-			}
-			e, err := cl.CreateEnrolment(cmd.Context(), in)
-			if err != nil {
-				return err
-			}
-			return c.show(e, func(t *rows) {
-				t.note("Run this on %s. It works once, and expires %s.", e.ServerName, ago(&e.ExpiresAt))
-				if e.Replaces != nil {
-					t.note("The host that is %s now is cut off then.", e.ServerName)
+			return c.show(made, func(t *rows) {
+				t.note("Run this on %s. It works once, and expires %s.", made.ServerName, ago(&made.ExpiresAt))
+				if made.Replaces != nil {
+					t.note("The host that is %s now is cut off then.", made.ServerName)
 				}
-				t.note("%s", e.Command)
+				t.note("%s", made.Command)
 			})
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&in.Project, "project", "", "a project that may use the server")
-	f.BoolVar(&in.Verifier, "verifier", false, "the server may open other hosts' backups to verify them")
-	f.BoolVar(&in.Replace, "replace", false, "the host takes the place of the server NAME, which keeps its databases, backups and schedules")
-	f.DurationVar(&ttl, "ttl", 0, "how long the token is valid, at most 1h (default 1h)")
+	e.flags(cmd)
 	return cmd
 }
 

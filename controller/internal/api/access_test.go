@@ -47,7 +47,11 @@ var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
 // at fills the path's parameters with something that does not exist, or with what values say.
 func (o route) at(values map[string]string) string {
-	return "/api/v1" + pathParameter.ReplaceAllStringFunc(o.Path, func(p string) string {
+	prefix := "/api/v1"
+	if len(o.Servers) > 0 {
+		prefix = strings.TrimSuffix(o.Servers[0].URL, "/")
+	}
+	return prefix + pathParameter.ReplaceAllStringFunc(o.Path, func(p string) string {
 		if v, ok := values[strings.Trim(p, "{}")]; ok {
 			return v
 		}
@@ -59,7 +63,7 @@ func (o route) at(values map[string]string) string {
 var sample = map[string]string{
 	"create-project": `{"slug":"sample"}`, "update-project": `{"name":"x"}`,
 	"set-verifier": `{"verifier":true}`, "create-enrolment": `{"server_name":"sample"}`, "enrol": `{"token":"x","nkey":"x","signing_key":"","recipient":"x","agent_version":"x","protocol":1,"host":{}}`,
-	"assign-database": `{"name":"x","project":"nowhere"}`, "unassign-database": `{"name":"x"}`,
+	"enrolment-status": `{"token":"x"}`, "assign-database": `{"name":"x","project":"nowhere"}`, "unassign-database": `{"name":"x"}`,
 	"create-storage": `{"name":"sample","bucket":"b","access_key":"a","secret_key":"s"}`,
 	"update-storage": `{"region":"eu-1"}`,
 	"create-backups": `{"project":"nowhere"}`, "verify-backups": `{"project":"nowhere"}`,
@@ -109,7 +113,7 @@ func TestAccess_public(t *testing.T) {
 			open = append(open, op.OperationID+" "+op.access[0])
 		}
 	}
-	if want := []string{"download public", "enrol public", "get-version any-token", "head-download public", "whoami any-token"}; !slices.Equal(open, want) {
+	if want := []string{"download public", "enrol public", "enrolment-status public", "get-ca public", "get-install-script public", "get-package public", "get-version any-token", "head-download public", "whoami any-token"}; !slices.Equal(open, want) {
 		t.Errorf("open operations are %v, want %v", open, want)
 	}
 }

@@ -33,6 +33,7 @@ type Options struct {
 	Fleet     Fleet
 	Cleaner   Cleaner
 	Auditor   Auditor
+	Bootstrap Bootstrap
 	Log       hclog.Logger
 	Version   string
 	PublicURL string // where agents reach the API, for enrolment commands
@@ -47,6 +48,8 @@ type API struct {
 	engine   *gin.Engine
 	huma     huma.API
 	failures *failures
+
+	downloads chan struct{} // one for each package that is sent
 }
 
 var ginMode sync.Once
@@ -66,7 +69,7 @@ func New(opt Options) *API {
 	r.RedirectTrailingSlash, r.RedirectFixedPath = false, false
 	r.HandleMethodNotAllowed = true
 	r.ForwardedByClientIP = false
-	a := &API{opt: opt, engine: r, failures: newFailures(opt.Now)}
+	a := &API{opt: opt, engine: r, failures: newFailures(opt.Now), downloads: make(chan struct{}, packageDownloads)}
 	r.Use(identify, record(opt.Log))
 	r.NoRoute(func(c *gin.Context) {
 		refuse(c, controller.Errorf(controller.ENotFound, "there is no %.200q", c.Request.URL.Path).WithHint("%s/openapi.json lists what there is", Prefix))
@@ -80,6 +83,7 @@ func New(opt Options) *API {
 	group := r.Group(Prefix)
 	a.huma = humagin.NewWithGroup(r, group, config(opt))
 	a.registerAll()
+	a.serveBootstrap()
 	a.serveDocument(group)
 	return a
 }

@@ -186,7 +186,7 @@ func TestAudit_everyWrite(t *testing.T) {
 			unaudited = append(unaudited, op.OperationID)
 		}
 	}
-	if want := []string{"plan-restore", "plan-undo", "preview-schedule", "probe-storage", "request-inventory"}; !slices.Equal(unaudited, want) {
+	if want := []string{"enrolment-status", "plan-restore", "plan-undo", "preview-schedule", "probe-storage", "request-inventory"}; !slices.Equal(unaudited, want) {
 		t.Errorf("operations that leave nothing in the audit log are %v, want %v", unaudited, want)
 	}
 }

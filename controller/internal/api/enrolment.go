@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"reflect"
 	"strings"
@@ -39,6 +40,7 @@ func (a *API) registerEnrolment() {
 			return list(a.opt.Store.Enrolments(ctx, actorOf(ctx)))
 		})
 	register(a, operation{id: "create-enrolment", audit: "enrolment.create", method: http.MethodPost, path: "/enrolments", summary: "Make a token by which one host enrols, once", tag: tagServers, access: manage, creates: true, secret: true}, a.createEnrolment)
+	register(a, operation{id: "enrolment-status", unaudited: "it only tells", method: http.MethodPost, path: "/enroll/status", summary: "What became of an enrolment token, for whoever holds it", tag: tagServers, access: []string{accessPublic}}, a.enrolmentStatus)
 	register(a, operation{id: "enrol", audit: "server.enrol", method: http.MethodPost, path: "/enroll", summary: "Called by an agent with its enrolment token", tag: tagServers, access: []string{accessPublic}, status: http.StatusCreated}, a.enrol)
 }
 
@@ -55,10 +57,46 @@ func (a *API) createEnrolment(ctx context.Context, in *bodyIn[body.CreateEnrolme
 	if err != nil {
 		return nil, err
 	}
-	return out(body.NewEnrolment{
+	made := body.NewEnrolment{
 		Enrolment: e, Token: token,
-		Command: "devflow-agent enroll --controller " + a.opt.PublicURL + " --token " + token,
-	}, nil)
+		Command:  "devflow-agent enroll --controller " + a.opt.PublicURL + " --token " + token,
+		CASHA256: a.opt.Bootstrap.Fingerprint(),
+	}
+	var refused *controller.Error
+	switch made.InstallCommand, err = a.opt.Bootstrap.Command(token, in.Body.Grant); {
+	case errors.As(err, &refused):
+		made.InstallHint = refused.Message + ": " + refused.Hint
+	case err != nil:
+		return nil, err
+	}
+	return out(made, nil)
+}
+
+// statusIn keeps the address, as enrolIn does.
+type statusIn struct {
+	Body   body.EnrolmentToken
+	remote string
+}
+
+// Resolve is called by huma with the request.
+func (in *statusIn) Resolve(ctx huma.Context) []error {
+	in.remote = humagin.Unwrap(ctx).RemoteIP()
+	return nil
+}
+
+func (a *API) enrolmentStatus(ctx context.Context, in *statusIn) (*bodyOut[controller.EnrolmentStatus], error) {
+	if wait, ok := a.failures.allowed(in.remote); !ok {
+		return nil, controller.Errorf(body.CodeTooMany, "too many refused tokens from this address").WithHint("try again in %d s", int(wait.Seconds())+1)
+	}
+	err := validEnrolmentToken(in.Body.Token, a.opt.Fleet.Enrolment().CAFingerprint)
+	var s controller.EnrolmentStatus
+	if err == nil {
+		s, err = a.opt.Store.EnrolmentStatus(ctx, HashToken(in.Body.Token))
+	}
+	if controller.ErrorCode(err) == controller.EUnauthorized {
+		a.failures.count(in.remote)
+	}
+	return out(s, err)
 }
 
 // enrol trades a token for an identity. The credential is issued first: if that fails the token is not used up, and a credential
@@ -106,14 +144,21 @@ func (a *API) enrol(ctx context.Context, in *enrolIn) (*bodyOut[body.Enrolled], 
 	}, nil)
 }
 
-func validEnrol(b body.Enrol, caFingerprint string) (host wire.Host, err error) {
-	rest, ok := strings.CutPrefix(b.Token, enrolmentPrefix)
+func validEnrolmentToken(token, caFingerprint string) error {
+	rest, ok := strings.CutPrefix(token, enrolmentPrefix)
 	_, fingerprint, cut := strings.Cut(rest, "_")
 	if !ok || !cut {
-		return host, controller.Errorf(controller.EUnauthorized, "this is not an enrolment token").WithHint("it looks like dfe_…; `devflowctl server token NAME` makes one")
+		return controller.Errorf(controller.EUnauthorized, "this is not an enrolment token").WithHint("it looks like dfe_…; `devflowctl server add NAME` makes one")
 	}
 	if fingerprint != caFingerprint {
-		return host, controller.Errorf(controller.EUnauthorized, "the enrolment token is of another installation").WithHint("`devflowctl server token NAME` makes one of this")
+		return controller.Errorf(controller.EUnauthorized, "the enrolment token is of another installation").WithHint("`devflowctl server add NAME` makes one of this")
+	}
+	return nil
+}
+
+func validEnrol(b body.Enrol, caFingerprint string) (host wire.Host, err error) {
+	if err := validEnrolmentToken(b.Token, caFingerprint); err != nil {
+		return host, err
 	}
 	if b.Protocol != wire.Version {
 		return host, controller.Invalid("protocol", "%d is not spoken here; this controller speaks %d", b.Protocol, wire.Version).

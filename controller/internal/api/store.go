@@ -25,6 +25,8 @@ type Store interface {
 	CreateEnrolment(ctx context.Context, actor controller.Actor, spec controller.EnrolmentSpec, hash []byte) (controller.Enrolment, error)
 	Enrolments(ctx context.Context, actor controller.Actor) ([]controller.Enrolment, error)
 	Enrol(ctx context.Context, tokenHash []byte, s controller.NewServer) (controller.Server, error)
+	// EnrolmentStatus is what became of a token; EUnauthorized if it is not known.
+	EnrolmentStatus(ctx context.Context, tokenHash []byte) (controller.EnrolmentStatus, error)
 	Servers(ctx context.Context, actor controller.Actor) ([]controller.Server, error)
 	Server(ctx context.Context, actor controller.Actor, ref string) (controller.Server, error)
 	RevokeServer(ctx context.Context, actor controller.Actor, ref string) (controller.Server, error)
@@ -179,4 +181,17 @@ type EnrolmentInfo struct {
 	CAPEM         []byte
 	KeySet        wire.KeySet
 	CAFingerprint string
+}
+
+// Bootstrap is what makes a bare host a server: the command that is pasted there, the script that it runs, and the files that the
+// script installs. A *controller.Error is for the caller.
+type Bootstrap interface {
+	Command(token string, grant bool) (string, error)
+	Script() []byte
+	// CA is PEM, and Fingerprint its SHA-256 in hex.
+	CA() []byte
+	Fingerprint() string
+	Sums() ([]byte, error)
+	// Open gives a file that Sums names, with its SHA-256 in hex.
+	Open(name string) (file io.ReadSeekCloser, sum string, modified time.Time, err error)
 }

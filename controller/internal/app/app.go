@@ -23,6 +23,7 @@ import (
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api"
 	"devflowbackup/controller/internal/audit"
+	"devflowbackup/controller/internal/bootstrap"
 	"devflowbackup/controller/internal/broker"
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/certificate"
@@ -328,9 +329,15 @@ func (a *App) startAPI() error {
 	if a.url == "" {
 		a.url = "https://" + a.addr
 	}
+	hosts, err := bootstrap.New(bootstrap.Options{
+		URL: a.url, CA: a.install.CA.CertPEM(), Given: a.certificates.GivenPair, Dir: a.cfg.Packages.Dir, Link: a.cfg.Packages.URL, Version: version.String(),
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("the API's address: %w", err), listener.Close())
+	}
 	server := &http.Server{
 		Handler: api.New(api.Options{
-			Store: a.catalog, Fleet: agents{a}, Cleaner: a.cleaner, Auditor: a.audit, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url,
+			Store: a.catalog, Fleet: agents{a}, Cleaner: a.cleaner, Auditor: a.audit, Bootstrap: hosts, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url,
 			Ready: map[string]func(context.Context) error{"catalog": a.catalog.Ping, "broker": a.brokerReady},
 		}),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,

@@ -197,6 +197,8 @@ func (c *Catalog) CreateEnrolment(ctx context.Context, actor controller.Actor, s
 	return e, err
 }
 
+const newTokenHint = "make a new token with `devflowctl server add NAME`"
+
 const enrolmentColumns = "id, server_name, project_id, verifier, replaces, created_at, expires_at, used_at, server_id"
 
 func nameTaken(name string) error {
@@ -209,6 +211,38 @@ func (c *Catalog) Enrolments(ctx context.Context, actor controller.Actor) ([]con
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.Enrolment{}
 		return t.scan(ctx, &out, "SELECT "+enrolmentColumns+" FROM enrolment_tokens WHERE ? ORDER BY id DESC LIMIT 200", t.sees("project_id"))
+	})
+	return out, err
+}
+
+// EnrolmentStatus is what became of a token; EUnauthorized if it is not known.
+func (c *Catalog) EnrolmentStatus(ctx context.Context, tokenHash []byte) (controller.EnrolmentStatus, error) {
+	var out controller.EnrolmentStatus
+	err := c.system(ctx, func(t *tx) error {
+		var row struct {
+			ServerName string
+			ServerID   *int64
+			Used       bool
+			Expired    bool
+		}
+		found, err := t.find(ctx, &row, `SELECT server_name, server_id, used_at IS NOT NULL AS used, expires_at <= clock_timestamp() AS expired
+			FROM enrolment_tokens WHERE token_hash = ?`, tokenHash)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return controller.Errorf(controller.EUnauthorized, "the enrolment token is not known").WithHint(newTokenHint)
+		}
+		out = controller.EnrolmentStatus{ServerName: row.ServerName, Used: row.Used, Expired: row.Expired}
+		if row.ServerID == nil {
+			return nil
+		}
+		var s controller.Server
+		if found, err = t.find(ctx, &s, "SELECT "+c.serverColumns()+" FROM servers s WHERE s.id = ?", *row.ServerID); err != nil || !found {
+			return err
+		}
+		out.ServerName, out.ServerID, out.Online, out.Revoked = s.Name, s.AgentID, s.Online && s.RevokedAt == nil, s.RevokedAt != nil
+		return nil
 	})
 	return out, err
 }
@@ -243,7 +277,7 @@ func (c *Catalog) Enrol(ctx context.Context, tokenHash []byte, agent controller.
 		}
 		found, err := t.find(ctx, &token, `SELECT id, server_name, project_id, verifier, replaces, server_id, used_at IS NOT NULL AS used, expires_at <= clock_timestamp() AS expired
 			FROM enrolment_tokens WHERE token_hash = ? FOR UPDATE`, tokenHash)
-		const hint = "make a new token with `devflowctl server token NAME`"
+		const hint = newTokenHint
 		switch {
 		case err != nil:
 			return err

@@ -132,12 +132,17 @@ func (s *Source) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // Given is the given certificate, nil if there is none.
 func (s *Source) Given() *x509.Certificate {
+	if pair := s.GivenPair(); pair != nil {
+		return pair.Leaf
+	}
+	return nil
+}
+
+// GivenPair is the given certificate with its chain, nil if there is none.
+func (s *Source) GivenPair() *tls.Certificate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.given == nil {
-		return nil
-	}
-	return s.given.Leaf
+	return s.given
 }
 
 // Watch reads the given pair again when a file of it changes, and makes the own certificate anew before it ends, until ctx does.

@@ -14,13 +14,22 @@ type CreateEnrolment struct {
 	Verifier   bool   `json:"verifier,omitempty" doc:"The server may open other hosts' backups to verify them"`
 	Replace    bool   `json:"replace,omitempty" doc:"The host takes the place of the server of that name, revoked or not: databases, backups, schedules and grants stay; the host that was there is cut off"`
 	TTLSeconds int64  `json:"ttl_seconds,omitempty" minimum:"0" maximum:"3600" doc:"How long it is valid; 3600 if absent"`
+	Grant      bool   `json:"grant,omitempty" doc:"The install command lets setup make the agent's accounts in the databases that it finds"`
 }
 
-// NewEnrolment is an enrolment token. Token and Command are shown this once.
+// NewEnrolment is an enrolment token. Token and both commands are shown this once.
 type NewEnrolment struct {
 	controller.Enrolment
-	Token   string `json:"token"`
-	Command string `json:"command" doc:"What to run on the database host"`
+	Token          string `json:"token"`
+	Command        string `json:"command" doc:"What to run on a database host that has the agent"`
+	InstallCommand string `json:"install_command" doc:"One line for a root shell of a bare host: installs, enrols, finds databases and starts the agent. Empty if hosts cannot be told where the controller is"`
+	InstallHint    string `json:"install_hint,omitempty" doc:"Why there is no install command, and what to do"`
+	CASHA256       string `json:"ca_sha256" doc:"SHA-256 of /ca.pem, which the install command holds the controller to"`
+}
+
+// EnrolmentToken asks what became of a token.
+type EnrolmentToken struct {
+	Token string `json:"token" maxLength:"500"`
 }
 
 // Enrol is what an agent presents with its enrolment token. A newer agent may say more: that is ignored.

@@ -24,6 +24,7 @@ import (
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api"
 	"devflowbackup/controller/internal/audit"
+	"devflowbackup/controller/internal/bootstrap"
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/keys"
 	"devflowbackup/controller/internal/retention"
@@ -41,17 +42,25 @@ var makeRole sync.Once
 // Fingerprint stands for that of the installation's CA.
 var Fingerprint = strings.Repeat("ab", 32)
 
+// PublicURL is what hosts call the API, and CA stands for the certificate of the installation's authority.
+const (
+	PublicURL = "https://backup.test:8443"
+	CA        = "-----BEGIN CERTIFICATE-----\n"
+)
+
 // Rig is an API under test. Main of pgkit must run.
 type Rig struct {
 	testing.TB
-	API     *api.API
-	Store   *catalog.Catalog
-	Fleet   *Fleet
-	URL     string
-	Admin   controller.Actor
-	Token   string // of the admin: every permission, all projects
-	Logged  *Log
-	servers *httptest.Server
+	API    *api.API
+	Store  *catalog.Catalog
+	Fleet  *Fleet
+	URL    string
+	Admin  controller.Actor
+	Token  string // of the admin: every permission, all projects
+	Logged *Log
+	// Packages is the directory of what hosts install; empty at first.
+	Packages string
+	servers  *httptest.Server
 }
 
 // New starts one. It ends with the test.
@@ -92,14 +101,20 @@ func New(tb testing.TB) *Rig {
 	if err := store.EnsureAdminToken(tb.Context(), hash); err != nil {
 		tb.Fatal(err)
 	}
+	packages := tb.TempDir()
+	hosts, err := bootstrap.New(bootstrap.Options{URL: PublicURL, CA: []byte(CA), Dir: packages, Version: "v0.0.0-test"})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	r := &Rig{
-		TB: tb, Store: store, Fleet: newFleet(store), Token: token, Logged: &Log{},
+		Packages: packages,
+		TB:       tb, Store: store, Fleet: newFleet(store), Token: token, Logged: &Log{},
 		Admin: controller.Actor{Name: "test", Permissions: controller.Permissions, Scope: controller.Scope{All: true}},
 	}
 	log := hclog.New(&hclog.LoggerOptions{Output: r.Logged, Level: hclog.Debug})
 	r.API = api.New(api.Options{
-		Store: store, Fleet: r.Fleet, Cleaner: retention.NewRunner(retention.Options{Store: store, Log: log, Now: store.Now}), Auditor: audit.New(audit.Options{Store: store, Storages: Anchors{}}), Version: "v0.0.0-test", PublicURL: "https://backup.test:8443",
-		Log:   log,
+		Store: store, Fleet: r.Fleet, Cleaner: retention.NewRunner(retention.Options{Store: store, Log: log, Now: store.Now}), Auditor: audit.New(audit.Options{Store: store, Storages: Anchors{}}), Version: "v0.0.0-test", PublicURL: PublicURL,
+		Log: log, Bootstrap: hosts,
 		Ready: map[string]func(context.Context) error{"catalog": store.Ping, "broker": r.Fleet.ready},
 	})
 	r.servers = httptest.NewServer(r.API)
@@ -275,7 +290,7 @@ func (f *Fleet) IssueAgent(_ context.Context, agentID, _ string) (string, error)
 // Enrolment describes an installation.
 func (f *Fleet) Enrolment() api.EnrolmentInfo {
 	return api.EnrolmentInfo{
-		NATSURLs: []string{"tls://127.0.0.1:4222"}, CAPEM: []byte("-----BEGIN CERTIFICATE-----\n"), CAFingerprint: Fingerprint,
+		NATSURLs: []string{"tls://127.0.0.1:4222"}, CAPEM: []byte(CA), CAFingerprint: Fingerprint,
 		KeySet: wire.KeySet{Version: 1, Keys: []wire.Key{{ID: wire.KeyID(f.signing), Public: f.signing}}},
 	}
 }
