@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -16,10 +17,15 @@ import (
 	"devflowbackup/shared/wire"
 )
 
-var list = map[string]func(config.Instance, hclog.Logger) (engine.Engine, error){
-	wire.EngineMySQL:      newMySQL,
-	wire.EnginePostgreSQL: newPostgres,
-	wire.EngineSQLite:     newSQLite,
+type compiled struct {
+	open  func(config.Instance, hclog.Logger) (engine.Engine, error)
+	setup func(engine.SetupRequest) engine.Script
+}
+
+var list = map[string]compiled{
+	wire.EngineMySQL:      {newMySQL, mysql.Setup},
+	wire.EnginePostgreSQL: {newPostgres, postgres.Setup},
+	wire.EngineSQLite:     {newSQLite, sqlite.Setup},
 }
 
 // Names lists the engines, sorted.
@@ -27,11 +33,11 @@ func Names() []string { return slices.Sorted(maps.Keys(list)) }
 
 // New makes the engine of one configured instance. It does not connect.
 func New(in config.Instance, log hclog.Logger) (engine.Engine, error) {
-	open, ok := list[in.Engine]
+	e, ok := list[in.Engine]
 	if !ok {
 		return nil, fmt.Errorf("instance %s: this agent has no engine %q", in.Name, in.Engine)
 	}
-	return open(in, log)
+	return e.open(in, log)
 }
 
 func newPostgres(in config.Instance, log hclog.Logger) (engine.Engine, error) {
@@ -60,4 +66,13 @@ func newSQLite(in config.Instance, log hclog.Logger) (engine.Engine, error) {
 		Name: in.Name, Paths: in.Paths, SnapshotDir: in.SnapshotDir,
 		Include: in.Databases.Include, Exclude: in.Databases.Exclude,
 	}, log)
+}
+
+// Setup is the script that gives the agent's accounts their rights at a server of that engine.
+func Setup(name string, r engine.SetupRequest) (engine.Script, error) {
+	e, ok := list[name]
+	if !ok {
+		return engine.Script{}, fmt.Errorf("this agent has no engine %q: there are %s", name, strings.Join(Names(), ", "))
+	}
+	return e.setup(r), nil
 }

@@ -203,7 +203,7 @@ func (c *conn) checkReading(ctx context.Context) []engine.Finding {
 	} else {
 		findings = append(findings, engine.Finding{
 			Level: levelWarning, Name: "exact row counts", Detail: "the account may not take the global read lock: row counts of backups are approximate",
-			Hint: "run GRANT RELOAD ON *.* TO " + granted.account,
+			Hint: "run " + grant([]string{"RELOAD"}, "*", granted.account),
 		})
 	}
 	return findings

@@ -134,21 +134,21 @@ func (e *Engine) lockTimeout(database string, err error) *wire.Failure {
 
 // grantHint says how an account gets the right that it lacks.
 func (e *Engine) grantHint(number int, text, database string) string {
-	on := "*.*"
+	on, account := "*", "the account"
 	if database != "" {
-		on = quotePattern(database) + ".*"
+		on = quotePattern(database)
 	}
 	switch {
 	case number == 1419:
 		return "the server writes a binary log and distrusts routines: run SET GLOBAL log_bin_trust_function_creators = ON, and set it in the server's configuration"
 	case number == 1370:
-		return "a view uses a function, which the program has to run to describe the view: run GRANT EXECUTE ON " + on + " TO the account"
+		return "a view uses a function, which the program has to run to describe the view: run " + grant([]string{"EXECUTE"}, on, account)
 	case number == 1227 && strings.Contains(text, "SET"):
 		return "only an account that may set any definer can keep definers: set restore.definers to strip"
 	case staging(database):
 		return e.restoreGrants()
 	}
-	return "run GRANT " + strings.Join(dumpPrivileges, ", ") + " ON " + on + " TO the account"
+	return "run " + grant(dumpPrivileges, on, account)
 }
 
 // What the programs say: "Got error: 1045: …", "Error 2013: …", "ERROR 1064 (42000) at line 3: …", "… (1142)".

@@ -221,7 +221,7 @@ func (r rights) seesRoutines(s server, database string) (texts, names bool) {
 func (c *conn) mayDump(ctx context.Context, r rights, database string) error {
 	if missing := r.lacks(database, dumpPrivileges); len(missing) > 0 {
 		return wire.Failf(wire.CodePrivilege, "%s lacks %s on %s: the dump would not hold everything", r.account, strings.Join(missing, ", "), c.e.where(database)).
-			WithHint("run GRANT %s ON %s.* TO %s", strings.Join(dumpPrivileges, ", "), quotePattern(database), r.account)
+			WithHint("run %s", grant(dumpPrivileges, quotePattern(database), r.account))
 	}
 	texts, names := r.seesRoutines(c.server, database)
 	if texts {
@@ -229,7 +229,7 @@ func (c *conn) mayDump(ctx context.Context, r rights, database string) error {
 	}
 	hint := "run GRANT SELECT ON mysql.proc TO " + r.account
 	if c.server.flavour == flavourMySQL {
-		hint = "run GRANT SHOW_ROUTINE ON *.* TO " + r.account
+		hint = "run " + grant([]string{"SHOW_ROUTINE"}, "*", r.account)
 	}
 	if !names {
 		return wire.Failf(wire.CodePrivilege, "%s does not see the routines of %s: the dump would leave them out", r.account, c.e.where(database)).WithHint("%s", hint)
@@ -295,9 +295,9 @@ const (
 
 // restoreGrants are the statements that make a right restore account.
 func (e *Engine) restoreGrants() string {
-	return fmt.Sprintf("run CREATE USER 'devflow_restore'@'localhost' IDENTIFIED BY '…'; GRANT ALL PRIVILEGES ON `%s`.* TO 'devflow_restore'@'localhost'; "+
-		"and for each database that is restored to: GRANT ALL PRIVILEGES ON `name`.* TO 'devflow_restore'@'localhost'; "+
-		"then set restore.user and restore.password of the instance %q in the agent's configuration", stagingPattern, e.cfg.Name)
+	account := onThisHost(engine.RestoreUser)
+	return fmt.Sprintf("run %s; %s; and for each database that is restored to: %s; then set restore.user and restore.password_file of the instance %q in the agent's configuration",
+		createAccount(engine.RestoreUser), grant(allPrivileges, quotedPattern(stagingPattern), account), grant(allPrivileges, "`name`", account), e.cfg.Name)
 }
 
 // mayRestore refuses an account with rights over the server: a dump is code that runs with all of them. target may be
@@ -321,7 +321,7 @@ func (c *conn) mayRestore(ctx context.Context, target string) error {
 				what, on = c.e.where(target), quotePattern(target)
 			}
 			return wire.Failf(wire.CodePrivilege, "the restore account %s lacks %s on %s", r.account, strings.Join(missing, ", "), what).
-				WithHint("run GRANT ALL PRIVILEGES ON %s.* TO %s", on, r.account)
+				WithHint("run %s", grant(allPrivileges, on, r.account))
 		}
 	}
 	return nil

@@ -241,7 +241,7 @@ func (e *Engine) obstacles(ctx context.Context, target, sessions string, w *watc
 			case kept(database):
 				on = quoteName(keptPattern)
 			}
-			add(problem(true, wire.CodePrivilege, fmt.Sprintf("run GRANT ALL PRIVILEGES ON %s.* TO %s", on, w.rights.account),
+			add(problem(true, wire.CodePrivilege, "run "+grant(allPrivileges, on, w.rights.account),
 				"the account %s, which swaps, lacks %s on %s", w.rights.account, strings.Join(missing, ", "), on))
 		}
 	}
@@ -249,14 +249,10 @@ func (e *Engine) obstacles(ctx context.Context, target, sessions string, w *watc
 		add(stopper(errB))
 	}
 	if w.looker == nil {
-		add(problem(true, wire.CodePrivilege, "run GRANT PROCESS ON *.* TO "+w.reads.account, "no account of the agent sees the sessions of others"))
+		add(problem(true, wire.CodePrivilege, "run "+grant([]string{"PROCESS"}, "*", w.reads.account), "no account of the agent sees the sessions of others"))
 	}
 	if sessions == engine.SessionsEnd && w.ender == nil {
-		right := "CONNECTION ADMIN"
-		if c.server.flavour == flavourMySQL {
-			right = "CONNECTION_ADMIN"
-		}
-		add(problem(true, wire.CodePrivilege, fmt.Sprintf("run GRANT %s ON *.* TO an account of the agent that no dump runs as", right), "no account of the agent may end the sessions of others"))
+		add(problem(true, wire.CodePrivilege, "run "+grant([]string{sessionsRight(c.server.flavour)}, "*", "an account of the agent that no dump runs as"), "no account of the agent may end the sessions of others"))
 	}
 	reader := w.b
 	// Names of ours, and what cannot be moved.

@@ -147,7 +147,7 @@ func (p *publication) makeTarget(ctx context.Context, o *content) error {
 		}
 		if answer.Number == 1044 {
 			return wire.Failf(wire.CodePrivilege, "the restore account %q may not make %s: %w", p.e.restore.user, p.e.where(p.to), answer).
-				WithHint("run GRANT ALL PRIVILEGES ON %s.* TO the account", quotePattern(p.to))
+				WithHint("run %s", grant(allPrivileges, quotePattern(p.to), "the account"))
 		}
 	}
 	return err

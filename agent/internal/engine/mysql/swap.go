@@ -303,8 +303,8 @@ func (w *swap) mayRun(ctx context.Context) error {
 }
 
 func runHint(account, target string) string {
-	return fmt.Sprintf("run GRANT %s ON %s.* TO %s, with which a hostile dump could change rows there; or set restore.definers to keep, so that they run as their own accounts",
-		strings.Join(runPrivileges, ", "), quotePattern(target), account)
+	return fmt.Sprintf("run %s, with which a hostile dump could change rows there; or set restore.definers to keep, so that they run as their own accounts",
+		grant(runPrivileges, quotePattern(target), account))
 }
 
 // statementFits refuses what cannot be moved in one statement.
@@ -637,9 +637,13 @@ func (e *Engine) definers(target string, who []string, err error) *wire.Failure 
 
 // swapGrants are the statements that make a right account for swaps.
 func (e *Engine) swapGrants(target string) string {
-	return fmt.Sprintf("run CREATE USER 'devflow_swap'@'localhost' IDENTIFIED BY '…'; GRANT ALL PRIVILEGES ON `%s`.*, on `%s`.* and on %s.* to it; and, on *.*, on MariaDB GRANT SET USER, CONNECTION ADMIN, "+
-		"on MySQL GRANT SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, SYSTEM_USER, CONNECTION_ADMIN; then set restore.swap_user and restore.swap_password of the instance %q in the agent's configuration: no dump runs as it",
-		stagingPattern, keptPattern, quotePattern(target), e.cfg.Name)
+	account := onThisHost(engine.SwapUser)
+	statements := []string{createAccount(engine.SwapUser)}
+	for _, on := range []string{quotedPattern(stagingPattern), quotedPattern(keptPattern), quotePattern(target)} {
+		statements = append(statements, grant(allPrivileges, on, account))
+	}
+	return fmt.Sprintf("run %s; and on MariaDB %s, on MySQL %s; then set restore.swap_user and restore.swap_password_file of the instance %q in the agent's configuration: no dump runs as it",
+		strings.Join(statements, "; "), grant(definersRights(flavourMariaDB), "*", account), grant(definersRights(flavourMySQL), "*", account), e.cfg.Name)
 }
 
 // firstRename is the first one that needs the tables of the target. Other sessions that hold them are treated as the request says.

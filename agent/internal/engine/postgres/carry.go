@@ -328,7 +328,7 @@ func (s *swap) adopt(ctx context.Context) error {
 	}
 	f := s.e.sqlFailure(ctx, err, what, s.req.Staged)
 	if f.Code == wire.CodePrivilege {
-		f = f.WithHint("run GRANT %s, %s TO %s", quoteName(from), quoteName(to), quoteName(s.who.user))
+		f = f.WithHint("run %s", grantMember(s.who.user, from, to))
 	}
 	return f
 }

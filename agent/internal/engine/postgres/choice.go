@@ -116,7 +116,7 @@ func (r *restore) makeRoles(items []item) error {
 		if err != nil {
 			f := r.e.sqlFailure(r.ctx, err, fmt.Sprintf("create role %q on %s", name, r.e.address()), r.e.cfg.Database)
 			if f.Code == wire.CodePrivilege {
-				f = f.WithHint("run ALTER ROLE %s CREATEROLE, or create the role yourself", quoteName(r.e.backup.user))
+				f = f.WithHint("run %s, or create the role yourself", grantCreateRole(r.e.backup.user))
 			}
 			return f
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -129,16 +130,22 @@ func (e *Engine) lockTimeout(database string, err error) *wire.Failure {
 		Retry().WithHint("something alters a table: run the backup when it is done")
 }
 
+// closedDatabase is how the server refuses a connection to a database.
+var closedDatabase = regexp.MustCompile(`permission denied for database "(.*?)"(?:\s|$)`)
+
 // grantHint says how the backup account gets the right that it lacks.
 func (e *Engine) grantHint(text string) string {
-	user := quoteName(e.cfg.User)
+	user := e.cfg.User
 	switch {
 	case strings.Contains(text, "row-level security"), strings.Contains(text, "row security"):
-		return "row security hides rows from the account: run ALTER ROLE " + user + " BYPASSRLS"
+		return "row security hides rows from the account: run " + grantBypass(user)
 	case strings.Contains(text, "large object"):
 		return "large objects can be read by their owner or a superuser only: use such a role"
 	}
-	return "run GRANT pg_read_all_data TO " + user
+	if m := closedDatabase.FindStringSubmatch(text); m != nil {
+		return "run " + grantConnect(m[1], user)
+	}
+	return "run " + grantReadAll(user)
 }
 
 // toolFailure says why a program that worked on a database ended.

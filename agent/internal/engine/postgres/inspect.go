@@ -269,7 +269,7 @@ func (i *inspection) lookAtRoles(ctx context.Context, conn *pgx.Conn, backup res
 		if backup.super || backup.createRole {
 			i.warn("missing_roles", text+"; those that are needed are created, without login", "")
 		} else {
-			i.stop("missing_roles", text+fmt.Sprintf("; %q may not create them", i.e.backup.user), "run ALTER ROLE "+quoteName(i.e.backup.user)+" CREATEROLE, or create them yourself")
+			i.stop("missing_roles", text+fmt.Sprintf("; %q may not create them", i.e.backup.user), "run "+grantCreateRole(i.e.backup.user)+", or create them yourself")
 		}
 	}
 	if !choice.Owners {
@@ -283,7 +283,7 @@ func (i *inspection) lookAtRoles(ctx context.Context, conn *pgx.Conn, backup res
 	}
 	if len(strange) > 0 {
 		i.warn("owners", fmt.Sprintf("%q is not a member of %s: objects of theirs are not given to them", i.e.restore.user, abridge(strange)),
-			fmt.Sprintf("run GRANT %s TO %s; the code of a dump runs with the rights of the latter", quoteName(strange[0]), quoteName(i.e.restore.user)))
+			fmt.Sprintf("run %s; the code of a dump runs with the rights of the latter", grantMember(i.e.restore.user, strange[0])))
 	}
 	return nil
 }
@@ -330,7 +330,7 @@ func (i *inspection) lookAtSwap(ctx context.Context, db *database) error {
 		case supers > 0:
 			i.stop("cannot_end_sessions", fmt.Sprintf("%d sessions are of a superuser, and %q may not end them", supers, who.user), "end them yourself, or wait for them")
 		case others && !signals:
-			i.stop("cannot_end_sessions", fmt.Sprintf("%q may not end sessions of others", who.user), "run GRANT pg_signal_backend TO "+quoteName(who.user))
+			i.stop("cannot_end_sessions", fmt.Sprintf("%q may not end sessions of others", who.user), "run "+grantSignal(who.user))
 		}
 	}
 	return i.lookAtOwner(ctx, db, who)

@@ -130,8 +130,8 @@ func (r restoreRights) problem() string {
 }
 
 func (e *Engine) restoreRoleHint() string {
-	return "run CREATE ROLE devflow_restore LOGIN CREATEDB PASSWORD '…' and set restore_user and restore_password of the instance \"" +
-		e.cfg.Name + "\" in the agent's configuration"
+	return "run CREATE ROLE " + engine.RestoreUser + " LOGIN CREATEDB PASSWORD " + engine.Password + " and set restore.user and restore.password_file of the instance \"" +
+		e.cfg.Name + "\" in the agent's configuration; devflow-agent setup --print postgresql has all of it"
 }
 
 // checkRestoreRole refuses a role with rights over the server: a dump is code that runs with all of them.
@@ -146,7 +146,7 @@ func (e *Engine) checkRestoreRole(ctx context.Context, conn *pgx.Conn) error {
 	}
 	if !rights.createDB {
 		return wire.Failf(wire.CodePrivilege, "the restore account %q may not create databases", e.restore.user).
-			WithHint("run ALTER ROLE %s CREATEDB", quoteName(e.restore.user))
+			WithHint("run %s", grantCreateDB(e.restore.user))
 	}
 	return nil
 }
@@ -176,8 +176,8 @@ func (e *Engine) connectOwner(ctx context.Context, databases ...string) (conn *p
 }
 
 func (e *Engine) ownerHint() string {
-	return fmt.Sprintf("make %s a superuser, or run ALTER ROLE %[1]s CREATEDB and GRANT the owner of the database and %[2]s TO %[1]s",
-		quoteName(e.backup.user), quoteName(e.restore.user))
+	return fmt.Sprintf("run %s; %s; and, for the owner of the database, %s", grantCreateDB(e.backup.user), grantMember(e.backup.user, e.restore.user),
+		"GRANT owner TO "+quoteName(e.backup.user))
 }
 
 // owns tells whether the connection's account may rename these databases, as far as they are there.

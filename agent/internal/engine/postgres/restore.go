@@ -205,7 +205,7 @@ func (r *restore) create(admin *pgx.Conn, server int) error {
 	}
 	f := r.e.sqlFailure(r.ctx, err, "create "+r.e.where(r.database), r.database)
 	if f.Code == wire.CodePrivilege {
-		f = f.WithHint("run ALTER ROLE %s CREATEDB", quoteName(r.e.restore.user))
+		f = f.WithHint("run %s", grantCreateDB(r.e.restore.user))
 	}
 	return f
 }

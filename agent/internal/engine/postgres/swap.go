@@ -358,7 +358,7 @@ func (s *swap) end(ctx context.Context) error {
 			switch {
 			case errors.As(err, &pg) && pg.Code == "42501":
 				return wire.Failf(wire.CodePrivilege, "end the session of %q at %s: %w", one.User, s.e.where(s.req.Target), s.e.scrub(err)).
-					WithHint("run GRANT pg_signal_backend TO %s; only a superuser ends a superuser's session", quoteName(s.who.user))
+					WithHint("run %s; only a superuser ends a superuser's session", grantSignal(s.who.user))
 			case err != nil:
 				return nil
 			case sent && !s.ended[one.pid]:
