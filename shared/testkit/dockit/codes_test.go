@@ -25,12 +25,16 @@ type kind struct {
 }
 
 var kinds = []kind{
-	{"Failure codes", 47, func(t *testing.T, s *sources) map[string]string { return s.constants(t, "shared/wire/failure.go", "Code") }},
+	{"Failure codes", 47, func(t *testing.T, s *sources) map[string]string {
+		return s.constants(t, "shared/wire/failure.go", "Code")
+	}},
 	{"What a restore's plan says", 60, planCodes},
 	{"Answers of the API", 16, func(t *testing.T, s *sources) map[string]string {
 		return merged(s.constants(t, "controller/error.go", "E"), s.constants(t, "controller/internal/api/body/problem.go", "Code"))
 	}},
-	{"Health of a backup", 5, func(t *testing.T, s *sources) map[string]string { return s.constants(t, "controller/backup.go", "Health") }},
+	{"Health of a backup", 5, func(t *testing.T, s *sources) map[string]string {
+		return s.constants(t, "controller/backup.go", "Health")
+	}},
 	{"Target of a restore", 6, func(t *testing.T, s *sources) map[string]string {
 		return s.constants(t, "controller/restore.go", "Target", "Kept")
 	}},

@@ -2,6 +2,7 @@ package dockit_test
 
 import (
 	"fmt"
+	"go/ast"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -157,5 +158,71 @@ func TestPages_Links(t *testing.T) {
 	}
 	if found < 20 {
 		t.Errorf("%d links were found", found)
+	}
+}
+
+var (
+	tabled = regexp.MustCompile("^\\| `([a-z_]+(?:\\.[a-z_]+)*)` \\|")
+	dotted = regexp.MustCompile(`\b[a-z]+\.[a-z_]+(?:\.[a-z_]+)*\b`)
+)
+
+// Keys of the configurations that pages and hints name are keys: the references list them all, and are themselves made from the code.
+func TestPages_Keys(t *testing.T) {
+	_, all := pages(t)
+	keys, groups := map[string]bool{}, map[string]bool{}
+	for _, p := range all {
+		if p.Name != "docs/reference-agent.md" && p.Name != "docs/reference-controller.md" {
+			continue
+		}
+		for _, line := range p.Lines {
+			if m := tabled.FindStringSubmatch(line); m != nil {
+				keys[m[1]] = true
+				if group, _, ok := strings.Cut(m[1], "."); ok {
+					groups[group] = true
+				}
+				for i := range m[1] { // what holds keys is named, too
+					if m[1][i] == '.' {
+						keys[m[1][:i]] = true
+					}
+				}
+			}
+		}
+	}
+	if len(keys) < 50 {
+		t.Fatalf("the references have %d keys", len(keys))
+	}
+	found := 0
+	look := func(where, text string) {
+		for _, key := range dotted.FindAllString(text, -1) {
+			if group, rest, _ := strings.Cut(key, "."); !groups[group] || slices.Contains([]string{"md", "go", "sh", "yaml", "sql", "pem"}, rest) {
+				continue
+			}
+			if found++; !keys[key] {
+				t.Errorf("%s: there is no key %s", where, key)
+			}
+		}
+	}
+	for _, p := range all {
+		for _, s := range p.Spans {
+			if p.Name != "ARCHITECTURE.md" && !strings.Contains(s.Text, "--action") {
+				look(fmt.Sprintf("%s:%d", p.Name, s.Line), s.Text)
+			}
+		}
+	}
+	s := readSources(t)
+	for _, file := range s.files {
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || lastName(call.Fun) != "WithHint" || len(call.Args) == 0 {
+				return true
+			}
+			if text, ok := literal(call.Args[0]); ok {
+				look(s.at(call), text)
+			}
+			return true
+		})
+	}
+	if found < 80 {
+		t.Errorf("%d names of keys were found", found)
 	}
 }
