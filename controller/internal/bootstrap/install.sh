@@ -26,7 +26,7 @@ CA='@CA@'
 
 main() {
 	set -u
-	umask 077
+	umask 022 # for what is installed; the temporary directory is root's alone
 	token=${DEVFLOW_ENROLMENT:-}
 	unset DEVFLOW_ENROLMENT
 	export LC_ALL=C
