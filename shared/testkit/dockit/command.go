@@ -27,6 +27,19 @@ type Command struct {
 
 func (c Command) String() string { return c.Where + ": " + strings.Join(c.Words, " ") }
 
+// with is the command with a value in place of a word.
+func (c Command) with(word, value string) Command {
+	c.Words = slices.Clone(c.Words)
+	for i, w := range c.Words {
+		if w == word {
+			c.Words[i] = value
+		} else if flag, ok := strings.CutSuffix(w, "="+word); ok {
+			c.Words[i] = flag + "=" + value
+		}
+	}
+	return c
+}
+
 // leaders may stand before a program.
 var leaders = []string{"sudo", "exec", "time", "if", "then", "else", "do", "while", "until", "!", "$"}
 
@@ -114,7 +127,13 @@ func Check(root func() *cobra.Command, c Command) error {
 	}
 	cmd.InitDefaultHelpFlag()
 	if err := cmd.ParseFlags(rest); err != nil {
-		if open && (strings.HasPrefix(err.Error(), "flag needs an argument") || placeholder.MatchString(err.Error())) {
+		if m := placeholder.FindStringSubmatch(err.Error()); m != nil { // a number is to be put there, or a time
+			if err = Check(root, c.with(m[1], "1")); err == nil || !strings.HasPrefix(err.Error(), `invalid argument "1"`) {
+				return err
+			}
+			return Check(root, c.with(m[1], "1h"))
+		}
+		if open && strings.HasPrefix(err.Error(), "flag needs an argument") {
 			return nil // the flag is named, and its value left out
 		}
 		return err
@@ -149,7 +168,7 @@ func Groups(root *cobra.Command) []string {
 }
 
 var (
-	placeholder = regexp.MustCompile(`^invalid argument "[A-Z]+" for`)
+	placeholder = regexp.MustCompile(`^invalid argument "([A-Z]+)" for`)
 
 	quoted  = regexp.MustCompile("`([^`\n]+)`|\"([^\"\n]+)\"")
 	verb    = regexp.MustCompile(`%[-+# 0-9.*]*[a-zA-Z]`)

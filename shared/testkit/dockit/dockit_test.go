@@ -20,6 +20,7 @@ func shop() *cobra.Command {
 	nothing := func(*cobra.Command, []string) {}
 	sell := &cobra.Command{Use: "sell ITEM", Args: cobra.ExactArgs(1), Run: nothing}
 	sell.Flags().Int("count", 1, "")
+	sell.Flags().Duration("for", 0, "")
 	sell.Flags().StringP("to", "t", "", "")
 	list := &cobra.Command{Use: "list [KIND]", Args: cobra.MaximumNArgs(1), Run: nothing}
 	item := &cobra.Command{Use: "item", Args: cobra.ArbitraryArgs, Run: nothing}
@@ -34,6 +35,8 @@ func TestCheck(t *testing.T) {
 	for _, c := range []struct{ page, wrong string }{
 		{"```sh\nshop item sell apple --count 3   # three\n```", ""},
 		{"```sh\nA=1 B=$(shop --config f item list fruit | head -n 1) \\\n  sudo -u me shop item sell -t \"$B\" 'a b' > /dev/null && shop item list\n```", ""},
+		{"```sh\nshop item sell apple --count N\nshop item sell apple --count=N --for TIME\n```", ""},
+		{"```sh\nshop item sell --count N\n```", "accepts 1 arg"},
 		{"Run `shop item sell`, `item sell apple --count N`, `shop item list [KIND]` or `shop item sell … --to`.", ""},
 		{"    shop item sell apple\n", ""},
 		{"`shop` and `shopping item nonsense` and `item.count`", ""},
