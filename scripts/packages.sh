@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the .deb and .rpm packages into dist/, with SHA256SUMS. The same commit gives the same bytes.
+# Builds the .deb and .rpm packages into dist/, with SHA256SUMS, and the agent as a plain program (.tar.gz) for hosts that take neither. The same commit gives the same bytes.
 #
 #   scripts/packages.sh [ARCH...]     amd64 and arm64 if none is named
 #
@@ -128,7 +128,7 @@ package() {
 		exec "$nfpm" package --config "$1" --packager "$2" --target "$dist/" >/dev/null
 	)
 }
-rm -f "$dist"/devflow*.{deb,rpm} "$dist"/SHA256SUMS{,.asc}
+rm -f "$dist"/devflow*.{deb,rpm,tar.gz} "$dist"/SHA256SUMS{,.asc}
 for arch in "${arches[@]}"; do
 	for name in "${names[@]}"; do
 		yaml=$stage/$name-$arch.yaml
@@ -139,7 +139,21 @@ for arch in "${arches[@]}"; do
 		done
 	done
 done
-(cd "$dist" && sha256sum devflow*.deb devflow*.rpm >SHA256SUMS)
+files=(deb rpm)
+if [[ " ${names[*]} " == *' devflow-agent '* ]]; then
+	files+=(tar.gz)
+	for arch in "${arches[@]}"; do
+		into=$stage/tar/$arch/devflow-agent-$version
+		mkdir -p "$into"
+		install -m 0755 "$stage/bin/$arch/devflow-agent" "$into/"
+		install -m 0644 packaging/doc/copyright "$stage/doc/third-party-licenses.gz" "$into/"
+		tar --create --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=ustar --directory="$stage/tar/$arch" \
+			"devflow-agent-$version" | gzip -9n >"$dist/devflow-agent-$version-linux-$arch.tar.gz"
+	done
+fi
+# list prints the names of what was built.
+list() { (cd "$dist" && for kind in "${files[@]}"; do printf '%s\n' devflow*."$kind"; done); }
+list | (cd "$dist" && xargs sha256sum >SHA256SUMS)
 
 if [[ -n ${PACKAGES_KEY:-} ]]; then
 	home=$(mktemp -d)
@@ -150,4 +164,4 @@ if [[ -n ${PACKAGES_KEY:-} ]]; then
 	"${gpg[@]}" --armor --detach-sign --output "$dist/SHA256SUMS.asc" "$dist/SHA256SUMS"
 	say "signed: $dist/SHA256SUMS.asc and the packages themselves"
 fi
-(cd "$dist" && for f in devflow*.deb devflow*.rpm; do say "$dist/$f $(( $(stat -c %s "$f") / 1000 )) kB"; done)
+list | while read -r f; do say "$dist/$f $(( $(stat -c %s "$dist/$f") / 1000 )) kB"; done

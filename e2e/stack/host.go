@@ -88,7 +88,7 @@ func (h *Host) Stop(context.Context) error {
 
 // command is one that runs there, with the environment of a login.
 func (h *Host) command(ctx context.Context, stdin string, args []string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--target", strconv.Itoa(h.cmd.Process.Pid), "--mount", "--pid", "--root", "--"}, args...)...)
+	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--target", strconv.Itoa(h.cmd.Process.Pid), "--mount", "--pid", "--root", "--", "env", "--chdir=/root"}, args...)...)
 	cmd.Env = h.stack.env("HOME=/root", loginPath)
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.WaitDelay = 10 * time.Second

@@ -196,12 +196,14 @@ look_at_token() {
 	case $token in
 	*[!A-Za-z0-9_]*) fail 'DEVFLOW_ENROLMENT is not an enrolment token' 'copy the whole command: the token begins with dfe_' ;;
 	esac
+	umask 077
 	cat >"$tmp/token" <<-EOF
 		$token
 	EOF
 	cat >"$tmp/ask" <<-EOF
 		{"token":"$token"}
 	EOF
+	umask 022
 	token=
 	if ! token_state; then
 		fail "the controller at $URL was not to be had: $(tail -n 1 "$tmp/out")" 'does it run, and is its port open to this host?'
