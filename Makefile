@@ -205,6 +205,11 @@ bin/bench: deps
 fmt: deps bin/tools/golangci-lint ## Format the Go code (gofumpt)
 	@bin/tools/golangci-lint fmt $(PACKAGES)
 
+# The tests that hold these pages to the code write them.
+.PHONY: docs
+docs: deps ## What of docs/ follows from the code (docs/reference-*.md, and marked parts of other pages), written anew
+	@go test -p 1 -count=1 -run '^TestReference' $$(go list -f '{{$$p := .ImportPath}}{{range .TestImports}}{{if eq . "devflowbackup/shared/testkit/reference"}}{{$$p}} {{end}}{{end}}{{range .XTestImports}}{{if eq . "devflowbackup/shared/testkit/reference"}}{{$$p}} {{end}}{{end}}' $(PACKAGES)) -args -docs
+
 .PHONY: tidy
 tidy: deps ## go work sync, then go mod tidy in every module, the tools too
 	@go work sync

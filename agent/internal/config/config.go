@@ -266,9 +266,6 @@ func (c *Config) readSecrets(path string) error {
 }
 
 var (
-	levels    = []string{"trace", "debug", "info", "warn", "error"}
-	formats   = []string{"text", "json"}
-	proofs    = []string{ProveAuto, ProveAll, ProveSample}
 	sslModes  = []string{"disable", "prefer", "require", "verify-ca", "verify-full"}
 	definers  = []string{"strip", "keep"}
 	nameRegex = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -279,28 +276,17 @@ func (c Config) Validate(engines []string) error {
 	switch {
 	case !strings.HasPrefix(c.StateDir, "/"):
 		return fmt.Errorf("state_dir is %q: give an absolute path", c.StateDir)
-	case c.Concurrency < 1 || c.Concurrency > 64:
-		return fmt.Errorf("concurrency is %d: allowed are 1 to 64", c.Concurrency)
-	case !slices.Contains(levels, c.Log.Level):
-		return oneOf("log.level", c.Log.Level, levels)
-	case !slices.Contains(formats, c.Log.Format):
-		return oneOf("log.format", c.Log.Format, formats)
-	case !slices.Contains(proofs, c.Limits.ProveBlocks):
-		return oneOf("limits.prove_blocks", c.Limits.ProveBlocks, proofs)
+	case c.Concurrency < minConcurrency || c.Concurrency > maxConcurrency:
+		return fmt.Errorf("concurrency is %d: allowed are %d to %d", c.Concurrency, minConcurrency, maxConcurrency)
 	}
-	for _, d := range []struct {
-		key      string
-		v        Duration
-		min, max time.Duration
-	}{
-		{"limits.stall_timeout", c.Limits.StallTimeout, time.Second, 24 * time.Hour},
-		{"limits.upload_timeout", c.Limits.UploadTimeout, time.Second, 24 * time.Hour},
-		{"limits.drain", c.Limits.Drain, 0, time.Hour},
-		{"limits.discovery_every", c.Limits.DiscoveryEvery, time.Second, 24 * time.Hour},
-		{"limits.hello_delay", c.Limits.HelloDelay, 0, time.Minute},
-	} {
-		if d.v.D() < d.min || d.v.D() > d.max {
-			return fmt.Errorf("%s is %s: allowed are %s to %s", d.key, d.v, d.min, d.max)
+	for _, w := range words {
+		if got := w.of(c); !slices.Contains(w.allowed, got) {
+			return oneOf(w.key, got, w.allowed)
+		}
+	}
+	for _, s := range spans {
+		if got := s.of(c); got.D() < s.min || got.D() > s.max {
+			return fmt.Errorf("%s is %s: allowed are %s to %s", s.key, got, s.min, s.max)
 		}
 	}
 	if err := c.Storage.Local.validate(c.StateDir); err != nil {

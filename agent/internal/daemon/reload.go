@@ -88,21 +88,7 @@ func (d *Daemon) reload() error {
 		return err
 	}
 	before := d.settings.Load()
-	var fixed []string
-	for _, f := range []struct {
-		key     string
-		changed bool
-		keep    func()
-	}{
-		{"state_dir", cfg.StateDir != before.cfg.StateDir, func() { cfg.StateDir = before.cfg.StateDir }},
-		{"storage.local", cfg.Storage.Local != before.cfg.Storage.Local, func() { cfg.Storage.Local = before.cfg.Storage.Local }},
-		{"log.format", cfg.Log.Format != before.cfg.Log.Format, func() { cfg.Log.Format = before.cfg.Log.Format }},
-	} {
-		if f.changed {
-			fixed = append(fixed, f.key)
-			f.keep()
-		}
-	}
+	fixed := cfg.Keep(before.cfg)
 	after, err := d.open(cfg, before)
 	if err != nil {
 		return err

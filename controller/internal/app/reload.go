@@ -18,7 +18,7 @@ func (a *App) Reload(cfg config.Config) error {
 	a.log.SetLevel(hclog.LevelFromString(cfg.Log.Level))
 	var fixed []string
 	for _, key := range config.Changed(a.cfg, cfg) {
-		if !strings.HasPrefix(key, "tls.") && key != "log.level" {
+		if !config.Reloaded(key) {
 			fixed = append(fixed, key)
 		}
 	}

@@ -239,11 +239,11 @@ func (c *Config) Validate() error {
 	if err := c.Timing.validate(); err != nil {
 		return err
 	}
-	if !slices.Contains([]string{"trace", "debug", "info", "warn", "error"}, c.Log.Level) {
-		return fmt.Errorf("log.level: %q is not allowed; use trace, debug, info, warn or error", c.Log.Level)
-	}
-	if c.Log.Format != "text" && c.Log.Format != "json" {
-		return fmt.Errorf("log.format: %q is not allowed; use text or json", c.Log.Format)
+	for _, w := range words {
+		if got := w.of(c); !slices.Contains(w.allowed, got) {
+			last := len(w.allowed) - 1
+			return fmt.Errorf("%s: %q is not allowed; use %s or %s", w.key, got, strings.Join(w.allowed[:last], ", "), w.allowed[last])
+		}
 	}
 	return c.catalog()
 }
@@ -273,21 +273,9 @@ func (c *Config) catalog() error {
 }
 
 func (t Timing) validate() error {
-	for _, d := range []struct {
-		key      string
-		value    time.Duration
-		min, max time.Duration
-	}{
-		{"heartbeat", t.Heartbeat, time.Second, 5 * time.Minute},
-		{"lease", t.Lease, 2 * time.Second, time.Hour},
-		{"lease_max", t.LeaseMax, 2 * time.Second, 7 * 24 * time.Hour},
-		{"retry_base", t.RetryBase, 10 * time.Millisecond, time.Hour},
-		{"retry_max", t.RetryMax, 10 * time.Millisecond, 24 * time.Hour},
-		{"url_expires", t.URLExpires, time.Second, 12 * time.Hour},
-		{"delete_grace", t.DeleteGrace, 0, 365 * 24 * time.Hour},
-	} {
-		if d.value < d.min || d.value > d.max {
-			return fmt.Errorf("timing.%s: %s is not allowed; use %s to %s", d.key, d.value, d.min, d.max)
+	for _, s := range spans {
+		if got := s.of(t); got < s.min || got > s.max {
+			return fmt.Errorf("%s: %s is not allowed; use %s to %s", s.key, got, s.min, s.max)
 		}
 	}
 	if t.Lease < 2*t.Heartbeat {
@@ -296,8 +284,8 @@ func (t Timing) validate() error {
 	if t.RetryMax < t.RetryBase {
 		return fmt.Errorf("timing.retry_max: %s is not allowed; use at least timing.retry_base (%s)", t.RetryMax, t.RetryBase)
 	}
-	if t.MaxAttempts < 1 || t.MaxAttempts > 100 {
-		return fmt.Errorf("timing.max_attempts: %d is not allowed; use 1 to 100", t.MaxAttempts)
+	if t.MaxAttempts < minAttempts || t.MaxAttempts > maxAttempts {
+		return fmt.Errorf("timing.max_attempts: %d is not allowed; use %d to %d", t.MaxAttempts, minAttempts, maxAttempts)
 	}
 	return nil
 }
