@@ -96,7 +96,7 @@ server was revoked.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
 	root.PersistentFlags().StringVarP(&file, "config", "c", config.DefaultFile, "configuration file")
 	load := func() (config.Config, error) { return config.LoadFile(file, engines.Names()) }
-	root.AddCommand(enrollCommand(load), runCommand(load), checkCommand(load), setupCommand(&file), &cobra.Command{
+	root.AddCommand(enrollCommand(load), runCommand(load), checkCommand(load), setupCommand(&file), setupChildCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) {
 			fmt.Fprintln(cmd.OutOrStdout(), "devflow-agent", version.String())

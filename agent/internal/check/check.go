@@ -64,23 +64,29 @@ func Run(ctx context.Context, cfg config.Config, open func(config.Instance, hclo
 		add("configuration", Warning, "instances", "no database server is configured", "add one under instances")
 	}
 	for _, in := range cfg.Instances {
-		about := "instance " + in.Name
-		e, err := open(in, log)
-		if err != nil {
-			add(about, Error, "configuration", err.Error(), "")
-			continue
-		}
-		ectx, cancel := context.WithTimeout(ctx, engineTimeout)
-		for _, f := range e.Check(ectx) {
-			rows = append(rows, Row{about, f})
-		}
-		cancel()
-		if !in.Restore.Allowed() {
-			add(about, OK, "restore", "not allowed by this host", "")
-		}
-		for _, f := range inPlace(ctx, in, e) {
-			rows = append(rows, Row{about, f})
-		}
+		rows = append(rows, Instance(ctx, in, open, log)...)
+	}
+	return rows
+}
+
+// Instance looks at one database server.
+func Instance(ctx context.Context, in config.Instance, open func(config.Instance, hclog.Logger) (engine.Engine, error), log hclog.Logger) []Row {
+	about := "instance " + in.Name
+	e, err := open(in, log)
+	if err != nil {
+		return []Row{{about, engine.Finding{Level: Error, Name: "configuration", Detail: err.Error()}}}
+	}
+	var rows []Row
+	ectx, cancel := context.WithTimeout(ctx, engineTimeout)
+	for _, f := range e.Check(ectx) {
+		rows = append(rows, Row{about, f})
+	}
+	cancel()
+	if !in.Restore.Allowed() {
+		rows = append(rows, Row{about, engine.Finding{Level: OK, Name: "restore", Detail: "not allowed by this host"}})
+	}
+	for _, f := range inPlace(ctx, in, e) {
+		rows = append(rows, Row{about, f})
 	}
 	return rows
 }

@@ -2,6 +2,7 @@
 package engines
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,14 +19,25 @@ import (
 )
 
 type compiled struct {
-	open  func(config.Instance, hclog.Logger) (engine.Engine, error)
-	setup func(engine.SetupRequest) engine.Script
+	open    func(config.Instance, hclog.Logger) (engine.Engine, error)
+	setup   func(engine.SetupRequest) engine.Script
+	Servers // none where databases are files
+}
+
+// Servers are how an engine's servers on this host are found and set up.
+type Servers struct {
+	Places func() engine.Places // where they usually are
+	Find   func(context.Context, engine.Places) ([]engine.Local, []engine.Mention)
+	Covers func(l engine.Local, host string, port int) bool // whether an instance is the server
+	Grant  func(context.Context, engine.GrantRequest) error
+	// AsServer tells that Grant is for the account that the server runs as, and not for root.
+	AsServer bool
 }
 
 var list = map[string]compiled{
-	wire.EngineMySQL:      {newMySQL, mysql.Setup},
-	wire.EnginePostgreSQL: {newPostgres, postgres.Setup},
-	wire.EngineSQLite:     {newSQLite, sqlite.Setup},
+	wire.EngineMySQL:      {newMySQL, mysql.Setup, Servers{mysql.Places, mysql.Find, mysql.Covers, mysql.Grant, false}},
+	wire.EnginePostgreSQL: {newPostgres, postgres.Setup, Servers{postgres.Places, postgres.Find, postgres.Covers, postgres.Grant, true}},
+	wire.EngineSQLite:     {newSQLite, sqlite.Setup, Servers{}},
 }
 
 // Names lists the engines, sorted.
@@ -75,4 +87,10 @@ func Setup(name string, r engine.SetupRequest) (engine.Script, error) {
 		return engine.Script{}, fmt.Errorf("this agent has no engine %q: there are %s", name, strings.Join(Names(), ", "))
 	}
 	return e.setup(r), nil
+}
+
+// Local is how servers of an engine are found on this host; ok is false for one whose databases are files.
+func Local(name string) (s Servers, ok bool) {
+	s = list[name].Servers
+	return s, s.Find != nil
 }
