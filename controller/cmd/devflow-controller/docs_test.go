@@ -7,4 +7,4 @@ import (
 )
 
 // What pages and hints tell people to type is something that the program knows.
-func TestDocs_Commands(t *testing.T) { dockit.Test(t, command, 8, 6) }
+func TestDocs_Commands(t *testing.T) { dockit.Test(t, command, 25, 6) }

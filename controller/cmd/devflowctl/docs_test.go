@@ -8,4 +8,4 @@ import (
 )
 
 // What pages and hints tell people to type is something that the program knows.
-func TestDocs_Commands(t *testing.T) { dockit.Test(t, main.Root, 130, 90) }
+func TestDocs_Commands(t *testing.T) { dockit.Test(t, main.Root, 300, 90) }

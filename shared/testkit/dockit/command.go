@@ -175,7 +175,8 @@ var (
 	verbFor = map[byte]string{'d': "1", 'q': "X", 's': "X", 'v': "X"}
 )
 
-// Printed are the commands of a program in the text that sources hold: what hints quote, and lines of help that begin with the program.
+// Printed are the commands of a program in the text that sources hold: what hints quote, lines of help that begin with the program, and
+// what scripts, samples and units have in backquotes.
 func Printed(root, program string) ([]Command, error) {
 	var all []Command
 	for _, dir := range []string{"agent", "controller", "shared"} {
@@ -186,10 +187,14 @@ func Printed(root, program string) ([]Command, error) {
 			if e.IsDir() && (e.Name() == "testdata" || e.Name() == "testkit") {
 				return fs.SkipDir
 			}
-			if e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-				return nil
+			var found []Command
+			switch ext := filepath.Ext(path); {
+			case e.IsDir() || strings.HasSuffix(path, "_test.go"):
+			case ext == ".go":
+				found, err = printed(root, path, program)
+			case ext == ".sh" || ext == ".yaml" || ext == ".service":
+				found, err = commented(root, path, program)
 			}
-			found, err := printed(root, path, program)
 			all = append(all, found...)
 			return err
 		})
@@ -199,6 +204,27 @@ func Printed(root, program string) ([]Command, error) {
 	}
 	if len(all) == 0 {
 		return nil, errors.New("no program prints a command of " + program)
+	}
+	return all, nil
+}
+
+// commented are the commands in backquotes of a script, a sample or a unit.
+func commented(root, path, program string) ([]Command, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	name, err := filepath.Rel(root, path)
+	if err != nil {
+		return nil, err
+	}
+	var all []Command
+	for i, line := range strings.Split(string(text), "\n") {
+		for _, m := range span.FindAllStringSubmatch(strings.ReplaceAll(line, "\\`", "`"), -1) {
+			if words := spanWords(m[1] + m[2]); len(words) > 1 && words[0] == program {
+				all = append(all, Command{Where: fmt.Sprintf("%s:%d", name, i+1), Words: words, Named: true})
+			}
+		}
 	}
 	return all, nil
 }
