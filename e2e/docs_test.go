@@ -46,6 +46,7 @@ func script(text string) string {
 
 // What the pages tell people to type does what they say: each block that is marked is run, and ends well.
 func TestDocs_Blocks(t *testing.T) {
+	t.Parallel()
 	root, err := dockit.Root()
 	if err != nil {
 		t.Fatal(err)
