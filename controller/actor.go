@@ -4,10 +4,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// Permissions of API tokens, in the panel's words and ours. A permission never widens the set of projects.
+// Permissions of tokens and people, in the panel's words and ours. A permission never widens the set of projects.
 const (
 	ViewBackups     = "view-backups" // verify too
 	CreateBackups   = "create-backups"
@@ -50,10 +49,38 @@ func (s Scope) Setting() string {
 // Sees tells whether the scope holds the project.
 func (s Scope) Sees(project int64) bool { return s.All || slices.Contains(s.Projects, project) }
 
-// Actor is who asks: a token, with what it may do and where.
+// Narrow is what lies in both scopes.
+func (s Scope) Narrow(to Scope) Scope {
+	switch {
+	case to.All:
+		return s
+	case s.All:
+		return to
+	}
+	both := Scope{Projects: []int64{}}
+	for _, id := range s.Projects {
+		if slices.Contains(to.Projects, id) {
+			both.Projects = append(both.Projects, id)
+		}
+	}
+	return both
+}
+
+// Holds tells whether nothing of the other scope lies outside of this one.
+func (s Scope) Holds(other Scope) bool {
+	if s.All {
+		return true
+	}
+	return !other.All && !slices.ContainsFunc(other.Projects, func(id int64) bool { return !s.Sees(id) })
+}
+
+// Actor is who asks: a token or a person who signed in, with what they may do and where.
 type Actor struct {
-	TokenID     int64
-	Name        string
+	TokenID     int64 // 0 for a person
+	TokenKind   string
+	UserID      int64 // 0 for a token
+	SessionID   int64
+	Name        string // the token's; of a person user:NAME
 	Permissions []string
 	Scope       Scope
 	Remote      string // address, for the audit log
@@ -63,41 +90,48 @@ type Actor struct {
 // Can tells whether the actor holds the permission.
 func (a Actor) Can(permission string) bool { return slices.Contains(a.Permissions, permission) }
 
-// APIToken is a credential of the HTTP API. Its secret is shown once and stored as a hash.
-type APIToken struct {
-	ID          int64      `json:"id"`
-	Name        string     `json:"name"`
-	Permissions []string   `json:"permissions"`
-	Projects    []int64    `json:"projects"` // null: all
-	CreatedAt   time.Time  `json:"created_at"`
-	ExpiresAt   *time.Time `json:"expires_at"`
-	LastUsedAt  *time.Time `json:"last_used_at"`
-	RevokedAt   *time.Time `json:"revoked_at"`
-}
-
-// TokenSpec is what a caller gives to make a token.
-type TokenSpec struct {
-	Name        string
-	Permissions []string
-	Projects    []string // slugs, ids or external ids; nil: all
-	TTL         time.Duration
-}
-
-// Validate names the first field that is wrong.
-func (s TokenSpec) Validate() error {
-	if strings.TrimSpace(s.Name) == "" || len(s.Name) > 100 {
-		return Invalid("name", "%q is empty or longer than 100 bytes", s.Name)
-	}
-	if len(s.Permissions) == 0 {
-		return Invalid("permissions", "is empty; allowed are %s", strings.Join(Permissions, ", "))
-	}
-	for _, p := range s.Permissions {
-		if !slices.Contains(Permissions, p) {
-			return Invalid("permissions", "%q is unknown; allowed are %s", p, strings.Join(Permissions, ", "))
+// CanGrant tells whether the actor holds every one of the permissions; if not, the first that it lacks.
+func (a Actor) CanGrant(permissions []string) (lacks string, ok bool) {
+	for _, p := range permissions {
+		if !a.Can(p) {
+			return p, false
 		}
 	}
-	if s.TTL < 0 {
-		return Invalid("ttl_seconds", "%d is negative; use 0 for a token that never expires", int64(s.TTL.Seconds()))
+	return "", true
+}
+
+// Owner names who an Idempotency-Key belongs to: the same key of another one is another key.
+func (a Actor) Owner() string {
+	switch {
+	case a.UserID != 0:
+		return "user " + strconv.FormatInt(a.UserID, 10)
+	case a.OnBehalfOf != "":
+		return "token " + strconv.FormatInt(a.TokenID, 10) + " for " + a.OnBehalfOf
+	default:
+		return "token " + strconv.FormatInt(a.TokenID, 10)
 	}
-	return nil
+}
+
+// Acting is the end user that a panel's request is for. Nil parts were not named.
+type Acting struct {
+	User        string
+	Permissions []string
+	Projects    []string // slugs and external ids, never ids: the panel's numbers are not ours
+	AllProjects bool
+}
+
+// NormalPermissions is the list sorted as Permissions is, each once. An unknown one is EInvalid.
+func NormalPermissions(field string, list []string) ([]string, error) {
+	for _, p := range list {
+		if !slices.Contains(Permissions, p) {
+			return nil, Invalid(field, "%.100q is unknown; allowed are %s", p, strings.Join(Permissions, ", "))
+		}
+	}
+	out := []string{}
+	for _, p := range Permissions {
+		if slices.Contains(list, p) {
+			out = append(out, p)
+		}
+	}
+	return out, nil
 }

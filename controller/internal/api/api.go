@@ -37,6 +37,7 @@ type Options struct {
 	Log       hclog.Logger
 	Version   string
 	PublicURL string // where agents reach the API, for enrolment commands
+	SignIn    SignIn
 	// Ready are what /readyz asks, by name: nil is ready.
 	Ready map[string]func(context.Context) error
 	Now   func() time.Time
@@ -69,6 +70,7 @@ func New(opt Options) *API {
 	r.RedirectTrailingSlash, r.RedirectFixedPath = false, false
 	r.HandleMethodNotAllowed = true
 	r.ForwardedByClientIP = false
+	opt.SignIn = opt.SignIn.withDefaults()
 	a := &API{opt: opt, engine: r, failures: newFailures(opt.Now), downloads: make(chan struct{}, packageDownloads)}
 	r.Use(identify, record(opt.Log))
 	r.NoRoute(func(c *gin.Context) {
@@ -84,6 +86,7 @@ func New(opt Options) *API {
 	a.huma = humagin.NewWithGroup(r, group, config(opt))
 	a.registerAll()
 	a.serveBootstrap()
+	a.serveProvider(group)
 	a.serveDocument(group)
 	return a
 }
@@ -99,7 +102,8 @@ func config(opt Options) huma.Config {
 	cfg.Info.Description = "Backups of databases, proven. Errors are problem+json (RFC 9457) with a stable code."
 	cfg.Servers = []*huma.Server{{URL: Prefix}}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "An API token, dfk_…"},
+		"token":   {Type: "http", Scheme: "bearer", Description: "An API token, dfk_…"},
+		"session": {Type: "apiKey", In: "cookie", Name: SessionCookie, Description: "A session of POST /session. Writes send the header " + body.CSRF + " too, with what GET /session tells"},
 	}
 	return cfg
 }
@@ -109,6 +113,7 @@ var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[wire.Problem]():        "RestoreProblem",
 	reflect.TypeFor[wire.RestoreChoices](): "ChosenRestoreChoices",
 	reflect.TypeFor[wire.Selection]():      "ChosenSelection",
+	reflect.TypeFor[controller.Session]():  "SignInSession",
 }
 
 func schemaName(t reflect.Type, hint string) string {

@@ -54,36 +54,62 @@ func randomText() string {
 	return out.String()
 }
 
-// authenticate finds who asks. Refused tokens are counted per address.
+// authenticate finds who asks: by a token, or by the cookie of a session. Refused ones are counted per address.
 func (a *API) authenticate(c *gin.Context) (controller.Actor, error) {
 	remote := c.RemoteIP()
 	if wait, ok := a.failures.allowed(remote); !ok {
 		return controller.Actor{}, tooMany(c, wait)
 	}
-	scheme, token, _ := strings.Cut(c.GetHeader("Authorization"), " ")
-	token = strings.TrimSpace(token)
-	if !strings.EqualFold(scheme, "Bearer") || !strings.HasPrefix(token, tokenPrefix) {
-		// Without a token there is nothing to guess, and nothing to look up.
-		return controller.Actor{}, controller.Errorf(controller.EUnauthorized, "the request has no API token").WithHint("send `Authorization: Bearer dfk_…`")
-	}
-	actor, err := a.opt.Store.TokenByHash(c.Request.Context(), HashToken(token))
+	actor, err := a.identity(c)
 	if err != nil {
-		if controller.ErrorCode(err) == controller.EUnauthorized {
+		// A session that has ended is no guess.
+		if controller.ErrorCode(err) == controller.EUnauthorized && hasToken(c) {
 			a.failures.count(remote)
 		}
 		return controller.Actor{}, err
 	}
 	actor.Remote = remote
-	if actor.OnBehalfOf, err = actingUser(c.Request.Header.Values(body.ActingUser)); err != nil {
+	return actor, nil
+}
+
+func (a *API) identity(c *gin.Context) (controller.Actor, error) {
+	if c.GetHeader("Authorization") == "" {
+		if secret, ok := sessionSecret(c); ok {
+			return a.session(c, secret)
+		}
+	}
+	token, ok := bearer(c)
+	if !ok {
+		// Without a token there is nothing to guess, and nothing to look up.
+		return controller.Actor{}, controller.Errorf(controller.EUnauthorized, "the request has no API token and no session").
+			WithHint("send `Authorization: Bearer dfk_…`, or sign in")
+	}
+	actor, err := a.opt.Store.TokenByHash(c.Request.Context(), HashToken(token))
+	if err != nil {
 		return controller.Actor{}, err
 	}
-	return actor, nil
+	acting, err := actingFor(c.Request.Header)
+	if err != nil {
+		return controller.Actor{}, err
+	}
+	return a.act(c.Request.Context(), actor, acting)
+}
+
+func bearer(c *gin.Context) (token string, ok bool) {
+	scheme, token, _ := strings.Cut(c.GetHeader("Authorization"), " ")
+	token = strings.TrimSpace(token)
+	return token, strings.EqualFold(scheme, "Bearer") && strings.HasPrefix(token, tokenPrefix)
+}
+
+func hasToken(c *gin.Context) bool {
+	_, ok := bearer(c)
+	return ok
 }
 
 func tooMany(c *gin.Context, wait time.Duration) *controller.Error {
 	seconds := int(wait.Seconds()) + 1
 	c.Header("Retry-After", strconv.Itoa(seconds))
-	return controller.Errorf(body.CodeTooMany, "too many refused tokens from this address").WithHint("try again in %d s", seconds)
+	return controller.Errorf(body.CodeTooMany, "too many refused tokens or sign-ins from this address").WithHint("try again in %d s", seconds)
 }
 
 const (

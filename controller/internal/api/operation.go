@@ -22,7 +22,7 @@ import (
 // Who may call an operation, beside a permission's name.
 const (
 	accessPublic = "public"    // no token
-	accessToken  = "any-token" // any valid token
+	accessToken  = "any-token" // any valid token, and whoever is signed in
 )
 
 // ExtensionAccess names, in the OpenAPI document, what an operation asks for: a list of permissions, public or any-token.
@@ -80,11 +80,8 @@ func register[I, O any](a *API, o operation, handler func(context.Context, *I) (
 		op.DefaultStatus = http.StatusCreated
 	}
 	if o.access[0] != accessPublic {
-		op.Security = []map[string][]string{{"token": {}}}
-		op.Parameters = append(op.Parameters, &huma.Param{
-			Name: body.ActingUser, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: new(maxActingUser)},
-			Description: "The user on whose behalf the token's holder asks, for the audit log",
-		})
+		op.Security = []map[string][]string{{"token": {}}, {"session": {}}}
+		op.Parameters = append(op.Parameters, actingParameters()...)
 		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
 	} else if o.method == http.MethodPost {
 		op.Errors = append(op.Errors, http.StatusUnauthorized)
@@ -179,11 +176,9 @@ func (a *API) admit(o operation) func(huma.Context, func(huma.Context)) {
 			act := act{action: o.audit, subject: subjectOf(c.Params)}
 			c.Request = c.Request.WithContext(context.WithValue(context.WithValue(c.Request.Context(), keyActor, actor), keyAct, act))
 			if o.access[0] != accessToken {
-				for _, p := range o.access {
-					if !actor.Can(p) {
-						a.refuse(ctx, controller.Errorf(controller.EForbidden, "the token lacks the permission %s", p))
-						return
-					}
+				if lacks, ok := actor.CanGrant(o.access); !ok {
+					a.refuse(ctx, lacking(actor, lacks))
+					return
 				}
 			}
 		}

@@ -33,6 +33,7 @@ var statuses = map[string]int{
 	body.CodeProbeFailed:     http.StatusUnprocessableEntity,
 	body.CodeNothingToDo:     http.StatusConflict,
 	body.CodeSecretShown:     http.StatusConflict,
+	body.CodeCSRF:            http.StatusForbidden,
 	body.CodeRange:           http.StatusRequestedRangeNotSatisfiable,
 }
 
@@ -93,7 +94,7 @@ func init() {
 // given names the value that was wrong: a short one, of a field that never holds a secret.
 func given(d *huma.ErrorDetail) string {
 	field := fieldName(d.Location)
-	if field == "" || strings.Contains(field, "secret") || strings.Contains(field, "token") || strings.Contains(field, "key") {
+	if field == "" || strings.Contains(field, "secret") || strings.Contains(field, "token") || strings.Contains(field, "password") || strings.Contains(field, "key") {
 		return ""
 	}
 	switch v := d.Value.(type) {

@@ -12,15 +12,31 @@ import (
 
 func (a *API) registerRestores() {
 	type restoresIn struct {
-		Project string `query:"project" doc:"Slug, id or external id"`
+		Project  string `query:"project" doc:"Slug, id or external id"`
+		Server   string `query:"server" doc:"Name or id"`
+		Database string `query:"database" doc:"The target's exact name"`
+		Status   string `query:"status" enum:"pending,running,completed,failed"`
+		Kind     string `query:"kind" enum:"restore,undo"`
+		Backup   int64  `query:"backup_id" minimum:"0" doc:"Only those of a backup"`
+		BetweenIn
 		PageIn
+		NumberIn
 	}
 	view, restore := []string{controller.ViewBackups}, []string{controller.RestoreBackups}
 	store := a.opt.Store
 	register(a, operation{id: "list-restores", method: http.MethodGet, path: "/restores", summary: "Restores, newest first", tag: tagRestores, access: view},
 		func(ctx context.Context, in *restoresIn) (*bodyOut[body.Page[controller.Restore]], error) {
-			rows, err := store.Restores(ctx, actorOf(ctx), in.Project, in.BeforeID, in.Limit)
-			return page(rows, in.Limit, func(r controller.Restore) int64 { return r.ID }, err)
+			f := controller.RestoreFilter{
+				Project: in.Project, Server: in.Server, Database: in.Database, Status: in.Status, Kind: in.Kind, Backup: in.Backup, Between: in.between(),
+				BeforeID: in.BeforeID, Limit: in.Limit, NumberedPage: in.number(),
+			}
+			rows, err := store.Restores(ctx, actorOf(ctx), f)
+			for i, r := range rows {
+				rows[i].Progress = a.progress(r.JobID, r.JobStatus, r.Progress)
+			}
+			return either(in.NumberIn, rows, in.Limit, func(r controller.Restore) int64 { return r.ID }, err, func() (controller.Total, error) {
+				return store.CountRestores(ctx, actorOf(ctx), f)
+			})
 		})
 	register(a, operation{
 		id: "plan-restore", unaudited: "changes nothing", method: http.MethodPost, path: "/restores/plan", tag: tagRestores, access: restore, patient: true,
@@ -77,6 +93,30 @@ var cancelPermission = map[string]string{
 func (a *API) registerJobs() {
 	view := []string{controller.ViewBackups}
 	store := a.opt.Store
+	type jobsIn struct {
+		Project string `query:"project" doc:"Slug, id or external id"`
+		Server  string `query:"server" doc:"Name or id"`
+		Kind    string `query:"kind" enum:"backup,verify,restore,undo,settle,discard"`
+		Status  string `query:"status" enum:"queued,running,finishing,completed,failed,cancelled,timed_out,open" doc:"open: those that have not ended"`
+		Backup  int64  `query:"backup_id" minimum:"0" doc:"Only those that make or read a backup"`
+		Restore int64  `query:"restore_id" minimum:"0" doc:"Only those of a restore"`
+		PageIn
+		NumberIn
+	}
+	register(a, operation{id: "list-jobs", method: http.MethodGet, path: "/jobs", summary: "Executions without their attempts, newest first", tag: tagBackups, access: view},
+		func(ctx context.Context, in *jobsIn) (*bodyOut[body.Page[controller.Job]], error) {
+			f := controller.JobFilter{
+				Project: in.Project, Server: in.Server, Kind: in.Kind, Status: in.Status, Backup: in.Backup, Restore: in.Restore,
+				BeforeID: in.BeforeID, Limit: in.Limit, NumberedPage: in.number(),
+			}
+			rows, err := store.Jobs(ctx, actorOf(ctx), f)
+			for i, j := range rows {
+				rows[i].Progress = a.progress(j.ID, j.Status, j.Progress)
+			}
+			return either(in.NumberIn, rows, in.Limit, func(j controller.Job) int64 { return j.ID }, err, func() (controller.Total, error) {
+				return store.CountJobs(ctx, actorOf(ctx), f)
+			})
+		})
 	register(a, operation{id: "get-job", method: http.MethodGet, path: "/jobs/{id}", summary: "One execution, with its attempts", tag: tagBackups, access: view},
 		func(ctx context.Context, in *idIn) (*bodyOut[controller.Job], error) {
 			j, err := store.Job(ctx, actorOf(ctx), in.ID)
@@ -97,19 +137,5 @@ func (a *API) registerJobs() {
 				return nil, controller.Errorf(controller.EForbidden, "the token lacks the permission %s", needs)
 			}
 			return a.cancelled(store.CancelJob(ctx, actorOf(ctx), j.ID, in.body().Reason))
-		})
-}
-
-func (a *API) registerTokens() {
-	manage := []string{controller.ManageTokens}
-	store := a.opt.Store
-	register(a, operation{id: "list-tokens", method: http.MethodGet, path: "/tokens", summary: "API tokens, without their secrets", tag: tagTokens, access: manage},
-		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.APIToken]], error) {
-			return list(store.Tokens(ctx, actorOf(ctx)))
-		})
-	register(a, operation{id: "create-token", audit: "token.create", method: http.MethodPost, path: "/tokens", summary: "Make an API token; it can do and see no more than the one that makes it", tag: tagTokens, access: manage, creates: true, secret: true}, a.createToken)
-	register(a, operation{id: "revoke-token", audit: "token.revoke", method: http.MethodDelete, path: "/tokens/{id}", summary: "End an API token", tag: tagTokens, access: manage, status: http.StatusNoContent},
-		func(ctx context.Context, in *idIn) (*answer, error) {
-			return nil, store.RevokeToken(ctx, actorOf(ctx), in.ID)
 		})
 }

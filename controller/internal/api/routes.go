@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
+	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
 	"devflowbackup/shared/wire"
 )
@@ -16,6 +18,8 @@ const (
 	tagBackups   = "backups"
 	tagRestores  = "restores"
 	tagTokens    = "tokens"
+	tagUsers     = "users"
+	tagSession   = "session"
 	tagSystem    = "system"
 	tagSchedules = "schedules"
 	tagRetention = "retention"
@@ -40,6 +44,8 @@ func (a *API) registerAll() {
 	a.registerSettings()
 	a.registerJobs()
 	a.registerTokens()
+	a.registerUsers()
+	a.registerSession()
 	a.registerAudit()
 	a.registerSystem()
 }
@@ -98,10 +104,46 @@ func list[T any](items []T, err error) (*bodyOut[body.List[T]], error) {
 	return out(body.List[T]{Items: items}, err)
 }
 
+// NumberIn asks for a page by its number.
+type NumberIn struct {
+	Page    int `query:"page" minimum:"0" maximum:"10000" doc:"A page by its number, from 1, with the total; instead of a cursor"`
+	PerPage int `query:"per_page" minimum:"1" maximum:"100" default:"10" doc:"Rows of a numbered page"`
+}
+
+func (in NumberIn) number() controller.NumberedPage {
+	if in.Page == 0 {
+		return controller.NumberedPage{}
+	}
+	return controller.NumberedPage{Page: in.Page, PerPage: in.PerPage}
+}
+
+// numbered is what an answer says of its number.
+func (in NumberIn) numbered(t controller.Total) body.Numbered {
+	last := max((t.N+int64(in.PerPage)-1)/int64(in.PerPage), 1)
+	return body.Numbered{Page: in.Page, PerPage: in.PerPage, LastPage: int(min(last, controller.MaxCounted/int64(in.PerPage))), Total: &t.N, TotalMore: t.More}
+}
+
 // PageIn is the cursor of a list that is newest first.
 type PageIn struct {
 	BeforeID int64 `query:"before_id" minimum:"0" doc:"Rows with ids below it; the newest if absent"`
 	Limit    int   `query:"limit" minimum:"1" maximum:"200" default:"50"`
+}
+
+// BetweenIn bounds when rows were made.
+type BetweenIn struct {
+	Since time.Time `query:"since" doc:"Those made from then on"`
+	Until time.Time `query:"until" doc:"Those made before"`
+}
+
+func (in BetweenIn) between() controller.Between {
+	var b controller.Between
+	if !in.Since.IsZero() {
+		b.Since = &in.Since
+	}
+	if !in.Until.IsZero() {
+		b.Until = &in.Until
+	}
+	return b
 }
 
 // page makes a page of rows. After a full one another may follow; it can be empty.
@@ -121,6 +163,21 @@ func page[T any](rows []T, limit int, id func(T) int64, err error) (*bodyOut[bod
 	return &bodyOut[body.Page[T]]{Body: p}, nil
 }
 
+// either makes a page by its number, with the total, where one is asked for, and by its cursor otherwise.
+func either[T any](number NumberIn, rows []T, limit int, id func(T) int64, err error, count func() (controller.Total, error)) (*bodyOut[body.Page[T]], error) {
+	if err != nil || number.Page == 0 {
+		return page(rows, limit, id, err)
+	}
+	total, err := count()
+	if err != nil {
+		return nil, err
+	}
+	if rows == nil {
+		rows = []T{}
+	}
+	return &bodyOut[body.Page[T]]{Body: body.Page[T]{Items: rows, Numbered: number.numbered(total)}}, nil
+}
+
 func (a *API) registerSystem() {
 	register(a, operation{id: "get-version", method: http.MethodGet, path: "/version", summary: "Versions of the controller and its protocols", tag: tagSystem, access: []string{accessToken}},
 		func(context.Context, *none) (*bodyOut[body.Version], error) {
@@ -129,12 +186,9 @@ func (a *API) registerSystem() {
 				Version: a.opt.Version, API: "v1", Protocol: wire.Version, CA: info.CAFingerprint, SigningKeys: append([]wire.Key{}, info.KeySet.Keys...),
 			}, nil)
 		})
-	register(a, operation{id: "whoami", method: http.MethodGet, path: "/whoami", summary: "The token that asks", tag: tagSystem, access: []string{accessToken}},
+	register(a, operation{id: "whoami", method: http.MethodGet, path: "/whoami", summary: "Who asks, and what they may do where", tag: tagSystem, access: []string{accessToken}},
 		func(ctx context.Context, _ *none) (*bodyOut[body.Whoami], error) {
 			actor := actorOf(ctx)
-			return out(body.Whoami{
-				TokenID: actor.TokenID, Name: actor.Name, AllProjects: actor.Scope.All,
-				Permissions: append([]string{}, actor.Permissions...), Projects: append([]int64{}, actor.Scope.Projects...),
-			}, nil)
+			return out(whoami(actor), nil)
 		})
 }

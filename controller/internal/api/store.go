@@ -46,6 +46,8 @@ type Store interface {
 
 	CreateBackups(ctx context.Context, actor controller.Actor, r controller.BackupRequest) ([]controller.BackupOutcome, error)
 	Backups(ctx context.Context, actor controller.Actor, f controller.BackupFilter) ([]controller.Backup, error)
+	// CountBackups counts what Backups lists; the other lists likewise.
+	CountBackups(ctx context.Context, actor controller.Actor, f controller.BackupFilter) (controller.Total, error)
 	Backup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error)
 	BackupManifest(ctx context.Context, actor controller.Actor, id int64) ([]byte, error)
 	// Downloadable is what CreateDownload would give; nothing is made.
@@ -71,20 +73,30 @@ type Store interface {
 	// DiscardKept has what a restore kept removed before its time; KeepKept changes that time.
 	DiscardKept(ctx context.Context, actor controller.Actor, id int64, confirm string) (controller.Restore, error)
 	KeepKept(ctx context.Context, actor controller.Actor, id int64, keepFor time.Duration) (controller.Restore, error)
-	Restores(ctx context.Context, actor controller.Actor, project string, beforeID int64, limit int) ([]controller.Restore, error)
+	Restores(ctx context.Context, actor controller.Actor, f controller.RestoreFilter) ([]controller.Restore, error)
+	CountRestores(ctx context.Context, actor controller.Actor, f controller.RestoreFilter) (controller.Total, error)
 	Restore(ctx context.Context, actor controller.Actor, id int64) (controller.Restore, error)
+	Jobs(ctx context.Context, actor controller.Actor, f controller.JobFilter) ([]controller.Job, error)
+	CountJobs(ctx context.Context, actor controller.Actor, f controller.JobFilter) (controller.Total, error)
 	Job(ctx context.Context, actor controller.Actor, id int64) (controller.Job, error)
 	CancelJob(ctx context.Context, actor controller.Actor, job int64, reason string) (controller.Job, error)
 	CancelBackup(ctx context.Context, actor controller.Actor, backup int64, reason string) (controller.Job, error)
 	CancelRestore(ctx context.Context, actor controller.Actor, restore int64, reason string) (controller.Job, error)
 
 	CreateToken(ctx context.Context, actor controller.Actor, spec controller.TokenSpec, hash []byte) (controller.APIToken, error)
-	Tokens(ctx context.Context, actor controller.Actor) ([]controller.APIToken, error)
+	Tokens(ctx context.Context, actor controller.Actor, beforeID int64, limit int) ([]controller.APIToken, error)
+	// RotateToken gives a token a new secret; the one before works for the grace.
+	RotateToken(ctx context.Context, actor controller.Actor, id int64, hash []byte, grace time.Duration) (controller.APIToken, error)
 	RevokeToken(ctx context.Context, actor controller.Actor, id int64) error
 	TokenByHash(ctx context.Context, hash []byte) (controller.Actor, error)
+	// ActingProjects are the projects of the scope among those that a panel names; the others are left out.
+	ActingProjects(ctx context.Context, scope controller.Scope, refs []string) (controller.Scope, error)
 
-	// Schedules lists those of a project, or all that the actor sees, by project and id; afterID 0 starts at the first.
-	Schedules(ctx context.Context, actor controller.Actor, project string, afterID int64, limit int) ([]controller.Schedule, error)
+	People
+
+	// Schedules lists by project and id.
+	Schedules(ctx context.Context, actor controller.Actor, f controller.ScheduleFilter) ([]controller.Schedule, error)
+	CountSchedules(ctx context.Context, actor controller.Actor, f controller.ScheduleFilter) (controller.Total, error)
 	Schedule(ctx context.Context, actor controller.Actor, id int64) (controller.Schedule, error)
 	CreateSchedule(ctx context.Context, actor controller.Actor, spec controller.ScheduleSpec) (controller.Schedule, error)
 	UpdateSchedule(ctx context.Context, actor controller.Actor, id int64, change controller.ScheduleChange) (controller.Schedule, error)
@@ -122,6 +134,32 @@ type Store interface {
 	BeginIdempotent(ctx context.Context, actor controller.Actor, key string, requestHash []byte) (*controller.StoredResponse, error)
 	EndIdempotent(ctx context.Context, actor controller.Actor, key string, r controller.StoredResponse) error
 	AbandonIdempotent(ctx context.Context, actor controller.Actor, key string) error
+}
+
+// People are the users of the console and their sessions. Passwords are PHC strings.
+type People interface {
+	CreateUser(ctx context.Context, actor controller.Actor, spec controller.UserSpec, password string) (controller.User, error)
+	// Users lists users by name, after one; empty starts at the first.
+	Users(ctx context.Context, actor controller.Actor, after string, limit int) ([]controller.User, error)
+	User(ctx context.Context, actor controller.Actor, ref string) (controller.User, error)
+	UpdateUser(ctx context.Context, actor controller.Actor, ref string, change controller.UserChange) (controller.User, error)
+	DeleteUser(ctx context.Context, actor controller.Actor, ref string) error
+	// SetPassword gives a user another password and signs the user out everywhere.
+	SetPassword(ctx context.Context, actor controller.Actor, ref, password string) (controller.User, error)
+	// OwnPassword is what ChangePassword is held against.
+	OwnPassword(ctx context.Context, actor controller.Actor) (name, password string, err error)
+	ChangePassword(ctx context.Context, actor controller.Actor, old, password string) error
+	EndUserSessions(ctx context.Context, actor controller.Actor, ref string) error
+
+	// BeginSignIn counts an attempt before its password is looked at; EndSignIn, of one that was right, takes that back and makes the session.
+	BeginSignIn(ctx context.Context, name, remote string) (controller.SignInCheck, error)
+	EndSignIn(ctx context.Context, user int64, password, rehash string, s controller.NewSession) (controller.Session, error)
+	// SignInIdentity is for people whom a provider vouches for.
+	SignInIdentity(ctx context.Context, in controller.Identity, s controller.NewSession) (controller.Session, error)
+	// SessionByHash returns who a session is of; EUnauthorized if it has ended or was not used for idle.
+	SessionByHash(ctx context.Context, hash []byte, idle time.Duration) (controller.Actor, error)
+	Sessions(ctx context.Context, actor controller.Actor, idle time.Duration) ([]controller.Session, error)
+	EndSession(ctx context.Context, actor controller.Actor, id int64) error
 }
 
 // Auditor keeps the chain of the audit log.

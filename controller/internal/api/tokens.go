@@ -2,15 +2,35 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
 )
 
+// rotationGrace is how long the old secret of a rotated token works unless told otherwise.
+const rotationGrace = 24 * time.Hour
+
+func (a *API) registerTokens() {
+	manage := []string{controller.ManageTokens}
+	store := a.opt.Store
+	register(a, operation{id: "list-tokens", method: http.MethodGet, path: "/tokens", summary: "API tokens, without their secrets, newest first", tag: tagTokens, access: manage},
+		func(ctx context.Context, in *struct{ PageIn }) (*bodyOut[body.Page[controller.APIToken]], error) {
+			rows, err := store.Tokens(ctx, actorOf(ctx), in.BeforeID, in.Limit)
+			return page(rows, in.Limit, func(t controller.APIToken) int64 { return t.ID }, err)
+		})
+	register(a, operation{id: "create-token", audit: "token.create", method: http.MethodPost, path: "/tokens", summary: "Make an API token; it can do and see no more than the one that makes it", tag: tagTokens, access: manage, creates: true, secret: true}, a.createToken)
+	register(a, operation{id: "rotate-token", audit: "token.rotate", method: http.MethodPost, path: "/tokens/{id}/rotate", summary: "Give an API token a new secret; the one before works for a day, or as long as is asked for", tag: tagTokens, access: manage, creates: true, secret: true, status: http.StatusOK}, a.rotateToken)
+	register(a, operation{id: "revoke-token", audit: "token.revoke", method: http.MethodDelete, path: "/tokens/{id}", summary: "End an API token", tag: tagTokens, access: manage, status: http.StatusNoContent},
+		func(ctx context.Context, in *idIn) (*answer, error) {
+			return nil, store.RevokeToken(ctx, actorOf(ctx), in.ID)
+		})
+}
+
 func (a *API) createToken(ctx context.Context, in *bodyIn[body.CreateToken]) (*bodyOut[body.NewToken], error) {
 	spec := controller.TokenSpec{
-		Name: in.Body.Name, Permissions: in.Body.Permissions, Projects: in.Body.Projects,
+		Name: in.Body.Name, Kind: in.Body.Kind, Permissions: in.Body.Permissions, Projects: in.Body.Projects,
 		TTL: time.Duration(in.Body.TTLSeconds) * time.Second,
 	}
 	if err := spec.Validate(); err != nil {
@@ -18,5 +38,15 @@ func (a *API) createToken(ctx context.Context, in *bodyIn[body.CreateToken]) (*b
 	}
 	token, hash := NewToken()
 	t, err := a.opt.Store.CreateToken(ctx, actorOf(ctx), spec, hash)
+	return out(body.NewToken{APIToken: t, Token: token}, err)
+}
+
+func (a *API) rotateToken(ctx context.Context, in *optionalIn[body.RotateToken]) (*bodyOut[body.NewToken], error) {
+	grace := rotationGrace
+	if seconds := in.body().GraceSeconds; seconds != nil {
+		grace = time.Duration(*seconds) * time.Second
+	}
+	token, hash := NewToken()
+	t, err := a.opt.Store.RotateToken(ctx, actorOf(ctx), in.ID, hash, grace)
 	return out(body.NewToken{APIToken: t, Token: token}, err)
 }

@@ -17,7 +17,7 @@ func (c *Catalog) BeginIdempotent(ctx context.Context, actor controller.Actor, k
 	var replay *controller.StoredResponse
 	err := c.system(ctx, func(t *tx) error {
 		replay = nil
-		n, err := t.exec(ctx, "INSERT INTO idempotency_keys (token_id, key, request_hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", actor.TokenID, key, requestHash)
+		n, err := t.exec(ctx, "INSERT INTO idempotency_keys (owner, token_id, key, request_hash) VALUES (?, nullif(?, 0), ?, ?) ON CONFLICT DO NOTHING", actor.Owner(), actor.TokenID, key, requestHash)
 		if err != nil || n == 1 {
 			return err
 		}
@@ -28,7 +28,7 @@ func (c *Catalog) BeginIdempotent(ctx context.Context, actor controller.Actor, k
 			Dead        bool
 		}
 		found, err := t.find(ctx, &row, `SELECT request_hash, status, body, created_at < now() - interval '10 minutes' AS dead FROM idempotency_keys
-			WHERE token_id = ? AND key = ? FOR UPDATE`, actor.TokenID, key)
+			WHERE owner = ? AND key = ? FOR UPDATE`, actor.Owner(), key)
 		switch {
 		case err != nil:
 			return err
@@ -42,7 +42,7 @@ func (c *Catalog) BeginIdempotent(ctx context.Context, actor controller.Actor, k
 		case !row.Dead:
 			return controller.Errorf(controller.EConflict, "the first request with this Idempotency-Key is still at work").WithHint("ask again in a moment")
 		}
-		_, err = t.exec(ctx, "UPDATE idempotency_keys SET created_at = now() WHERE token_id = ? AND key = ?", actor.TokenID, key)
+		_, err = t.exec(ctx, "UPDATE idempotency_keys SET created_at = now() WHERE owner = ? AND key = ?", actor.Owner(), key)
 		return err
 	})
 	return replay, err
@@ -51,8 +51,8 @@ func (c *Catalog) BeginIdempotent(ctx context.Context, actor controller.Actor, k
 // EndIdempotent stores the answer that repetitions get, for a day.
 func (c *Catalog) EndIdempotent(ctx context.Context, actor controller.Actor, key string, answer controller.StoredResponse) error {
 	return c.system(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, "UPDATE idempotency_keys SET status = ?, body = ? WHERE token_id = ? AND key = ? AND status IS NULL",
-			answer.Status, answer.Body, actor.TokenID, key)
+		_, err := t.exec(ctx, "UPDATE idempotency_keys SET status = ?, body = ? WHERE owner = ? AND key = ? AND status IS NULL",
+			answer.Status, answer.Body, actor.Owner(), key)
 		return err
 	})
 }
@@ -60,7 +60,7 @@ func (c *Catalog) EndIdempotent(ctx context.Context, actor controller.Actor, key
 // AbandonIdempotent frees a key whose request did nothing.
 func (c *Catalog) AbandonIdempotent(ctx context.Context, actor controller.Actor, key string) error {
 	return c.system(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, "DELETE FROM idempotency_keys WHERE token_id = ? AND key = ? AND status IS NULL", actor.TokenID, key)
+		_, err := t.exec(ctx, "DELETE FROM idempotency_keys WHERE owner = ? AND key = ? AND status IS NULL", actor.Owner(), key)
 		return err
 	})
 }

@@ -204,6 +204,9 @@ func (t *tx) tidy(ctx context.Context) error {
 	if _, err := t.exec(ctx, "DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'"); err != nil {
 		return err
 	}
+	if err := t.tidyPeople(ctx); err != nil {
+		return err
+	}
 	if _, err := t.exec(ctx, "DELETE FROM download_links WHERE least(expires_at, used_at) < now() - interval '1 day'"); err != nil {
 		return err
 	}

@@ -3,11 +3,13 @@ package catalog
 import (
 	"context"
 	"slices"
+	"time"
 
 	"devflowbackup/controller"
 )
 
-const tokenColumns = `id, name, to_jsonb(permissions) AS permissions, to_jsonb(projects) AS projects, created_at, expires_at, last_used_at, revoked_at`
+const tokenColumns = `id, name, kind, to_jsonb(permissions) AS permissions, to_jsonb(projects) AS projects, created_at, expires_at, last_used_at, rotated_at,
+	CASE WHEN previous_until > now() THEN previous_until END AS previous_until, revoked_at`
 
 // CreateToken stores the hash of a new token. It never grants more than its maker has.
 func (c *Catalog) CreateToken(ctx context.Context, actor controller.Actor, spec controller.TokenSpec, hash []byte) (controller.APIToken, error) {
@@ -15,46 +17,69 @@ func (c *Catalog) CreateToken(ctx context.Context, actor controller.Actor, spec 
 	if err := spec.Validate(); err != nil {
 		return token, err
 	}
-	for _, p := range spec.Permissions {
-		if !actor.Can(p) {
-			return token, controller.Errorf(controller.EForbidden, "a token cannot grant %q, which its maker does not have", p)
-		}
+	permissions, err := grantable(actor, "a token", spec.Permissions, spec.Projects == nil)
+	if err != nil {
+		return token, err
 	}
-	if spec.Projects == nil && !actor.Scope.All {
-		return token, controller.Errorf(controller.EForbidden, "a token for all projects can only be made by one for all projects").
-			WithHint("name the projects of the new token")
+	if spec.Kind == "" {
+		spec.Kind = controller.TokenAPI
 	}
-	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
-		var projects []int64
-		if spec.Projects != nil {
-			projects = []int64{}
-		}
-		for _, ref := range spec.Projects {
-			p, err := t.project(ctx, ref)
-			if err != nil {
-				return err
-			}
-			if !slices.Contains(projects, p.ID) {
-				projects = append(projects, p.ID)
-			}
+	err = c.scoped(ctx, actor.Scope, func(t *tx) error {
+		projects, err := t.projectIDs(ctx, spec.Projects)
+		if err != nil {
+			return err
 		}
 		return t.elevated(ctx, func() error {
 			expires := "NULL::timestamptz"
 			if spec.TTL > 0 {
 				expires = "now() + " + string(interval(spec.TTL))
 			}
-			err := t.scan(ctx, &token, `INSERT INTO api_tokens (name, token_hash, permissions, projects, expires_at) VALUES (?, ?, ?, ?, `+expires+`)
-				RETURNING `+tokenColumns, spec.Name, hash, textArray(spec.Permissions), idArray(projects))
+			err := t.scan(ctx, &token, `INSERT INTO api_tokens (name, kind, token_hash, permissions, projects, expires_at) VALUES (?, ?, ?, ?, ?, `+expires+`)
+				RETURNING `+tokenColumns, spec.Name, spec.Kind, hash, textArray(permissions), idArray(projects))
 			if err != nil {
 				return err
 			}
-			return t.audit(ctx, actor, "token.create", nil, spec.Name, map[string]any{"id": token.ID, "permissions": spec.Permissions, "projects": projects})
+			return t.audit(ctx, actor, "token.create", nil, spec.Name, map[string]any{"id": token.ID, "kind": spec.Kind, "permissions": permissions, "projects": projects})
 		})
 	})
 	return token, err
 }
 
-// reach is the condition that a token reaches no further than the scope.
+// grantable checks that the actor gives no more than it has, and returns the permissions in their order, each once.
+func grantable(actor controller.Actor, what string, permissions []string, allProjects bool) ([]string, error) {
+	permissions, err := controller.NormalPermissions("permissions", permissions)
+	if err != nil {
+		return nil, err
+	}
+	if p, ok := actor.CanGrant(permissions); !ok {
+		return nil, controller.Errorf(controller.EForbidden, "%s cannot be granted %q, which its maker does not have", what, p)
+	}
+	if allProjects && !actor.Scope.All {
+		return nil, controller.Errorf(controller.EForbidden, "%s for all projects can only be made by one for all projects", what).
+			WithHint("name the projects of it")
+	}
+	return permissions, nil
+}
+
+// projectIDs resolves projects among those that the caller sees; nil stays nil, which is all.
+func (t *tx) projectIDs(ctx context.Context, refs []string) ([]int64, error) {
+	if refs == nil {
+		return nil, nil
+	}
+	ids := []int64{}
+	for _, ref := range refs {
+		p, err := t.project(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(ids, p.ID) {
+			ids = append(ids, p.ID)
+		}
+	}
+	return ids, nil
+}
+
+// reach is the condition that a token, or a user, reaches no further than the scope.
 func reach(scope controller.Scope) string {
 	if scope.All {
 		return "TRUE"
@@ -62,14 +87,47 @@ func reach(scope controller.Scope) string {
 	return "(projects IS NOT NULL AND projects <@ " + string(idArray(append([]int64{}, scope.Projects...))) + ")"
 }
 
-// Tokens lists the tokens that reach no further than the caller.
-func (c *Catalog) Tokens(ctx context.Context, actor controller.Actor) ([]controller.APIToken, error) {
+// Tokens lists the tokens that reach no further than the caller, newest first. beforeID 0 starts at the newest.
+func (c *Catalog) Tokens(ctx context.Context, actor controller.Actor, beforeID int64, limit int) ([]controller.APIToken, error) {
 	var out []controller.APIToken
 	err := c.system(ctx, func(t *tx) error {
 		out = []controller.APIToken{}
-		return t.scan(ctx, &out, "SELECT "+tokenColumns+" FROM api_tokens WHERE "+reach(actor.Scope)+" ORDER BY id DESC")
+		return t.scan(ctx, &out, "SELECT "+tokenColumns+" FROM api_tokens WHERE "+reach(actor.Scope)+" AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?",
+			beforeID, beforeID, page(limit))
 	})
 	return out, err
+}
+
+// RotateToken gives a token a new secret. The one before works for the grace; a still older one ends at once. Whoever gets the secret of
+// a token can do what it can: the caller must have all of that.
+func (c *Catalog) RotateToken(ctx context.Context, actor controller.Actor, id int64, hash []byte, grace time.Duration) (controller.APIToken, error) {
+	var token controller.APIToken
+	if err := controller.ValidGrace(grace); err != nil {
+		return token, err
+	}
+	err := c.system(ctx, func(t *tx) error {
+		found, err := t.find(ctx, &token, "SELECT "+tokenColumns+" FROM api_tokens WHERE id = ? AND "+reach(actor.Scope)+" FOR UPDATE", id)
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			return controller.Errorf(controller.ENotFound, "token %d does not exist", id)
+		case token.RevokedAt != nil:
+			return controller.Errorf(controller.EConflict, "token %d was revoked", id).WithHint("make another one")
+		}
+		if p, ok := actor.CanGrant(token.Permissions); !ok {
+			return controller.Errorf(controller.EForbidden, "token %d has the permission %q, which you do not have: its secret is not yours", id, p)
+		}
+		// A token that has expired stays so: who wants it longer makes another.
+		err = t.scan(ctx, &token, `UPDATE api_tokens SET token_hash = ?, rotated_at = now(),
+			previous_hash = CASE WHEN ? THEN token_hash END, previous_until = CASE WHEN ? THEN now() + ? END WHERE id = ? RETURNING `+tokenColumns,
+			hash, grace > 0, grace > 0, interval(grace), id)
+		if err != nil {
+			return err
+		}
+		return t.audit(ctx, actor, "token.rotate", nil, token.Name, map[string]any{"id": id, "grace_seconds": int64(grace.Seconds())})
+	})
+	return token, err
 }
 
 // RevokeToken ends a token. Revoking twice changes nothing.
@@ -86,7 +144,7 @@ func (c *Catalog) RevokeToken(ctx context.Context, actor controller.Actor, id in
 		if !found {
 			return controller.Errorf(controller.ENotFound, "token %d does not exist", id)
 		}
-		if _, err := t.exec(ctx, "UPDATE api_tokens SET revoked_at = now() WHERE id = ?", id); err != nil {
+		if _, err := t.exec(ctx, "UPDATE api_tokens SET revoked_at = now(), previous_hash = NULL, previous_until = NULL WHERE id = ?", id); err != nil {
 			return err
 		}
 		return t.audit(ctx, actor, "token.revoke", nil, token.Name, map[string]any{"id": id})
@@ -99,14 +157,15 @@ func (c *Catalog) TokenByHash(ctx context.Context, hash []byte) (controller.Acto
 	err := c.system(ctx, func(t *tx) error {
 		var row struct {
 			ID                       int64
-			Name                     string
+			Name, Kind               string
 			Permissions              []string
 			Projects                 []int64
 			All, Expired, Dead, Mark bool
 		}
-		found, err := t.find(ctx, &row, `SELECT id, name, to_jsonb(permissions) AS permissions, coalesce(to_jsonb(projects), '[]') AS projects, projects IS NULL AS "all",
+		found, err := t.find(ctx, &row, `SELECT id, name, kind, to_jsonb(permissions) AS permissions, coalesce(to_jsonb(projects), '[]') AS projects, projects IS NULL AS "all",
 			coalesce(expires_at <= now(), false) AS expired, revoked_at IS NOT NULL AS dead,
-			coalesce(last_used_at < now() - interval '1 minute', true) AS mark FROM api_tokens WHERE token_hash = ?`, hash)
+			coalesce(last_used_at < now() - interval '1 minute', true) AS mark FROM api_tokens
+			WHERE token_hash = ? OR previous_hash = ? AND previous_until > now() LIMIT 1`, hash, hash)
 		const hint = "make one with `devflowctl token create`"
 		switch {
 		case err != nil:
@@ -118,7 +177,7 @@ func (c *Catalog) TokenByHash(ctx context.Context, hash []byte) (controller.Acto
 		case row.Expired:
 			return controller.Errorf(controller.EUnauthorized, "the API token %q has expired", row.Name).WithHint(hint)
 		}
-		actor = controller.Actor{TokenID: row.ID, Name: row.Name, Permissions: row.Permissions, Scope: controller.Scope{All: row.All, Projects: row.Projects}}
+		actor = controller.Actor{TokenID: row.ID, TokenKind: row.Kind, Name: row.Name, Permissions: row.Permissions, Scope: controller.Scope{All: row.All, Projects: row.Projects}}
 		if !row.Mark {
 			return nil
 		}
@@ -148,4 +207,19 @@ func (c *Catalog) EnsureAdminToken(ctx context.Context, hash []byte) error {
 		}
 		return t.audit(ctx, controller.Actor{Name: "controller"}, "token.create", nil, "admin", nil)
 	})
+}
+
+// ActingProjects are the projects of the scope that a panel names by slug or external id. Those that are not there, or not in the scope,
+// are left out: a panel has projects that are not backed up.
+func (c *Catalog) ActingProjects(ctx context.Context, scope controller.Scope, refs []string) (controller.Scope, error) {
+	named := controller.Scope{Projects: []int64{}}
+	if len(refs) == 0 {
+		return named, nil
+	}
+	err := c.scoped(ctx, scope, func(t *tx) error {
+		named.Projects = []int64{}
+		return t.scan(ctx, &named.Projects, "SELECT p.id FROM projects p WHERE p.deleted_at IS NULL AND ? AND (p.slug = ANY (?) OR p.external_id = ANY (?)) ORDER BY p.id",
+			t.sees("p.id"), textArray(refs), textArray(refs))
+	})
+	return named, err
 }

@@ -412,7 +412,7 @@ func TestTokens(t *testing.T) {
 	if a := must[controller.Actor](t)(f.TokenByHash(ctx, hash("none"))); a.Scope.All || len(a.Scope.Projects) != 0 || none.Projects == nil {
 		t.Fatalf("a token of no project is %+v", a)
 	}
-	equal(t, "tokens that ci sees", len(must[[]controller.APIToken](t)(f.Tokens(ctx, ci))), 2)
+	equal(t, "tokens that ci sees", len(must[[]controller.APIToken](t)(f.Tokens(ctx, ci, 0, 0))), 2)
 	f.refused(f.RevokeToken(ctx, ci, admin.TokenID), controller.ENotFound)
 	f.ok(f.RevokeToken(ctx, admin, tok.ID))
 	f.ok(f.RevokeToken(ctx, admin, tok.ID))
@@ -770,8 +770,8 @@ func TestRestores(t *testing.T) {
 	if r.Status != "completed" || r.CompletedAt == nil || result.Rows != 9 || !result.Compared || r.JobStatus != "completed" {
 		t.Fatalf("restore is %+v", r)
 	}
-	equal(t, "restores", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "shop", 0, 0))), 3)
-	equal(t, "restores before", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "", r.ID, 0))), 2)
+	equal(t, "restores", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, controller.RestoreFilter{Project: "shop"}))), 3)
+	equal(t, "restores before", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, controller.RestoreFilter{BeforeID: r.ID}))), 2)
 
 	// A restore that read other bytes than the backup's has failed, whatever its agent says.
 	r = must[controller.Restore](t)(f.CreateRestore(ctx, f.admin, controller.RestoreRequest{Backup: b.ID, Database: "copy2"}))

@@ -304,10 +304,23 @@ func (c *Client) CancelJob(ctx context.Context, n int64, reason string) (control
 	return post[controller.Job](ctx, c, body.Reason{Reason: reason}, "jobs", id(n), "cancel")
 }
 
-// Tokens lists API tokens.
+// Tokens lists API tokens, newest first.
 func (c *Client) Tokens(ctx context.Context) ([]controller.APIToken, error) {
-	l, err := get[body.List[controller.APIToken]](ctx, c, nil, "tokens")
-	return l.Items, err
+	all := []controller.APIToken{}
+	for before := int64(0); ; {
+		q := values("limit", "200")
+		if before != 0 {
+			q.Set("before_id", strconv.FormatInt(before, 10))
+		}
+		p, err := get[body.Page[controller.APIToken]](ctx, c, q, "tokens")
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, p.Items...); p.NextBeforeID == nil {
+			return all, nil
+		}
+		before = *p.NextBeforeID
+	}
 }
 
 // CreateToken makes one.

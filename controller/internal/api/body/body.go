@@ -15,6 +15,16 @@ type List[T any] struct {
 type Page[T any] struct {
 	Items        []T    `json:"items" nullable:"false"`
 	NextBeforeID *int64 `json:"next_before_id" nullable:"true"`
+	Numbered
+}
+
+// Numbered is there where a page was asked for by its number.
+type Numbered struct {
+	Page      int    `json:"page,omitempty"`
+	PerPage   int    `json:"per_page,omitempty"`
+	LastPage  int    `json:"last_page,omitempty" doc:"The last page that there is, or that can be asked for by its number"`
+	Total     *int64 `json:"total,omitempty" doc:"How many rows there are"`
+	TotalMore bool   `json:"total_more,omitempty" doc:"There are more than total: rows are counted up to 10000"`
 }
 
 // Reason says why something is done, for the audit log.
@@ -32,10 +42,13 @@ type Version struct {
 	SigningKeys []wire.Key `json:"signing_keys" nullable:"false" doc:"Public keys that sign manifests and commands"`
 }
 
-// Whoami is the answer of GET /whoami: the token that asks, what it may do and where.
+// Whoami is the answer of GET /whoami: who asks, what they may do and where.
 type Whoami struct {
-	TokenID     int64    `json:"token_id"`
-	Name        string   `json:"name"`
+	Kind        string   `json:"kind" enum:"api,panel,user" doc:"A token, a token of a panel, or a person who signed in"`
+	TokenID     int64    `json:"token_id" doc:"0 for a person"`
+	UserID      int64    `json:"user_id" doc:"0 for a token"`
+	Name        string   `json:"name" doc:"The token's name, or the user's"`
+	ActingUser  string   `json:"acting_user" doc:"The panel's user that the request is for"`
 	Permissions []string `json:"permissions" nullable:"false"`
 	AllProjects bool     `json:"all_projects"`
 	Projects    []int64  `json:"projects" nullable:"false"`

@@ -12,10 +12,11 @@ const (
 	CodeTooLarge    = "too_large"             // the body is larger than the API takes
 	CodeMediaType   = "unsupported_media"     // the body is no JSON by its Content-Type
 	CodeMethod      = "method_not_allowed"    // the path exists, with other methods
-	CodeTooMany     = "too_many_requests"     // too many refused tokens from this address
+	CodeTooMany     = "too_many_requests"     // too many refused tokens or sign-ins
 	CodeProbeFailed = "probe_failed"          // the storage did not pass its probe
 	CodeNothingToDo = "nothing_to_back_up"    // no database is assigned to what was asked for
 	CodeSecretShown = "secret_already_shown"  // the repeated request had been carried out, and its secret is shown once only
+	CodeCSRF        = "csrf"                  // a write with a session cookie that does not come from the console's own page
 	CodeRange       = "range_not_satisfiable" // a download was to begin behind its end
 )
 
@@ -28,7 +29,12 @@ const JSONLines = "application/jsonl"
 // Headers.
 const (
 	IdempotencyKey   = "Idempotency-Key"
-	ActingUser       = "DevFlow-Acting-User"
+	// The user on whose behalf a panel asks, with that user's permissions and projects, each parted by commas, or * for all that the token
+	// has. Projects are slugs and external ids, percent-encoded where they hold a comma.
+	ActingUser        = "DevFlow-Acting-User"
+	ActingPermissions = "DevFlow-Acting-Permissions"
+	ActingProjects    = "DevFlow-Acting-Projects"
+	CSRF              = "DevFlow-CSRF" // of writes with a session cookie: what GET /session tells
 	IdempotentReplay = "Idempotent-Replay" // on an answer that repeats the first one
 	RequestID        = "X-Request-ID"
 )

@@ -39,6 +39,7 @@ type ProjectKey struct {
 // CreateToken makes an API token.
 type CreateToken struct {
 	Name        string   `json:"name"`
+	Kind        string   `json:"kind,omitempty" enum:"api,panel" default:"api" doc:"panel: each request names the user that it acts for, with that user's permissions and projects"`
 	Permissions []string `json:"permissions" nullable:"false" maxItems:"50"`
 	Projects    []string `json:"projects,omitempty" maxItems:"1000" doc:"Slugs, ids or external ids; all projects if absent"`
 	TTLSeconds  int64    `json:"ttl_seconds,omitempty" minimum:"0" maximum:"315360000" doc:"How long it is valid; absent or 0 for good"`

@@ -27,6 +27,7 @@ import (
 	"devflowbackup/controller/internal/bootstrap"
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/keys"
+	"devflowbackup/controller/internal/password"
 	"devflowbackup/controller/internal/retention"
 	"devflowbackup/shared/artifact"
 	"devflowbackup/shared/pgserver"
@@ -63,8 +64,17 @@ type Rig struct {
 	servers  *httptest.Server
 }
 
+// Passwords are hashed with little work.
+var Passwords = password.New(password.Params{Memory: 64, Time: 1, Threads: 1})
+
 // New starts one. It ends with the test.
 func New(tb testing.TB) *Rig {
+	tb.Helper()
+	return With(tb, nil)
+}
+
+// With is New with an OpenID Connect provider.
+func With(tb testing.TB, provider api.Provider) *Rig {
 	tb.Helper()
 	super, err := url.Parse(pgkit.NewDatabase(tb))
 	if err != nil {
@@ -114,7 +124,7 @@ func New(tb testing.TB) *Rig {
 	log := hclog.New(&hclog.LoggerOptions{Output: r.Logged, Level: hclog.Debug})
 	r.API = api.New(api.Options{
 		Store: store, Fleet: r.Fleet, Cleaner: retention.NewRunner(retention.Options{Store: store, Log: log, Now: store.Now}), Auditor: audit.New(audit.Options{Store: store, Storages: Anchors{}}), Version: "v0.0.0-test", PublicURL: PublicURL,
-		Log: log, Bootstrap: hosts,
+		Log: log, Bootstrap: hosts, SignIn: api.SignIn{Passwords: Passwords, Provider: provider},
 		Ready: map[string]func(context.Context) error{"catalog": store.Ping, "broker": r.Fleet.ready},
 	})
 	r.servers = httptest.NewServer(r.API)
