@@ -1,0 +1,81 @@
+// Values as people read them, in the panel's words.
+
+const units = ["B", "KB", "MB", "GB", "TB", "PB"];
+
+/** A size in powers of 1,024, as the panel shows it: 1.2 GB. */
+export function bytes(n: number | null | undefined): string {
+  if (n === null || n === undefined || !Number.isFinite(n)) return "–";
+  let i = 0;
+  let v = Math.max(0, n);
+  while (v >= 1024 && i < units.length - 1) {
+    v /= 1024;
+    i++;
+  }
+  const text = i === 0 || v >= 100 ? Math.round(v).toString() : v.toFixed(1);
+  return `${text} ${units[i]}`;
+}
+
+/** A span as the panel shows it: 42s, 3.5m, 1.2h. */
+export function duration(seconds: number | null | undefined): string {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  const s = Math.max(0, seconds);
+  if (s < 1) return "<1s";
+  if (Math.round(s) < 60) return `${Math.round(s)}s`;
+  const [v, unit] = s < 3600 ? [s / 60, "m"] : s < 86_400 ? [s / 3600, "h"] : [s / 86_400, "d"];
+  return `${(v as number).toFixed(1).replace(/\.0$/, "")}${unit}`;
+}
+
+/** Seconds between two times; null while one is not known. */
+export function between(from: string | null | undefined, to: string | null | undefined): number | null {
+  if (!from || !to) return null;
+  return (Date.parse(to) - Date.parse(from)) / 1000;
+}
+
+const relativeWords = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+/** How long ago, or in how long: 5 minutes ago, in 3 hours. */
+export function relative(time: string | null | undefined, now = Date.now()): string {
+  if (!time) return "Never";
+  const s = (Date.parse(time) - now) / 1000;
+  const a = Math.abs(s);
+  if (a < 10) return "just now";
+  if (a < 60) return relativeWords.format(Math.round(s), "second");
+  if (a < 3600) return relativeWords.format(Math.round(s / 60), "minute");
+  if (a < 86_400) return relativeWords.format(Math.round(s / 3600), "hour");
+  if (a < 30 * 86_400) return relativeWords.format(Math.round(s / 86_400), "day");
+  if (a < 365 * 86_400) return relativeWords.format(Math.round(s / (30 * 86_400)), "month");
+  return relativeWords.format(Math.round(s / (365 * 86_400)), "year");
+}
+
+const absoluteFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const exactFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+
+export function absolute(time: string | null | undefined): string {
+  return time ? absoluteFormat.format(new Date(time)) : "Never";
+}
+
+export function exact(time: string | null | undefined): string {
+  return time ? exactFormat.format(new Date(time)) : "Never";
+}
+
+export function count(n: number | null | undefined): string {
+  return n === null || n === undefined ? "–" : n.toLocaleString("en");
+}
+
+export function plural(n: number, one: string, many = `${one}s`): string {
+  return `${count(n)} ${n === 1 ? one : many}`;
+}
+
+const engines: Record<string, string> = { postgresql: "PostgreSQL", mysql: "MySQL", sqlite: "SQLite" };
+export const engine = (name: string) => engines[name] ?? name;
+
+const types: Record<string, string> = { manual: "Manual", scheduled: "Scheduled", pre_deploy: "Pre-deploy", pre_restore: "Before a restore" };
+export const backupType = (name: string) => types[name] ?? name;
+
+const encryptions: Record<string, string> = { age: "age", "aes-256-cbc": "AES-256-CBC", none: "Unencrypted" };
+export const encryption = (name: string) => encryptions[name] ?? name;
+
+/** The last part of an SQLite file's path; the name of any other database. */
+export function databaseName(name: string): string {
+  return name.startsWith("/") ? name.slice(name.lastIndexOf("/") + 1) : name;
+}

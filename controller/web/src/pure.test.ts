@@ -1,0 +1,51 @@
+import { expect, test } from "vitest";
+import { backupType, bytes, databaseName, duration, relative } from "./format";
+import { can } from "./permission";
+import { observe, percent, rate, remaining, type Sample } from "./progress";
+
+test("sizes and spans read as the panel's", () => {
+  expect([0, 1023, 1024, 1.2 * 2 ** 30, 150 * 2 ** 20, null].map(bytes)).toEqual(["0 B", "1023 B", "1.0 KB", "1.2 GB", "150 MB", "–"]);
+  expect([0.2, 42, 59.6, 210, 4320, 90_000, null].map(duration)).toEqual(["<1s", "42s", "1m", "3.5m", "1.2h", "1d", "–"]);
+});
+
+test("times are told from now", () => {
+  const now = Date.parse("2026-03-01T12:00:00Z");
+  expect(relative(null, now)).toBe("Never");
+  expect(relative("2026-03-01T11:59:58Z", now)).toBe("just now");
+  expect(relative("2026-03-01T11:55:00Z", now)).toBe("5 minutes ago");
+  expect(relative("2026-03-01T15:00:00Z", now)).toBe("in 3 hours");
+  expect(relative("2026-02-28T12:00:00Z", now)).toBe("yesterday");
+});
+
+test("names", () => {
+  expect(databaseName("/var/lib/app/shop.db")).toBe("shop.db");
+  expect(databaseName("shop")).toBe("shop");
+  expect(backupType("pre_deploy")).toBe("Pre-deploy");
+});
+
+test("the rate follows the last seconds, and a new attempt starts over", () => {
+  let s: Sample[] = [];
+  expect(rate(s)).toBeNull();
+  for (const [at, n] of [[0, 0], [1000, 100], [2000, 200]] as const) s = observe(s, at, n);
+  expect(rate(s)).toBe(100);
+  expect(remaining(200, 1200, rate(s))).toBe(10);
+  expect(observe(s, 2000, 300)).toBe(s);
+  s = observe(s, 30_000, 300);
+  expect(s).toEqual([{ at: 30_000, bytes: 300 }]);
+  expect(observe(s, 31_000, 10)).toEqual([{ at: 31_000, bytes: 10 }]);
+});
+
+test("an estimate that is passed gives no remaining time and never the whole", () => {
+  expect(percent(100, 100)).toBe(99);
+  expect(percent(150, 100)).toBe(99);
+  expect(percent(5, 0)).toBeNull();
+  expect(remaining(150, 100, 10)).toBeNull();
+});
+
+test("permissions: all that are needed, and none without a session", () => {
+  const who = { permissions: ["view-backups", "create-backups"], all_projects: true, projects: [] };
+  expect(can(who, "view-backups", "create-backups")).toBe(true);
+  expect(can(who, "view-backups", "delete-backups")).toBe(false);
+  expect(can(null, "view-backups")).toBe(false);
+  expect(can(who)).toBe(true);
+});
