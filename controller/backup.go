@@ -25,6 +25,9 @@ const (
 	StatusFailed    = "failed"
 )
 
+// Statuses lists them.
+var Statuses = []string{StatusPending, StatusRunning, StatusCompleted, StatusFailed}
+
 // Health of a completed backup's artifact.
 const (
 	HealthOK       = "ok"
@@ -98,6 +101,7 @@ type Backup struct {
 	Waiting        string          `json:"waiting"` // why it has not started, or why it is not yet gone from its storage
 	Attempt        int             `json:"attempt"`
 	Progress       *Progress       `json:"progress,omitempty"` // while it runs
+	Display        BackupDisplay   `json:"display"`            // for people
 }
 
 // Progress is how far a running job is.
@@ -194,12 +198,24 @@ type BackupFilter struct {
 	Status   string
 	Type     string
 	Health   string
+	Engine   string
+	Storage  string // name or id; a deleted one too
 	Verified *bool
 	Schedule int64
 	Held     *bool
-	Deleted  bool  // include tombstones and closed rows
-	BeforeID int64 // cursor: ids below it; 0 starts at the newest
-	Limit    int   // 1–200, default 50
+	Deleted  bool // include tombstones and closed rows
+	Between
+	Sort      string // of a numbered page; default SortCreated
+	Ascending bool
+	BeforeID  int64 // cursor: ids below it; 0 starts at the newest
+	Limit     int   // 1–200, default 50
+	NumberedPage
+}
+
+// Between bounds when rows were made. Nil is no bound.
+type Between struct {
+	Since *time.Time
+	Until *time.Time // before it
 }
 
 // VerifyRequest asks for verifications: of one backup, of all completed and unverified ones, or of all completed ones of a project.

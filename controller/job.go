@@ -25,6 +25,12 @@ const (
 	JobTimedOut  = "timed_out"
 )
 
+// JobKinds and JobStatuses list what a list of jobs can be limited to.
+var (
+	JobKinds    = []string{wire.JobBackup, wire.JobVerify, wire.JobRestore, wire.JobUndo, wire.JobSettle, wire.JobDiscard}
+	JobStatuses = []string{JobQueued, JobRunning, JobFinishing, JobCompleted, JobFailed, JobCancelled, JobTimedOut, JobOpen}
+)
+
 // JobTerminal tells whether a job of that status has ended.
 func JobTerminal(status string) bool {
 	switch status {

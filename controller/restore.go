@@ -223,6 +223,7 @@ type Restore struct {
 	KeptUntil      *time.Time          `json:"kept_until"`
 	KeptError      string              `json:"kept_error"` // why it could not be removed yet
 	KeepSeconds    int64               `json:"keep_seconds"`
+	Display        RestoreDisplay      `json:"display"` // for people
 
 	// For orders, not for clients.
 	Identity   string `json:"-"`

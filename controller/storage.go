@@ -45,6 +45,7 @@ type Storage struct {
 	Backups      int64           `json:"backups"`    // that the caller sees on it and that are not seen gone
 	UsedBytes    int64           `json:"used_bytes"` // of their artifacts
 	SameHost     bool            `json:"same_host"`  // what lies there is lost with the database's host
+	Display      StorageDisplay  `json:"display"`    // for people
 }
 
 // Credentials open a storage.

@@ -15,7 +15,7 @@ import (
 func (a *API) registerBackups() {
 	view, create, remove := []string{controller.ViewBackups}, []string{controller.CreateBackups}, []string{controller.DeleteBackups}
 	store := a.opt.Store
-	register(a, operation{id: "list-backups", method: http.MethodGet, path: "/backups", summary: "Backups, newest first", tag: tagBackups, access: view}, a.listBackups)
+	register(a, operation{id: "list-backups", method: http.MethodGet, path: "/backups", summary: "Backups, newest first; by number in other orders too", tag: tagBackups, access: view}, a.listBackups)
 	register(a, operation{
 		id: "create-backups", audit: "backup.create", method: http.MethodPost, path: "/backups", summary: "Back up one database, a project's databases, or all; 207 where some could not be ordered",
 		tag: tagBackups, access: create, creates: true, also: http.StatusMultiStatus,
@@ -76,15 +76,22 @@ type backupsIn struct {
 	Health   string `query:"health" enum:"ok,missing,corrupt,archived,deleting"`
 	Verified string `query:"verified" enum:"true,false" doc:"Only verified ones, or only those that are not"`
 	Schedule int64  `query:"schedule_id" minimum:"0" doc:"Only those of a schedule"`
+	Engine   string `query:"engine" enum:"postgresql,mysql,sqlite"`
+	Storage  string `query:"storage" doc:"Name or id"`
+	Sort     string `query:"sort" enum:"created,size,duration" doc:"Of numbered pages; created if absent. By size and duration within a project or a database"`
+	Order    string `query:"order" enum:"asc,desc" doc:"desc if absent"`
 	Held     string `query:"held" enum:"true,false" doc:"Only held ones, or only those that are not"`
 	Deleted  bool   `query:"deleted" doc:"Deleted ones too"`
+	BetweenIn
 	PageIn
+	NumberIn
 }
 
 func (a *API) listBackups(ctx context.Context, in *backupsIn) (*bodyOut[body.Page[controller.Backup]], error) {
 	f := controller.BackupFilter{
 		Project: in.Project, Database: in.Database, Server: in.Server, Status: in.Status, Type: in.Type, Health: in.Health,
-		Schedule: in.Schedule, Deleted: in.Deleted, BeforeID: in.BeforeID, Limit: in.Limit,
+		Engine: in.Engine, Storage: in.Storage, Between: in.between(), Sort: in.Sort, Ascending: in.Order == "asc",
+		Schedule: in.Schedule, Deleted: in.Deleted, BeforeID: in.BeforeID, Limit: in.Limit, NumberedPage: in.number(),
 	}
 	if in.Held != "" {
 		held := in.Held == "true"
@@ -98,7 +105,9 @@ func (a *API) listBackups(ctx context.Context, in *backupsIn) (*bodyOut[body.Pag
 	for i, b := range rows {
 		rows[i].Progress = a.progress(b.JobID, b.JobStatus, b.Progress)
 	}
-	return page(rows, in.Limit, func(b controller.Backup) int64 { return b.ID }, err)
+	return either(in.NumberIn, rows, in.Limit, func(b controller.Backup) int64 { return b.ID }, err, func() (controller.Total, error) {
+		return a.opt.Store.CountBackups(ctx, actorOf(ctx), f)
+	})
 }
 
 // progress is the fleet's where it is fresher than the catalog's.

@@ -11,18 +11,19 @@ import (
 )
 
 const (
-	tagProjects  = "projects"
-	tagServers   = "servers"
-	tagDatabases = "databases"
-	tagStorages  = "storages"
-	tagBackups   = "backups"
-	tagRestores  = "restores"
-	tagTokens    = "tokens"
-	tagUsers     = "users"
-	tagSession   = "session"
-	tagSystem    = "system"
-	tagSchedules = "schedules"
-	tagRetention = "retention"
+	tagProjects   = "projects"
+	tagServers    = "servers"
+	tagDatabases  = "databases"
+	tagStorages   = "storages"
+	tagBackups    = "backups"
+	tagRestores   = "restores"
+	tagTokens     = "tokens"
+	tagUsers      = "users"
+	tagSession    = "session"
+	tagSystem     = "system"
+	tagSchedules  = "schedules"
+	tagStatistics = "statistics"
+	tagRetention  = "retention"
 )
 
 // registerAll lists every operation by its file.
@@ -43,6 +44,7 @@ func (a *API) registerAll() {
 	a.registerInventory()
 	a.registerSettings()
 	a.registerJobs()
+	a.registerStatistics()
 	a.registerTokens()
 	a.registerUsers()
 	a.registerSession()

@@ -49,18 +49,36 @@ func (a *API) registerSchedules() {
 }
 
 func (a *API) listSchedules(ctx context.Context, in *struct {
-	Project string `query:"project" doc:"Slug, id or external id"`
-	AfterID int64  `query:"after_id" minimum:"0" doc:"Those that follow this one; the first if absent"`
-	Limit   int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
+	Project   string `query:"project" doc:"Slug, id or external id"`
+	Server    string `query:"server" doc:"Name or id; of those of one database"`
+	Database  string `query:"database" doc:"Exact name or id; of those of one database"`
+	Engine    string `query:"engine" enum:"postgresql,mysql,sqlite" doc:"Of those that are for one engine"`
+	Frequency string `query:"frequency" enum:"hourly,daily,weekly,monthly,cron"`
+	Active    string `query:"active" enum:"true,false" doc:"Only active ones, or only those that are not"`
+	AfterID   int64  `query:"after_id" minimum:"0" doc:"Those that follow this one; the first if absent"`
+	Limit     int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
+	NumberIn
 },
 ) (*bodyOut[body.SchedulePage], error) {
-	rows, err := a.opt.Store.Schedules(ctx, actorOf(ctx), in.Project, in.AfterID, in.Limit)
+	f := controller.ScheduleFilter{
+		Project: in.Project, Server: in.Server, Database: in.Database, Engine: in.Engine, Frequency: in.Frequency, AfterID: in.AfterID, Limit: in.Limit, NumberedPage: in.number(),
+	}
+	if in.Active != "" {
+		active := in.Active == "true"
+		f.Active = &active
+	}
+	rows, err := a.opt.Store.Schedules(ctx, actorOf(ctx), f)
 	if err != nil {
 		return nil, err
 	}
 	p := body.SchedulePage{Items: make([]body.Schedule, len(rows))}
 	for i, s := range rows {
 		p.Items[i] = a.schedule(s)
+	}
+	if in.Page != 0 {
+		total, err := a.opt.Store.CountSchedules(ctx, actorOf(ctx), f)
+		p.Numbered = in.numbered(total)
+		return out(p, err)
 	}
 	if len(rows) >= in.Limit {
 		p.Items = p.Items[:in.Limit]
@@ -123,7 +141,7 @@ func (a *API) scheduleOut(s controller.Schedule, err error) (*bodyOut[body.Sched
 
 // schedule adds what follows from a schedule. One whose zone is no longer known has no next occurrence, and says why.
 func (a *API) schedule(s controller.Schedule) body.Schedule {
-	v := body.Schedule{Schedule: s, Label: s.Label(), Keeps: s.Words(), NextFive: []controller.Occurrence{}}
+	v := body.Schedule{Schedule: s, Display: s.Display(), Label: s.Label(), Keeps: s.Words(), NextFive: []controller.Occurrence{}}
 	agenda, err := s.Agenda()
 	if err != nil {
 		v.Problem = cmp.Or(s.Problem, err.Error())

@@ -94,6 +94,10 @@ type Store interface {
 
 	People
 
+	Statistics(ctx context.Context, actor controller.Actor, project string) (controller.Statistics, error)
+	Trend(ctx context.Context, actor controller.Actor, r controller.TrendRequest) (controller.Trend, error)
+	Overview(ctx context.Context, actor controller.Actor) (controller.Overview, error)
+
 	// Schedules lists by project and id.
 	Schedules(ctx context.Context, actor controller.Actor, f controller.ScheduleFilter) ([]controller.Schedule, error)
 	CountSchedules(ctx context.Context, actor controller.Actor, f controller.ScheduleFilter) (controller.Total, error)

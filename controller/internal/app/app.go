@@ -124,6 +124,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 	a.startScheduler(ctx)
 	a.startRetention(ctx)
 	a.startReconcile(ctx)
+	a.background(a.foldTotals)
 	return a.startAPI()
 }
 

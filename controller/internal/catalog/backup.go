@@ -36,6 +36,7 @@ func (t *tx) backup(ctx context.Context, id int64) (controller.Backup, error) {
 	if err == nil && !found {
 		err = controller.Errorf(controller.ENotFound, "backup %d does not exist", id).WithHint("`devflowctl backup list` shows the backups")
 	}
+	b.Show()
 	return b, err
 }
 
@@ -57,75 +58,79 @@ func (c *Catalog) Backup(ctx context.Context, actor controller.Actor, id int64) 
 	return b, err
 }
 
-// Backups lists backups, newest first.
+// Backups lists backups: newest first after a cursor, or a numbered page in the order that is asked for.
 func (c *Catalog) Backups(ctx context.Context, actor controller.Actor, f controller.BackupFilter) ([]controller.Backup, error) {
-	for _, check := range []struct {
-		field, value string
-		allowed      []string
-	}{
-		{"status", f.Status, []string{controller.StatusPending, controller.StatusRunning, controller.StatusCompleted, controller.StatusFailed}},
-		{"type", f.Type, []string{controller.TypeManual, controller.TypeScheduled, controller.TypePreDeploy, controller.TypePreRestore}},
-		{"health", f.Health, []string{controller.HealthOK, controller.HealthMissing, controller.HealthCorrupt, controller.HealthArchived, controller.HealthDeleting}},
-	} {
-		if check.value != "" && !slices.Contains(check.allowed, check.value) {
-			return nil, controller.Invalid(check.field, "%q is not allowed; use %s", check.value, strings.Join(check.allowed, ", "))
-		}
+	if err := f.Validate(); err != nil {
+		return nil, err
 	}
 	var out []controller.Backup
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.Backup{}
-		where, args, err := t.backupConditions(ctx, f)
+		where, err := t.backupConditions(ctx, f)
 		if err != nil {
 			return err
 		}
-		return t.scan(ctx, &out, `SELECT `+backupColumns+` FROM `+backupTables+` WHERE `+where+` ORDER BY b.id DESC LIMIT ?`, append(args, page(f.Limit))...)
+		// The page is cut before anything is joined to it.
+		order := backupOrders[f.Sort]
+		if f.Ascending {
+			order = strings.ReplaceAll(order, "DESC", "ASC")
+		}
+		limit, offset := limits(f.Limit, f.NumberedPage)
+		return t.scan(ctx, &out, `SELECT `+backupColumns+` FROM (SELECT * FROM database_backups b WHERE `+where.where()+` ORDER BY `+order+` LIMIT ? OFFSET ?) `+
+			strings.TrimPrefix(backupTables, "database_backups ")+` ORDER BY `+order, append(where.args, limit, offset)...)
 	})
+	for i := range out {
+		out[i].Show()
+	}
 	return out, err
 }
 
-// backupConditions holds only what is asked for, by ids: then an index finds the newest rows, however many there are.
-func (t *tx) backupConditions(ctx context.Context, f controller.BackupFilter) (where string, args []any, err error) {
-	conditions, args := []string{"?"}, []any{t.sees("b.project_id")}
-	add := func(condition string, with ...any) {
-		conditions = append(conditions, condition)
-		args = append(args, with...)
+// backupOrders are what the lists are sorted by, as their indexes are. A sort has the same order in both directions.
+var backupOrders = map[string]string{
+	"":                      "b.id DESC",
+	controller.SortCreated:  "b.id DESC",
+	controller.SortSize:     "coalesce(b.file_size, 0) DESC, b.id DESC",
+	controller.SortDuration: "coalesce(b.completed_at - b.started_at, interval '0') DESC, b.id DESC",
+}
+
+// CountBackups counts what Backups lists, whatever the page.
+func (c *Catalog) CountBackups(ctx context.Context, actor controller.Actor, f controller.BackupFilter) (controller.Total, error) {
+	var n controller.Total
+	if err := f.Validate(); err != nil {
+		return n, err
 	}
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		where, err := t.backupConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		n, err = t.count(ctx, "database_backups b", where)
+		return err
+	})
+	return n, err
+}
+
+func (t *tx) backupConditions(ctx context.Context, f controller.BackupFilter) (conditions, error) {
+	var c conditions
+	c.add("?", t.sees("b.project_id"))
 	if f.Project != "" {
 		p, err := t.anyProject(ctx, f.Project)
 		if err != nil {
-			return "", nil, err
+			return c, err
 		}
-		add("b.project_id = ?", p.ID)
+		c.add("b.project_id = ?", p.ID)
 	}
-	// A database may be another project's by now, a server no longer granted: their backups are here nevertheless.
-	err = t.elevated(ctx, func() error {
-		for _, by := range []struct{ ref, query, column string }{
-			{f.Database, "SELECT id FROM databases WHERE name = ?0 OR id::text = ?0", "b.database_id"},
-			{f.Server, "SELECT id FROM servers WHERE name = ?0 OR id::text = ?0 OR agent_id = ?0", "b.server_id"},
-		} {
-			if by.ref == "" {
-				continue
-			}
-			var ids []int64
-			if err := t.scan(ctx, &ids, by.query, by.ref); err != nil {
-				return err
-			}
-			if len(ids) == 1 {
-				add(by.column+" = ?", ids[0])
-			} else {
-				add(by.column+" = ANY (?)", idArray(ids))
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return "", nil, err
-	}
-	for _, by := range []struct{ column, value string }{{"status", f.Status}, {"type", f.Type}, {"health", f.Health}} {
-		if by.value != "" {
-			add("b."+by.column+" = ?", by.value)
+	for _, by := range []struct{ column, query, ref string }{
+		{"b.database_id", namedDatabase, f.Database}, {"b.server_id", namedServer, f.Server}, {"b.storage_id", namedStorage, f.Storage},
+	} {
+		if err := t.named(ctx, &c, by.column, by.query, by.ref); err != nil {
+			return c, err
 		}
 	}
+	c.equal("b.status", f.Status)
+	c.equal("b.type", f.Type)
+	c.equal("b.health", f.Health)
+	c.equal("b.database_type", f.Engine)
 	for _, by := range []struct {
 		column string
 		set    *bool
@@ -133,21 +138,18 @@ func (t *tx) backupConditions(ctx context.Context, f controller.BackupFilter) (w
 		switch {
 		case by.set == nil:
 		case *by.set:
-			add("b." + by.column + " IS NOT NULL")
+			c.add("b." + by.column + " IS NOT NULL")
 		default:
-			add("b." + by.column + " IS NULL")
+			c.add("b." + by.column + " IS NULL")
 		}
 	}
-	if f.Schedule != 0 {
-		add("b.schedule_id = ?", f.Schedule)
-	}
+	c.number("b.schedule_id = ?", f.Schedule)
 	if !f.Deleted {
-		add("b.deleted_at IS NULL")
+		c.add("b.deleted_at IS NULL")
 	}
-	if f.BeforeID != 0 {
-		add("b.id < ?", f.BeforeID)
-	}
-	return strings.Join(conditions, " AND "), args, nil
+	c.between("b.created_at", f.Between)
+	c.number("b.id < ?", f.BeforeID)
+	return c, nil
 }
 
 // BackupManifest returns the manifest of a completed backup, as stored beside the artifact.

@@ -250,7 +250,7 @@ func TestInPlace_Refused(t *testing.T) {
 			t.Errorf("%s: %v, want %s saying %q", what, err, c.code, c.words)
 		}
 	}
-	equal(t, "restores", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "", 0, 0))), 0)
+	equal(t, "restores", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, controller.RestoreFilter{}))), 0)
 	equal(t, "safety backups", len(must[[]controller.Backup](t)(f.Backups(ctx, f.admin, controller.BackupFilter{Type: controller.TypePreRestore}))), 0)
 
 	// One at a time, whatever else it is; and none while it is not known what an earlier one came to.
@@ -743,7 +743,7 @@ func TestDraftRestore(t *testing.T) {
 		t.Fatalf("%+v", d)
 	}
 	alike(t, "problems", codes(d), []string{"not_verified"})
-	equal(t, "rows", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "", 0, 0))), 0)
+	equal(t, "rows", len(must[[]controller.Restore](t)(f.Restores(ctx, f.admin, controller.RestoreFilter{}))), 0)
 
 	f.sql("UPDATE database_backups SET verified_at = now() - interval '40 days', verified_level = 'checksum', health_reason = 'the artifact is there, but its fingerprint is gone from the store' WHERE id = %d", b.ID)
 	d = draft(plan)
@@ -800,7 +800,7 @@ func TestInPlace_Races(t *testing.T) {
 	}
 	cancelAll := func() {
 		t.Helper()
-		for _, r := range must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "", 0, 200)) {
+		for _, r := range must[[]controller.Restore](t)(f.Restores(ctx, f.admin, controller.RestoreFilter{Limit: 200})) {
 			if r.JobStatus == controller.JobQueued {
 				must[controller.Job](t)(f.CancelRestore(ctx, f.admin, r.ID, ""))
 			}
@@ -814,7 +814,7 @@ func TestInPlace_Races(t *testing.T) {
 			t.Fatalf("two at once: %v, %v", e1, e2)
 		}
 		if e1 == nil { // it takes its safety backup with it
-			r := must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "", 0, 1))[0]
+			r := must[[]controller.Restore](t)(f.Restores(ctx, f.admin, controller.RestoreFilter{Limit: 1}))[0]
 			e1, e2 = both(func() error { return second(f.CancelBackup(ctx, f.admin, *r.SafetyBackupID, "")) }, func() error { return second(two.CancelRestore(ctx, f.admin, r.ID, "")) })
 			f.ok(e1)
 			f.ok(e2)

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"strings"
 
 	"devflowbackup/controller"
 	"devflowbackup/shared/wire"
@@ -33,6 +34,67 @@ func (c *Catalog) Job(ctx context.Context, actor controller.Actor, id int64) (co
 			FROM attempts WHERE job_id = ? AND ? ORDER BY no`, id, t.sees("project_id"))
 	})
 	return j, err
+}
+
+// Jobs lists jobs without their attempts, newest first: after a cursor, or a numbered page.
+func (c *Catalog) Jobs(ctx context.Context, actor controller.Actor, f controller.JobFilter) ([]controller.Job, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
+	var out []controller.Job
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		out = []controller.Job{}
+		where, err := t.jobConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		limit, offset := limits(f.Limit, f.NumberedPage)
+		return t.scan(ctx, &out, "SELECT "+jobColumns+" FROM (SELECT * FROM jobs j WHERE "+where.where()+" ORDER BY j.id DESC LIMIT ? OFFSET ?) "+
+			strings.TrimPrefix(jobTables, "jobs ")+" ORDER BY j.id DESC", append(where.args, limit, offset)...)
+	})
+	return out, err
+}
+
+// CountJobs counts what Jobs lists, whatever the page.
+func (c *Catalog) CountJobs(ctx context.Context, actor controller.Actor, f controller.JobFilter) (controller.Total, error) {
+	var n controller.Total
+	if err := f.Validate(); err != nil {
+		return n, err
+	}
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		where, err := t.jobConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		n, err = t.count(ctx, "jobs j", where)
+		return err
+	})
+	return n, err
+}
+
+func (t *tx) jobConditions(ctx context.Context, f controller.JobFilter) (conditions, error) {
+	var c conditions
+	c.add("?", t.sees("j.project_id"))
+	if f.Project != "" {
+		p, err := t.anyProject(ctx, f.Project)
+		if err != nil {
+			return c, err
+		}
+		c.add("j.project_id = ?", p.ID)
+	}
+	if err := t.named(ctx, &c, "j.server_id", namedServer, f.Server); err != nil {
+		return c, err
+	}
+	c.equal("j.kind", f.Kind)
+	if f.Status == controller.JobOpen {
+		c.add("j." + jobOpen)
+	} else {
+		c.equal("j.status", f.Status)
+	}
+	c.number("j.backup_id = ?", f.Backup)
+	c.number("j.restore_id = ?", f.Restore)
+	c.number("j.id < ?", f.BeforeID)
+	return c, nil
 }
 
 // CancelJob cancels an open job: at once if no agent has it, else as soon as the agent has stopped. Repeating it changes nothing. A

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -88,7 +89,26 @@ func open(t *testing.T, opts ...option) *fix {
 	if _, err := f.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(f.totals)
 	return f
+}
+
+// totals holds the totals of backups, folded or not, against the backups, at the end of each test.
+func (f *fix) totals() {
+	f.Helper()
+	wrong, err := f.server.Exec(context.Background(), f.db, `WITH told AS (SELECT project_id, storage_id, sum(backups) a, sum(completed) b, sum(failed) c, sum(verified) d, sum(bytes) e, sum(stored) f, sum(stored_bytes) g
+			FROM (SELECT * FROM backup_totals UNION ALL SELECT project_id, storage_id, backups, completed, failed, verified, bytes, stored, stored_bytes FROM backup_deltas) q GROUP BY 1, 2),
+		counted AS (SELECT project_id, storage_id, count(*) FILTER (WHERE deleted_at IS NULL) a, count(*) FILTER (WHERE deleted_at IS NULL AND status = 'completed') b,
+			count(*) FILTER (WHERE deleted_at IS NULL AND status = 'failed') c, count(*) FILTER (WHERE deleted_at IS NULL AND status = 'completed' AND verified_at IS NOT NULL) d,
+			coalesce(sum(file_size) FILTER (WHERE deleted_at IS NULL AND status = 'completed'), 0) e,
+			count(*) FILTER (WHERE purged_at IS NULL AND status <> 'failed') f, coalesce(sum(file_size) FILTER (WHERE purged_at IS NULL AND status <> 'failed'), 0) g
+			FROM database_backups GROUP BY 1, 2)
+		(SELECT 'told', * FROM told EXCEPT SELECT 'told', * FROM counted) UNION ALL (SELECT 'counted', * FROM counted EXCEPT SELECT 'counted', * FROM told)`)
+	if err != nil {
+		f.Errorf("read totals: %v", err)
+	} else if wrong != "" {
+		f.Errorf("totals do not agree with the backups:\n%s", wrong)
+	}
 }
 
 // another opens the same catalog as another controller.

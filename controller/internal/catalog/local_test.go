@@ -90,7 +90,7 @@ func TestLocal_ToTheEnd(t *testing.T) {
 	f.refused(err, controller.EConflict, `"db-7"`, `"verifier"`, "backup download")
 	equal(t, "server that restores", must[controller.Restore](t)(f.CreateRestore(ctx, f.admin, controller.RestoreRequest{Backup: b.ID, Database: "copy"})).Server, "db-7")
 	equal(t, "server that restores", must[controller.Restore](t)(f.CreateRestore(ctx, f.admin, controller.RestoreRequest{Backup: b.ID, Server: "db-7", Database: "copy2"})).Server, "db-7")
-	for _, r := range must[[]controller.Restore](t)(f.Restores(ctx, f.admin, "", 0, 0)) {
+	for _, r := range must[[]controller.Restore](t)(f.Restores(ctx, f.admin, controller.RestoreFilter{})) {
 		must[controller.Job](t)(f.CancelRestore(ctx, f.admin, r.ID, ""))
 	}
 	equal(t, "server that streams", must[controller.Download](t)(f.CreateDownload(ctx, f.admin, controller.DownloadRequest{Backup: b.ID}, hash("l"), 0)).Server.AgentID, a.AgentID)

@@ -23,6 +23,8 @@ const (
 	lockStorages  = 0x6465760007
 	lockSeal      = 0x6465760008
 	lockAnchor    = 0x6465760009
+	lockEvents    = 0x646576000a
+	lockFold      = 0x646576000b
 	lockRestoreTo = 0x64657606 // first of two numbers
 )
 
@@ -34,7 +36,8 @@ func (c *Catalog) Migrate(ctx context.Context) ([]string, error) {
 	for _, limit := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
 		config.RuntimeParams[limit] = "0"
 	}
-	db := c.connect(config, 2) // one holds the lock, one migrates
+	config.RuntimeParams["devflow.scope"] = systemScope // else row-level security hides from a migration what it is to change
+	db := c.connect(config, 2)                          // one holds the lock, one migrates
 	defer func() { _ = db.Close() }()
 
 	lock, err := db.Conn(ctx)

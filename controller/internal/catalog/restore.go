@@ -29,6 +29,7 @@ func (t *tx) restore(ctx context.Context, id int64) (controller.Restore, error) 
 	if err == nil && !found {
 		err = controller.Errorf(controller.ENotFound, "restore %d does not exist", id)
 	}
+	r.Show()
 	return r, err
 }
 
@@ -42,23 +43,70 @@ func (c *Catalog) Restore(ctx context.Context, actor controller.Actor, id int64)
 	return r, err
 }
 
-// Restores lists restores, newest first: of one project, or of all that the caller sees. BeforeID 0 starts at the newest.
-func (c *Catalog) Restores(ctx context.Context, actor controller.Actor, project string, beforeID int64, limit int) ([]controller.Restore, error) {
+// Restores lists restores, newest first: after a cursor, or a numbered page.
+func (c *Catalog) Restores(ctx context.Context, actor controller.Actor, f controller.RestoreFilter) ([]controller.Restore, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
 	var out []controller.Restore
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.Restore{}
-		id := int64(0)
-		if project != "" {
-			p, err := t.anyProject(ctx, project)
-			if err != nil {
-				return err
-			}
-			id = p.ID
+		where, err := t.restoreConditions(ctx, f)
+		if err != nil {
+			return err
 		}
-		return t.scan(ctx, &out, "SELECT "+restoreColumns+" FROM "+restoreTables+" WHERE ? AND (? = 0 OR r.project_id = ?) AND (? = 0 OR r.id < ?) ORDER BY r.id DESC LIMIT ?",
-			t.sees("r.project_id"), id, id, beforeID, beforeID, page(limit))
+		limit, offset := limits(f.Limit, f.NumberedPage)
+		return t.scan(ctx, &out, "SELECT "+restoreColumns+" FROM (SELECT * FROM restores r WHERE "+where.where()+" ORDER BY r.id DESC LIMIT ? OFFSET ?) "+
+			strings.TrimPrefix(restoreTables, "restores ")+" ORDER BY r.id DESC", append(where.args, limit, offset)...)
 	})
+	for i := range out {
+		out[i].Show()
+	}
 	return out, err
+}
+
+// CountRestores counts what Restores lists, whatever the page.
+func (c *Catalog) CountRestores(ctx context.Context, actor controller.Actor, f controller.RestoreFilter) (controller.Total, error) {
+	var n controller.Total
+	if err := f.Validate(); err != nil {
+		return n, err
+	}
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		where, err := t.restoreConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		n, err = t.count(ctx, "restores r", where)
+		return err
+	})
+	return n, err
+}
+
+func (t *tx) restoreConditions(ctx context.Context, f controller.RestoreFilter) (conditions, error) {
+	var c conditions
+	c.add("?", t.sees("r.project_id"))
+	if f.Project != "" {
+		p, err := t.anyProject(ctx, f.Project)
+		if err != nil {
+			return c, err
+		}
+		c.add("r.project_id = ?", p.ID)
+	}
+	if err := t.named(ctx, &c, "r.server_id", namedServer, f.Server); err != nil {
+		return c, err
+	}
+	c.equal("r.database_name", f.Database)
+	c.equal("r.status", f.Status)
+	switch f.Kind {
+	case controller.RestoreKind:
+		c.add("r.undo_of IS NULL")
+	case controller.UndoKind:
+		c.add("r.undo_of IS NOT NULL")
+	}
+	c.number("r.backup_id = ?", f.Backup)
+	c.between("r.created_at", f.Between)
+	c.number("r.id < ?", f.BeforeID)
+	return c, nil
 }
 
 // CreateRestore asks for a restore of a good backup on a server that is granted to the backup's project and allows it: into a new

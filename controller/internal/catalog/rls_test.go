@@ -53,6 +53,13 @@ func twoProjects(t *testing.T) (f *fix, one, two controller.Project) {
 		must[controller.Enrolment](t)(f.CreateEnrolment(t.Context(), f.admin, controller.EnrolmentSpec{ServerName: "new-" + slug, Project: slug, TTL: 60e9}, hash(slug)))
 		must[controller.Pause](t)(f.CreatePause(t.Context(), f.admin, controller.PauseSpec{Project: slug, Reason: "x"}))
 		f.sql("INSERT INTO cleanups (kind, at, project_id) VALUES ('asked', now(), %d)", p.ID)
+		f.ok(f.FoldTotals(t.Context()))
+	}
+	for _, p := range projects {
+		f.sql(`INSERT INTO backup_deltas (project_id, storage_id, backups, completed, failed, verified, bytes, stored, stored_bytes) VALUES (%d, 1, 0, 0, 0, 0, 0, 0, 0);
+			INSERT INTO events (kind, project_id, body, at) VALUES ('backup', %d, '{}', now());
+			INSERT INTO pre_deploys (project_id, owner, request, deadline_at) VALUES (%d, 'x', '{}', now());
+			INSERT INTO pre_deploy_databases SELECT max(q.id), min(d.id), %d FROM pre_deploys q, databases d WHERE d.project_id = %d`, p.ID, p.ID, p.ID, p.ID, p.ID)
 	}
 	return f, projects[0], projects[1]
 }
@@ -153,7 +160,7 @@ func TestScope_UseCases(t *testing.T) {
 	me := only(one)
 	all := must[[]controller.Backup](t)(f.Backups(ctx, f.admin, controller.BackupFilter{Project: two.Slug}))
 	theirs := all[0]
-	restore := must[[]controller.Restore](t)(f.Restores(ctx, f.admin, two.Slug, 0, 0))[0]
+	restore := must[[]controller.Restore](t)(f.Restores(ctx, f.admin, controller.RestoreFilter{Project: two.Slug}))[0]
 	database := must[[]controller.Database](t)(f.Databases(ctx, f.admin, controller.DatabaseFilter{Project: two.Slug}))[0]
 	storage := int64(0)
 	for _, st := range must[[]controller.Storage](t)(f.Storages(ctx, f.admin)) {
@@ -163,14 +170,14 @@ func TestScope_UseCases(t *testing.T) {
 	}
 	f.sql(`INSERT INTO restores (project_id, backup_id, server_id, instance, database_name, status, in_place, identity, staged_name, kept_name, target_state, kept_state, kept_until)
 		SELECT project_id, id, server_id, instance, database_name, 'completed', true, 'i', 'devflow_staging_x', 'devflow_kept_x', 'replaced', 'kept', now() + interval '1 day' FROM database_backups WHERE id = %d`, theirs.ID)
-	kept := must[[]controller.Restore](t)(f.Restores(ctx, f.admin, two.Slug, 0, 0))[0]
-	schedule := must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, two.Slug, 0, 0))[0].ID
+	kept := must[[]controller.Restore](t)(f.Restores(ctx, f.admin, controller.RestoreFilter{Project: two.Slug}))[0]
+	schedule := must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, controller.ScheduleFilter{Project: two.Slug}))[0].ID
 	pause := must[[]controller.Pause](t)(f.Pauses(ctx, f.admin, false))[0].ID
 	hourly := controller.Timing{Frequency: "hourly"}
 	for what, err := range map[string]error{
 		"project":          second(f.Project(ctx, me, two.Slug)),
 		"schedule":         second(f.Schedule(ctx, me, schedule)),
-		"schedules":        second(f.Schedules(ctx, me, two.Slug, 0, 0)),
+		"schedules":        second(f.Schedules(ctx, me, controller.ScheduleFilter{Project: two.Slug})),
 		"create schedule":  second(f.CreateSchedule(ctx, me, controller.ScheduleSpec{Project: two.Slug, Timing: hourly})),
 		"schedule of it":   second(f.CreateSchedule(ctx, me, controller.ScheduleSpec{Project: one.Slug, Timing: hourly, Target: controller.Target{Database: controller.DatabaseRef{ID: database.ID}}})),
 		"schedule to it":   second(f.CreateSchedule(ctx, me, controller.ScheduleSpec{Project: one.Slug, Timing: hourly, Storage: fmt.Sprint(storage)})),
@@ -247,9 +254,9 @@ func TestScope_UseCases(t *testing.T) {
 	equal(t, "servers seen", len(must[[]controller.Server](t)(f.Servers(ctx, me))), 1)
 	equal(t, "databases seen", len(must[[]controller.Database](t)(f.Databases(ctx, me, controller.DatabaseFilter{}))), 1)
 	equal(t, "backups seen", len(must[[]controller.Backup](t)(f.Backups(ctx, me, controller.BackupFilter{}))), 2)
-	equal(t, "schedules seen", len(must[[]controller.Schedule](t)(f.Schedules(ctx, me, "", 0, 0))), 1)
+	equal(t, "schedules seen", len(must[[]controller.Schedule](t)(f.Schedules(ctx, me, controller.ScheduleFilter{}))), 1)
 	equal(t, "pauses seen", len(must[[]controller.Pause](t)(f.Pauses(ctx, me, true))), 1)
-	equal(t, "restores seen", len(must[[]controller.Restore](t)(f.Restores(ctx, me, "", 0, 0))), 1)
+	equal(t, "restores seen", len(must[[]controller.Restore](t)(f.Restores(ctx, me, controller.RestoreFilter{}))), 1)
 	equal(t, "storages usable", len(must[[]controller.Storage](t)(f.Storages(ctx, me))), 2)
 	equal(t, "enrolments seen", len(must[[]controller.Enrolment](t)(f.Enrolments(ctx, me))), 2)
 	nobody := controller.Actor{Name: "nobody"}

@@ -49,25 +49,64 @@ func (t *tx) lockSchedule(ctx context.Context, id int64) (controller.DueSchedule
 	return d, t.scan(ctx, &d.RecordedUntil, "SELECT recorded_until FROM backup_schedules WHERE id = ?", id)
 }
 
-// Schedules lists schedules by project and id: those of one project, or all that the actor sees. afterID is the last one of the page
-// before, 0 starts at the first.
-func (c *Catalog) Schedules(ctx context.Context, actor controller.Actor, project string, afterID int64, limit int) ([]controller.Schedule, error) {
+// Schedules lists schedules by project and id: after a cursor, or a numbered page.
+func (c *Catalog) Schedules(ctx context.Context, actor controller.Actor, f controller.ScheduleFilter) ([]controller.Schedule, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
 	var out []controller.Schedule
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.Schedule{}
-		only := int64(0)
-		if project != "" {
-			p, err := t.project(ctx, project)
-			if err != nil {
-				return err
-			}
-			only = p.ID
+		where, err := t.scheduleConditions(ctx, f)
+		if err != nil {
+			return err
 		}
-		return t.scan(ctx, &out, `SELECT `+scheduleColumns+` FROM `+scheduleTables+` WHERE c.deleted_at IS NULL AND ? AND (? = 0 OR c.project_id = ?)
-			AND (? = 0 OR (c.project_id, c.id) > (SELECT project_id, id FROM backup_schedules WHERE id = ?)) ORDER BY c.project_id, c.id LIMIT ?`,
-			t.sees("c.project_id"), only, only, afterID, afterID, page(limit))
+		limit, offset := limits(f.Limit, f.NumberedPage)
+		return t.scan(ctx, &out, `SELECT `+scheduleColumns+` FROM `+scheduleTables+` WHERE `+where.where()+` ORDER BY c.project_id, c.id LIMIT ? OFFSET ?`,
+			append(where.args, limit, offset)...)
 	})
 	return out, err
+}
+
+// CountSchedules counts what Schedules lists, whatever the page.
+func (c *Catalog) CountSchedules(ctx context.Context, actor controller.Actor, f controller.ScheduleFilter) (controller.Total, error) {
+	var n controller.Total
+	if err := f.Validate(); err != nil {
+		return n, err
+	}
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		where, err := t.scheduleConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		n, err = t.count(ctx, "backup_schedules c JOIN projects p ON p.id = c.project_id AND p.deleted_at IS NULL", where)
+		return err
+	})
+	return n, err
+}
+
+func (t *tx) scheduleConditions(ctx context.Context, f controller.ScheduleFilter) (conditions, error) {
+	var c conditions
+	c.add("c.deleted_at IS NULL AND ?", t.sees("c.project_id"))
+	if f.Project != "" {
+		p, err := t.project(ctx, f.Project)
+		if err != nil {
+			return c, err
+		}
+		c.add("c.project_id = ?", p.ID)
+	}
+	for _, by := range []struct{ column, query, ref string }{{"c.database_id", namedDatabase, f.Database}, {"c.server_id", namedServer, f.Server}} {
+		if err := t.named(ctx, &c, by.column, by.query, by.ref); err != nil {
+			return c, err
+		}
+	}
+	c.equal("c.database_type", f.Engine)
+	c.equal("c.frequency", f.Frequency)
+	if f.Active != nil {
+		c.add("c.is_active = ?", *f.Active)
+	}
+	c.number("(c.project_id, c.id) > (SELECT project_id, id FROM backup_schedules WHERE id = ?)", f.AfterID)
+	return c, nil
 }
 
 // Schedule returns one schedule.

@@ -133,9 +133,9 @@ func TestCreateSchedule(t *testing.T) {
 	if inactive.NextRunAt != nil || inactive.NextOccurrence != nil || inactive.IsActive {
 		t.Errorf("inactive schedule is planned: %+v", inactive)
 	}
-	list := must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, "shop", 0, 2))
+	list := must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, controller.ScheduleFilter{Project: "shop", Limit: 2}))
 	equal(t, "first page", len(list), 2)
-	equal(t, "second page", len(must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, "", list[1].ID, 2))), 1)
+	equal(t, "second page", len(must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, controller.ScheduleFilter{AfterID: list[1].ID, Limit: 2}))), 1)
 	equal(t, "audit rows", f.sql("SELECT count(*) FROM audit_log WHERE action = 'schedule.create' AND project_id IS NOT NULL"), "3")
 }
 
@@ -436,7 +436,7 @@ func TestSchedule_Covers(t *testing.T) {
 	other := must[controller.Project](t)(f.CreateProject(ctx, f.admin, controller.ProjectSpec{
 		Slug: "fresh", DefaultSchedule: &controller.ScheduleSpec{Timing: controller.Timing{Frequency: "daily", Time: "02:00"}, RetentionDays: ptr(7)},
 	}, recipient, []byte(identity), nil))
-	made := must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, other.Slug, 0, 0))
+	made := must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, controller.ScheduleFilter{Project: other.Slug}))
 	if len(made) != 1 || made[0].Scope != controller.ScopeDefault || made[0].Days != 7 || made[0].NextRunAt == nil {
 		t.Fatalf("default schedule of a new project: %+v", made)
 	}
@@ -483,7 +483,7 @@ func TestDeleteSchedule(t *testing.T) {
 	f.refused(err, controller.ENotFound)
 	_, err = f.RunSchedule(ctx, f.admin, s.ID)
 	f.refused(err, controller.ENotFound)
-	equal(t, "schedules", len(must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, "", 0, 0))), 0)
+	equal(t, "schedules", len(must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, controller.ScheduleFilter{}))), 0)
 	equal(t, "records", len(f.occurrences(s.ID)), 1)
 	equal(t, "backups of it", len(must[[]controller.Backup](t)(f.Backups(ctx, f.admin, controller.BackupFilter{Schedule: s.ID}))), 1)
 	equal(t, "tick of a deleted one", must[controller.TickResult](t)(f.RecordTick(ctx, stale)), controller.TickResult{Stale: true})

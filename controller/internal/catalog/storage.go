@@ -19,8 +19,9 @@ const storageColumns = `st.id, st.project_id, st.name, st.kind, st.endpoint, st.
 
 // storageTables adds what the scope sees of the backups on storages st, which usedColumns name.
 func (t *tx) storageTables() string {
-	return `storages st LEFT JOIN LATERAL (SELECT count(*) AS backups, coalesce(sum(b.file_size), 0)::bigint AS used_bytes FROM database_backups b
-		WHERE b.storage_id = st.id AND b.purged_at IS NULL AND b.status <> 'failed' AND ` + string(t.sees("b.project_id")) + `) used ON true`
+	return `storages st LEFT JOIN LATERAL (SELECT coalesce(sum(b.stored), 0)::bigint AS backups, coalesce(sum(b.stored_bytes), 0)::bigint AS used_bytes
+		FROM (SELECT * FROM backup_totals UNION ALL SELECT ` + totalColumns + ` FROM backup_deltas) b
+		WHERE b.storage_id = st.id AND ` + string(t.sees("b.project_id")) + `) used ON true`
 }
 
 const usedColumns = `, used.backups, used.used_bytes`
@@ -63,6 +64,7 @@ func oneStorage(ref string, found []controller.Storage, err error) (controller.S
 	case len(found) > 1:
 		return controller.Storage{}, controller.Errorf(controller.EConflict, "storage %q is ambiguous: ids %d and %d", ref, found[0].ID, found[1].ID).WithHint("give the id")
 	}
+	found[0].Show()
 	return found[0], nil
 }
 
@@ -122,6 +124,7 @@ func (c *Catalog) CreateStorage(ctx context.Context, actor controller.Actor, spe
 		}
 		return t.scan(ctx, &st, "SELECT "+storageColumns+" FROM storages st WHERE st.id = ?", id)
 	})
+	st.Show()
 	return st, err
 }
 
@@ -141,6 +144,9 @@ func (c *Catalog) Storages(ctx context.Context, actor controller.Actor) ([]contr
 		out = []controller.Storage{}
 		return t.scan(ctx, &out, "SELECT "+storageColumns+usedColumns+" FROM "+t.storageTables()+" WHERE st.deleted_at IS NULL AND "+t.usable()+" ORDER BY st.name, st.id")
 	})
+	for i := range out {
+		out[i].Show()
+	}
 	return out, err
 }
 

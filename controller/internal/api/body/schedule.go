@@ -118,9 +118,10 @@ func (c *Clearable[T]) UnmarshalJSON(text []byte) error {
 // Schedule is a schedule with what follows from it.
 type Schedule struct {
 	controller.Schedule
-	Label    string                  `json:"label" doc:"When it occurs, for people" example:"Daily at 02:00"`
-	Keeps    string                  `json:"keeps" doc:"Its retention, for people"`
-	NextFive []controller.Occurrence `json:"next_five" nullable:"false" doc:"The next occurrences, and when each is due by the schedule's spread; of one that is not active what they would be. None where its zone is not known"`
+	Display  controller.ScheduleDisplay `json:"display" doc:"For people"`
+	Label    string                     `json:"label" doc:"When it occurs, for people" example:"Daily at 02:00"`
+	Keeps    string                     `json:"keeps" doc:"Its retention, for people"`
+	NextFive []controller.Occurrence    `json:"next_five" nullable:"false" doc:"The next occurrences, and when each is due by the schedule's spread; of one that is not active what they would be. None where its zone is not known"`
 }
 
 // SchedulePreview is what a schedule would be.
@@ -137,6 +138,7 @@ type SchedulePreview struct {
 type SchedulePage struct {
 	Items       []Schedule `json:"items" nullable:"false"`
 	NextAfterID *int64     `json:"next_after_id" nullable:"true"`
+	Numbered
 }
 
 // OccurrencePage is a part of a schedule's records, newest first. NextBefore is the before of the page that follows; null at the end.
