@@ -56,7 +56,7 @@ func TestAudit_everyWrite(t *testing.T) {
 		}](a.is(a.status)).ID)
 	}
 	var enrolment body.NewEnrolment
-	var token, backup, failed, restore, schedule, pause string
+	var token, backup, failed, restore, schedule, pause, session, cookie, csrf string
 	var job int64
 	finish := func() {
 		t.Helper()
@@ -73,6 +73,7 @@ func TestAudit_everyWrite(t *testing.T) {
 		subject          string // contained in the entry's
 		result           string // done if empty
 		also             string // other entries that belong to it
+		person           bool   // by who is signed in, not by the token
 		then             func(a *answer)
 	}{
 		{op: "create-project", in: `{"slug":"shop"}`, subject: "shop"},
@@ -94,7 +95,21 @@ func TestAudit_everyWrite(t *testing.T) {
 		{op: "revoke-server", path: "/servers/db-2/revoke", subject: "db-2"},
 		{op: "revoke-server-grant", path: "/projects/shop/servers/db-2", subject: "db-2"},
 		{op: "create-token", in: `{"name":"panel","permissions":["view-backups"]}`, subject: "panel", then: func(a *answer) { token = id(a) }},
+		{op: "rotate-token", path: "/tokens/{token}/rotate", subject: "panel"},
 		{op: "revoke-token", path: "/tokens/{token}", subject: "panel"},
+		{op: "create-user", in: `{"name":"anna","password":"only for this test","permissions":["view-backups"]}`, subject: "anna"},
+		{op: "sign-in", in: `{"name":"Anna","password":"only for this test"}`, subject: "anna", then: func(a *answer) { session = number(into[body.SignedIn](a).SessionID) }},
+		{op: "sign-in", in: `{"name":"anna","password":"only for this test"}`, subject: "anna", then: func(a *answer) {
+			cookie, _, _ = strings.Cut(a.header.Get("Set-Cookie"), ";")
+			csrf = into[body.SignedIn](a).CSRFToken
+		}},
+		{op: "end-session", path: "/sessions/{session}", subject: "{session}", person: true},
+		{op: "change-password", in: `{"old_password":"only for this test","new_password":"another one for it"}`, subject: "anna", person: true},
+		{op: "sign-out", person: true},
+		{op: "update-user", path: "/users/anna", in: `{"display_name":"Anna"}`, subject: "anna"},
+		{op: "set-password", path: "/users/anna/password", in: `{"password":"and another for it"}`, subject: "anna"},
+		{op: "end-user-sessions", path: "/users/anna/sessions", subject: "anna"},
+		{op: "delete-user", path: "/users/anna", subject: "anna"},
 		{op: "create-backups", in: `{"database":"app"}`, result: "accepted", then: func(a *answer) { backup = number(item(a).ID) }},
 		{op: "cancel-backup", path: "/backups/{backup}/cancel"},
 		{op: "create-backups", in: `{"database":"app"}`, result: "accepted", then: func(a *answer) {
@@ -139,7 +154,7 @@ func TestAudit_everyWrite(t *testing.T) {
 			t.Fatalf("there is no operation %s", step.op)
 		}
 		op := routes(r)[i]
-		values := strings.NewReplacer("{token}", token, "{backup}", backup, "{failed}", failed, "{restore}", restore, "{schedule}", schedule, "{pause}", pause, "{job}", number(job))
+		values := strings.NewReplacer("{token}", token, "{backup}", backup, "{failed}", failed, "{restore}", restore, "{schedule}", schedule, "{pause}", pause, "{job}", number(job), "{session}", session)
 		path := op.Path
 		if step.path != "" {
 			path = values.Replace(step.path)
@@ -149,7 +164,14 @@ func TestAudit_everyWrite(t *testing.T) {
 			in = f()
 		}
 		newest := r.newest()
-		a := r.as(map[bool]string{true: "", false: r.Token}[op.access[0] == "public"], op.Method, "/api/v1"+path, in, body.ActingUser, "Zoë <zoe@example.org>")
+		token, headers := r.Token, []string{body.ActingUser, "Zoë <zoe@example.org>"}
+		if op.access[0] == "public" {
+			token = ""
+		}
+		if step.person {
+			token, headers = "", []string{"Cookie", cookie, body.CSRF, csrf}
+		}
+		a := r.as(token, op.Method, "/api/v1"+path, in, headers...)
 		if a.status >= 300 {
 			t.Fatalf("%s: %d %s", step.op, a.status, a.text)
 		}
@@ -168,7 +190,10 @@ func TestAudit_everyWrite(t *testing.T) {
 		if e.Action != action || e.Result != result || !strings.Contains(e.Subject, values.Replace(step.subject)) {
 			t.Errorf("%s left %s of %q, %s; want %s of %q, %s", step.op, e.Action, e.Subject, e.Result, action, values.Replace(step.subject), result)
 		}
-		if op.access[0] != "public" && (e.Actor != "admin" || e.TokenID == nil || e.OnBehalfOf != "Zoë <zoe@example.org>" || e.Remote != "127.0.0.1") {
+		if step.person && (e.Actor != "user:anna" || e.TokenID != nil || e.OnBehalfOf != "" || e.Remote != "127.0.0.1") {
+			t.Errorf("%s was done by %q (%v) for %q from %q", step.op, e.Actor, e.TokenID, e.OnBehalfOf, e.Remote)
+		}
+		if !step.person && op.access[0] != "public" && (e.Actor != "admin" || e.TokenID == nil || e.OnBehalfOf != "Zoë <zoe@example.org>" || e.Remote != "127.0.0.1") {
 			t.Errorf("%s was done by %q (%v) for %q from %q", step.op, e.Actor, e.TokenID, e.OnBehalfOf, e.Remote)
 		}
 		done[step.op] = true

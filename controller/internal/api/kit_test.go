@@ -109,6 +109,17 @@ func (a *answer) refused(status int, code string, words ...string) body.Problem 
 	return p
 }
 
+// says checks that the answer holds each of the words.
+func (a *answer) says(words ...string) *answer {
+	a.Helper()
+	for _, w := range words {
+		if !strings.Contains(string(a.text), w) {
+			a.Fatalf("%s: %q does not say %q", a.what, a.text, w)
+		}
+	}
+	return a
+}
+
 // into decodes the answer.
 func into[T any](a *answer) T {
 	a.Helper()

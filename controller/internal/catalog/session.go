@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"devflowbackup/controller"
@@ -296,7 +297,7 @@ func (c *Catalog) EndSession(ctx context.Context, actor controller.Actor, id int
 		if _, err := t.exec(ctx, "UPDATE user_sessions SET ended_at = now() WHERE id = ?", id); err != nil {
 			return err
 		}
-		return t.audit(ctx, actor, "session.end", nil, "", map[string]any{"id": id})
+		return t.audit(ctx, actor, "session.end", nil, strconv.FormatInt(id, 10), map[string]any{"id": id})
 	})
 }
 

@@ -62,6 +62,15 @@ type Rig struct {
 	// Packages is the directory of what hosts install; empty at first.
 	Packages string
 	servers  *httptest.Server
+	database string
+}
+
+// SQL runs as the superuser, past every policy.
+func (r *Rig) SQL(query string) string {
+	r.Helper()
+	text, err := pgkit.Shared(r).Exec(r.Context(), r.database, query)
+	r.must(err)
+	return text
 }
 
 // Passwords are hashed with little work.
@@ -117,7 +126,7 @@ func With(tb testing.TB, provider api.Provider) *Rig {
 		tb.Fatal(err)
 	}
 	r := &Rig{
-		Packages: packages,
+		Packages: packages, database: name,
 		TB:       tb, Store: store, Fleet: newFleet(store), Token: token, Logged: &Log{},
 		Admin: controller.Actor{Name: "test", Permissions: controller.Permissions, Scope: controller.Scope{All: true}},
 	}
