@@ -1,4 +1,4 @@
-// OpenAPI de7bf4f179da8abc5f57a298b662bdcaa4ad15d1a137f23ac4f2e37d557576cf
+// OpenAPI 0c4c16f7551893bbdfd236ef5c3241d3a6f5737a8029df0f163d804f4a0d20af
 // Written by `make console-types`; not to be edited.
 
 export interface paths {
@@ -515,6 +515,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What needs attention, the most urgent first, databases without a schedule, storages with what they hold, and the figures of all that the caller sees */
+        get: operations["get-overview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/packages/{file}": {
         parameters: {
             query?: never;
@@ -634,6 +651,23 @@ export interface paths {
         post?: never;
         /** Take a server from a project */
         delete: operations["revoke-server-grant"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/projects/{ref}/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The figures of a project: backups, active schedules, storage used, last backup */
+        get: operations["get-project-statistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1088,6 +1122,23 @@ export interface paths {
         patch: operations["update-settings"];
         trace?: never;
     };
+    "/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The figures of all that the caller sees */
+        get: operations["get-statistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/storages": {
         parameters: {
             query?: never;
@@ -1246,6 +1297,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/trends": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Size, duration and success day by day, in the installation's zone */
+        get: operations["get-trends"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/users": {
         parameters: {
             query?: never;
@@ -1355,6 +1423,12 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AgentCount: {
+            /** Format: int64 */
+            offline: number;
+            /** Format: int64 */
+            online: number;
+        };
         APIToken: {
             /** Format: date-time */
             created_at: string;
@@ -1388,6 +1462,32 @@ export interface components {
             project?: string;
             /** @description Name or id, where the name alone is ambiguous */
             server?: string;
+        };
+        Attention: {
+            /** Format: date-time */
+            at: string | null;
+            /** Format: int64 */
+            backup_id?: number;
+            database?: string;
+            /** Format: int64 */
+            database_id?: number;
+            detail: string;
+            kind: string;
+            project?: string;
+            /** Format: int64 */
+            project_id?: number;
+            /** Format: int64 */
+            restore_id?: number;
+            /** Format: int64 */
+            schedule_id?: number;
+            server?: string;
+            /** Format: int64 */
+            server_id?: number;
+            severity: string;
+            storage?: string;
+            /** Format: int64 */
+            storage_id?: number;
+            title: string;
         };
         AuditCheck: {
             /** Format: int64 */
@@ -2205,6 +2305,14 @@ export interface components {
             /** Format: int64 */
             version: number;
         };
+        LastBackup: {
+            /** Format: date-time */
+            completed_at: string;
+            database_name: string;
+            /** Format: int64 */
+            id: number;
+            project: string;
+        };
         ListBackupOutcome: {
             items: components["schemas"]["BackupOutcome"][];
         };
@@ -2334,6 +2442,18 @@ export interface components {
             detail: string;
             field?: string;
             hint?: string;
+        };
+        Overview: {
+            agents: components["schemas"]["AgentCount"];
+            attention: components["schemas"]["Attention"][] | null;
+            counts: {
+                [key: string]: number;
+            };
+            databases_without_schedule: components["schemas"]["Database"][] | null;
+            more: boolean;
+            statistics: components["schemas"]["Statistics"];
+            storages: components["schemas"]["Storage"][] | null;
+            today: components["schemas"]["TrendDay"];
         };
         PageAPIToken: {
             items: components["schemas"]["APIToken"][];
@@ -3157,6 +3277,34 @@ export interface components {
             /** Format: date-time */
             seen_at: string;
         };
+        Statistics: {
+            /** Format: int64 */
+            active_schedules: number;
+            /** Format: int64 */
+            completed: number;
+            /** Format: int64 */
+            databases: number;
+            display: components["schemas"]["StatisticsDisplayStruct"];
+            /** Format: int64 */
+            failed: number;
+            last_backup: components["schemas"]["LastBackup"];
+            /** Format: date-time */
+            next_run_at: string | null;
+            project: string;
+            /** Format: int64 */
+            running: number;
+            /** Format: int64 */
+            schedules: number;
+            /** Format: int64 */
+            storage_used: number;
+            /** Format: int64 */
+            total_backups: number;
+            /** Format: int64 */
+            verified: number;
+        };
+        StatisticsDisplayStruct: {
+            storage_used: string;
+        };
         Storage: {
             /** Format: int64 */
             backups: number;
@@ -3277,6 +3425,25 @@ export interface components {
             size_bytes: number;
             /** Format: int64 */
             tables: number;
+        };
+        Trend: {
+            days: components["schemas"]["TrendDay"][] | null;
+            timezone: string;
+        };
+        TrendDay: {
+            /** Format: int64 */
+            bytes: number;
+            /** Format: int64 */
+            completed: number;
+            date: string;
+            /** Format: int64 */
+            failed: number;
+            /** Format: double */
+            max_seconds: number;
+            /** Format: double */
+            mean_seconds: number;
+            /** Format: int64 */
+            raw_bytes: number;
         };
         UpdateProject: {
             /** @enum {string} */
@@ -7032,6 +7199,87 @@ export interface operations {
             };
         };
     };
+    "get-overview": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "get-package": {
         parameters: {
             query?: never;
@@ -8293,6 +8541,99 @@ export interface operations {
             };
             /** @description Unsupported Media Type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-project-statistics": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path: {
+                /** @description Name or id; a project's slug, id or external id */
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Statistics"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11964,6 +12305,87 @@ export interface operations {
             };
         };
     };
+    "get-statistics": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Statistics"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "list-storages": {
         parameters: {
             query?: never;
@@ -13537,6 +13959,105 @@ export interface operations {
             };
             /** @description Unsupported Media Type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "get-trends": {
+        parameters: {
+            query?: {
+                /** @description Exact name or id */
+                database?: string;
+                /** @description How many days, up to the last one */
+                days?: number;
+                /** @description Slug, id or external id; all that the caller sees if absent */
+                project?: string;
+                /** @description The last day, YYYY-MM-DD; today if absent */
+                until?: string;
+            };
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Trend"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
