@@ -73,7 +73,7 @@ export const useServers = (fast = false) =>
 
 export const useStorages = () => useQuery({ queryKey: ["storages"], queryFn: ({ signal }) => take(api.GET("/storages", { signal })) });
 
-export const useRestores = (query: { project?: string; before_id?: number; limit?: number }) =>
+export const useRestores = (query: { project?: string; page?: number; per_page?: number; before_id?: number; limit?: number }) =>
   useQuery({
     queryKey: ["restores", query], placeholderData: keepPreviousData,
     queryFn: ({ signal }) => take(api.GET("/restores", { params: { query }, signal })),
