@@ -38,6 +38,9 @@ type Options struct {
 	Version   string
 	PublicURL string // where agents reach the API, for enrolment commands
 	SignIn    SignIn
+	Events    Events // nil: none
+	// StreamBeat is how often a stream of events is sent something, and who listens is asked for again; 0: 15 seconds.
+	StreamBeat time.Duration
 	// Ready are what /readyz asks, by name: nil is ready.
 	Ready map[string]func(context.Context) error
 	Now   func() time.Time
@@ -51,6 +54,7 @@ type API struct {
 	failures *failures
 
 	downloads chan struct{} // one for each package that is sent
+	streams   streams
 }
 
 var ginMode sync.Once

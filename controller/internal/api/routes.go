@@ -45,6 +45,7 @@ func (a *API) registerAll() {
 	a.registerSettings()
 	a.registerJobs()
 	a.registerStatistics()
+	a.registerEvents()
 	a.registerTokens()
 	a.registerUsers()
 	a.registerSession()

@@ -96,6 +96,9 @@ type Store interface {
 
 	Statistics(ctx context.Context, actor controller.Actor, project string) (controller.Statistics, error)
 	Trend(ctx context.Context, actor controller.Actor, r controller.TrendRequest) (controller.Trend, error)
+	// Events are those that the actor may know of, after an id up to another, in order. EventLog tells which ids are kept.
+	Events(ctx context.Context, actor controller.Actor, after, upTo int64, limit int) ([]controller.Event, error)
+	EventLog(ctx context.Context) (controller.EventLog, error)
 	Overview(ctx context.Context, actor controller.Actor) (controller.Overview, error)
 
 	// Schedules lists by project and id.

@@ -28,6 +28,7 @@ import (
 	"devflowbackup/controller/internal/catalog"
 	"devflowbackup/controller/internal/certificate"
 	"devflowbackup/controller/internal/config"
+	"devflowbackup/controller/internal/events"
 	"devflowbackup/controller/internal/fleet"
 	"devflowbackup/controller/internal/reconcile"
 	"devflowbackup/controller/internal/retention"
@@ -54,6 +55,7 @@ type App struct {
 	audit     *audit.Log
 	cleaner   *retention.Runner
 	install   *install
+	events    *events.Hub
 
 	certificates *certificate.Source
 
@@ -125,6 +127,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 	a.startRetention(ctx)
 	a.startReconcile(ctx)
 	a.background(a.foldTotals)
+	a.startEvents(ctx)
 	return a.startAPI()
 }
 
@@ -291,6 +294,12 @@ func (a *App) startScheduler(ctx context.Context) {
 	a.onStop(func(context.Context) error { s.Stop(); return nil })
 }
 
+func (a *App) startEvents(ctx context.Context) {
+	a.events = events.New(events.Options{Store: a.catalog, Progress: a.fleet.Progress, Log: a.log.Named("events")})
+	a.events.Start(ctx)
+	a.onStop(func(context.Context) error { a.events.Stop(); return nil })
+}
+
 func (a *App) brokerReady(context.Context) error {
 	if s := a.conn.Status(); s != nats.CONNECTED {
 		return fmt.Errorf("the connection to the broker is %s", strings.ToLower(s.String()))
@@ -336,14 +345,19 @@ func (a *App) startAPI() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("the API's address: %w", err), listener.Close())
 	}
+	signIn, err := a.signIn()
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	server := &http.Server{
 		Handler: api.New(api.Options{
-			Store: a.catalog, Fleet: agents{a}, Cleaner: a.cleaner, Auditor: a.audit, Bootstrap: hosts, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url,
+			Store: a.catalog, Fleet: agents{a}, Cleaner: a.cleaner, Auditor: a.audit, Bootstrap: hosts, Events: a.events, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url, SignIn: signIn,
 			Ready: map[string]func(context.Context) error{"catalog": a.catalog.Ping, "broker": a.brokerReady},
 		}),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorLog: a.log.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
+	server.RegisterOnShutdown(a.events.Cut) // it waits for streams otherwise
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -20,6 +20,9 @@ const (
 	CodeRange       = "range_not_satisfiable" // a download was to begin behind its end
 )
 
+// EventStream is the content type of live events.
+const EventStream = "text/event-stream"
+
 // ContentType of a Problem.
 const ContentType = "application/problem+json"
 
@@ -28,15 +31,15 @@ const JSONLines = "application/jsonl"
 
 // Headers.
 const (
-	IdempotencyKey   = "Idempotency-Key"
+	IdempotencyKey = "Idempotency-Key"
 	// The user on whose behalf a panel asks, with that user's permissions and projects, each parted by commas, or * for all that the token
 	// has. Projects are slugs and external ids, percent-encoded where they hold a comma.
 	ActingUser        = "DevFlow-Acting-User"
 	ActingPermissions = "DevFlow-Acting-Permissions"
 	ActingProjects    = "DevFlow-Acting-Projects"
-	CSRF              = "DevFlow-CSRF" // of writes with a session cookie: what GET /session tells
-	IdempotentReplay = "Idempotent-Replay" // on an answer that repeats the first one
-	RequestID        = "X-Request-ID"
+	CSRF              = "DevFlow-CSRF"      // of writes with a session cookie: what GET /session tells
+	IdempotentReplay  = "Idempotent-Replay" // on an answer that repeats the first one
+	RequestID         = "X-Request-ID"
 )
 
 // Problem is what every request that did not succeed is answered with (RFC 9457).

@@ -26,6 +26,7 @@ import (
 	"devflowbackup/controller/internal/audit"
 	"devflowbackup/controller/internal/bootstrap"
 	"devflowbackup/controller/internal/catalog"
+	"devflowbackup/controller/internal/events"
 	"devflowbackup/controller/internal/keys"
 	"devflowbackup/controller/internal/password"
 	"devflowbackup/controller/internal/retention"
@@ -127,11 +128,15 @@ func With(tb testing.TB, provider api.Provider) *Rig {
 	}
 	r := &Rig{
 		Packages: packages, database: name,
-		TB:       tb, Store: store, Fleet: newFleet(store), Token: token, Logged: &Log{},
+		TB: tb, Store: store, Fleet: newFleet(store), Token: token, Logged: &Log{},
 		Admin: controller.Actor{Name: "test", Permissions: controller.Permissions, Scope: controller.Scope{All: true}},
 	}
 	log := hclog.New(&hclog.LoggerOptions{Output: r.Logged, Level: hclog.Debug})
+	hub := events.New(events.Options{Store: store, Progress: r.Fleet.Progress, Log: log})
+	hub.Start(tb.Context())
+	tb.Cleanup(hub.Stop)
 	r.API = api.New(api.Options{
+		Events: hub, StreamBeat: 200 * time.Millisecond,
 		Store: store, Fleet: r.Fleet, Cleaner: retention.NewRunner(retention.Options{Store: store, Log: log, Now: store.Now}), Auditor: audit.New(audit.Options{Store: store, Storages: Anchors{}}), Version: "v0.0.0-test", PublicURL: PublicURL,
 		Log: log, Bootstrap: hosts, SignIn: api.SignIn{Passwords: Passwords, Provider: provider},
 		Ready: map[string]func(context.Context) error{"catalog": store.Ping, "broker": r.Fleet.ready},
