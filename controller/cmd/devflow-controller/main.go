@@ -112,7 +112,7 @@ As root, commands become the user that the data directory belongs to.`,
 	pf.StringVar(&f.nats, "nats-listen", "", "address of the embedded NATS server, host:port")
 	pf.BoolVar(&f.embedded, "embedded", false, "run a private PostgreSQL in the data directory as the catalog")
 	root.AddCommand(
-		natsCommand(&f), recoveryKeyCommand(&f), configCommand(&f), doctorCommand(&f),
+		natsCommand(&f), recoveryKeyCommand(&f), userCommand(&f), configCommand(&f), doctorCommand(&f),
 		&cobra.Command{Use: "serve", Short: "Run the controller", Long: serveText, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			supervisor, err := notify.Open() // first: no program that is started shall get the manager's socket
 			if err != nil {

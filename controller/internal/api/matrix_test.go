@@ -104,7 +104,9 @@ func TestMatrix(t *testing.T) {
 	ops := slices.DeleteFunc(routes(r), func(op route) bool {
 		return op.access[0] == "public" || op.Tags[0] == "session" // which is held against its own tests
 	})
-	door := func(a *answer) bool { return a.status == http.StatusForbidden && strings.Contains(string(a.text), "permission ") }
+	door := func(a *answer) bool {
+		return a.status == http.StatusForbidden && strings.Contains(string(a.text), "permission ")
+	}
 	byAccess := map[string][]caller{}
 	tried, seen := 0, 0
 	for i, permission := range append([]string{""}, controller.Permissions...) {

@@ -52,6 +52,7 @@ func CheckConfig(ctx context.Context, cfg config.Config, file string, reach bool
 		f.checkGiven(cfg, now)
 	}
 	f.checkAuthorities("storage_ca_file", cfg.StorageCAFile, now)
+	f.checkAuthorities("oidc.ca_file", cfg.OIDC.CAFile, now)
 	f.checkAuthorities("nats.ca_file", cfg.NATS.CAFile, now)
 	f.checkAuthorities("the installation's CA", caFile(cfg), now)
 	f.checkAddresses(cfg)

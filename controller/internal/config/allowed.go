@@ -30,6 +30,8 @@ var spans = []struct {
 	{"timing.retry_base", func(t Timing) time.Duration { return t.RetryBase }, 10 * time.Millisecond, time.Hour},
 	{"timing.retry_max", func(t Timing) time.Duration { return t.RetryMax }, 10 * time.Millisecond, 24 * time.Hour},
 	{"timing.url_expires", func(t Timing) time.Duration { return t.URLExpires }, time.Second, 12 * time.Hour},
+	{"timing.session_idle", func(t Timing) time.Duration { return t.SessionIdle }, 5 * time.Minute, 7 * 24 * time.Hour},
+	{"timing.session_age", func(t Timing) time.Duration { return t.SessionAge }, 5 * time.Minute, 30 * 24 * time.Hour},
 	{"timing.delete_grace", func(t Timing) time.Duration { return t.DeleteGrace }, 0, 365 * 24 * time.Hour},
 }
 
@@ -52,6 +54,10 @@ func Allowed(key string) string {
 		return "host:port"
 	case "public_url":
 		return "https:// URL"
+	case "oidc.issuer":
+		return "https:// URL"
+	case "oidc.groups":
+		return "GROUP=admin, GROUP=PERMISSION+PERMISSION, either with @PROJECT+PROJECT"
 	case "nats.urls", "nats.advertise":
 		return "tls://, nats:// or wss:// URLs"
 	}

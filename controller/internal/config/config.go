@@ -21,6 +21,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"devflowbackup/controller"
 	"devflowbackup/shared/secret"
 )
 
@@ -43,6 +44,7 @@ type Config struct {
 	Catalog  Catalog  `yaml:"catalog"`
 	NATS     NATS     `yaml:"nats"`
 	Packages Packages `yaml:"packages"`
+	OIDC     OIDC     `yaml:"oidc"`
 	Timing   Timing   `yaml:"timing"`
 	Log      Log      `yaml:"log"`
 
@@ -83,6 +85,28 @@ type Packages struct {
 	URL string `yaml:"url"`
 }
 
+// OIDC is an OpenID Connect provider by which people sign in; none if Issuer is empty.
+type OIDC struct {
+	Issuer           string        `yaml:"issuer"`
+	ClientID         string        `yaml:"client_id"`
+	ClientSecret     secret.String `yaml:"client_secret"`
+	ClientSecretFile string        `yaml:"client_secret_file"`
+	// Scopes are asked for beside openid.
+	Scopes []string `yaml:"scopes"`
+	// NameClaim is the user's name, GroupsClaim the groups of the user.
+	NameClaim   string `yaml:"name_claim"`
+	GroupsClaim string `yaml:"groups_claim"`
+	// Groups are what people of a group may do, as controller.ParseGroup reads it; who is in none does not get in.
+	Groups []string `yaml:"groups"`
+	// Title is what the button says.
+	Title string `yaml:"title"`
+	// CAFile holds PEM certificates of authorities that the provider is trusted by, beside the system's.
+	CAFile string `yaml:"ca_file"`
+}
+
+// Given tells whether there is one.
+func (o OIDC) Given() bool { return o.Issuer != "" }
+
 // Timing is how long things may take.
 type Timing struct {
 	Heartbeat   time.Duration `yaml:"heartbeat"`
@@ -93,6 +117,9 @@ type Timing struct {
 	URLExpires  time.Duration `yaml:"url_expires"`
 	DeleteGrace time.Duration `yaml:"delete_grace"`
 	MaxAttempts int           `yaml:"max_attempts"`
+	// SessionIdle ends the session of a person that is not used for so long, SessionAge any.
+	SessionIdle time.Duration `yaml:"session_idle"`
+	SessionAge  time.Duration `yaml:"session_age"`
 }
 
 // Log is the controller's own log, on standard error.
@@ -108,9 +135,13 @@ func Default() Config {
 		Listen:   "127.0.0.1:8443",
 		NATS:     NATS{Listen: "127.0.0.1:4222"},
 		Packages: Packages{Dir: "/usr/share/devflow-controller/packages"},
+		OIDC: OIDC{
+			Scopes: []string{"profile", "email", "groups"}, NameClaim: "preferred_username", GroupsClaim: "groups", Title: "Single sign-on",
+		},
 		Timing: Timing{
 			Heartbeat: 10 * time.Second, Lease: time.Minute, LeaseMax: time.Hour, RetryBase: 10 * time.Second, RetryMax: 10 * time.Minute,
 			URLExpires: 15 * time.Minute, DeleteGrace: 24 * time.Hour, MaxAttempts: 3,
+			SessionIdle: 2 * time.Hour, SessionAge: 24 * time.Hour,
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}
@@ -190,6 +221,8 @@ func (c *Config) Validate() error {
 		{"catalog.dsn_file", &c.Catalog.DSNFile},
 		{"nats.ca_file", &c.NATS.CAFile},
 		{"packages.dir", &c.Packages.Dir},
+		{"oidc.client_secret_file", &c.OIDC.ClientSecretFile},
+		{"oidc.ca_file", &c.OIDC.CAFile},
 	} {
 		if *p.path == "" {
 			continue
@@ -236,6 +269,9 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("packages.url: %q is not the URL of a directory, such as https://mirror.example.com/devflow", secret.ScrubURLs(c.Packages.URL))
 		}
 	}
+	if err := c.OIDC.validate(); err != nil {
+		return err
+	}
 	if err := c.Timing.validate(); err != nil {
 		return err
 	}
@@ -272,6 +308,46 @@ func (c *Config) catalog() error {
 	return nil
 }
 
+func (o *OIDC) validate() error {
+	if !o.Given() {
+		if o.ClientID != "" || len(o.Groups) > 0 || o.ClientSecretFile != "" || !o.ClientSecret.Empty() {
+			return errors.New("oidc.issuer: is missing; give the provider's URL, or no key of oidc")
+		}
+		return nil
+	}
+	u, err := url.Parse(o.Issuer)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !net.ParseIP(u.Hostname()).IsLoopback()) {
+		return fmt.Errorf("oidc.issuer: %q is not an https:// URL without user, query and fragment", secret.ScrubURLs(o.Issuer))
+	}
+	for _, k := range []struct{ key, value string }{{"client_id", o.ClientID}, {"name_claim", o.NameClaim}, {"groups_claim", o.GroupsClaim}, {"title", o.Title}} {
+		if k.value == "" {
+			return fmt.Errorf("oidc.%s: is missing", k.key)
+		}
+	}
+	if len(o.Groups) == 0 {
+		return errors.New("oidc.groups: is empty, and nobody could sign in; use GROUP=admin, GROUP=view-backups+create-backups or GROUP=view-backups@project+project")
+	}
+	for _, text := range o.Groups {
+		if _, err := controller.ParseGroup(text); err != nil {
+			return fmt.Errorf("oidc.groups: %w", err)
+		}
+	}
+	if err := certificates("oidc.ca_file", o.CAFile); err != nil {
+		return err
+	}
+	switch {
+	case !o.ClientSecret.Empty() && o.ClientSecretFile != "":
+		return errors.New("oidc: client_secret and client_secret_file exclude each other; give one of them")
+	case o.ClientSecretFile != "":
+		if o.ClientSecret, err = secret.LoadFile(o.ClientSecretFile); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("oidc.client_secret_file: %s does not exist", o.ClientSecretFile)
+		} else if err != nil {
+			return fmt.Errorf("oidc.client_secret_file: %w", err)
+		}
+	}
+	return nil
+}
+
 func (t Timing) validate() error {
 	for _, s := range spans {
 		if got := s.of(t); got < s.min || got > s.max {
@@ -283,6 +359,9 @@ func (t Timing) validate() error {
 	}
 	if t.RetryMax < t.RetryBase {
 		return fmt.Errorf("timing.retry_max: %s is not allowed; use at least timing.retry_base (%s)", t.RetryMax, t.RetryBase)
+	}
+	if t.SessionAge < t.SessionIdle {
+		return fmt.Errorf("timing.session_age: %s is not allowed; use at least timing.session_idle (%s)", t.SessionAge, t.SessionIdle)
 	}
 	if t.MaxAttempts < minAttempts || t.MaxAttempts > maxAttempts {
 		return fmt.Errorf("timing.max_attempts: %d is not allowed; use %d to %d", t.MaxAttempts, minAttempts, maxAttempts)

@@ -58,6 +58,12 @@ func (c *Config) Environment(environ []string) error {
 	case file && !dsn:
 		c.Catalog.DSN = ""
 	}
+	switch text, file := given["oidc.client_secret"], given["oidc.client_secret_file"]; {
+	case text && !file:
+		c.OIDC.ClientSecretFile = ""
+	case file && !text:
+		c.OIDC.ClientSecret = ""
+	}
 	for _, name := range slices.Sorted(keysOf(set)) {
 		if section, ok := sectionOf(name); ok {
 			errs = append(errs, fmt.Errorf("%s: %s has no such key", name, section))
@@ -68,7 +74,7 @@ func (c *Config) Environment(environ []string) error {
 
 // Secrets are the variables whose values are secret: a program takes them out of its environment, so that what it starts does
 // not get them.
-func Secrets() []string { return []string{Variable("catalog.dsn")} }
+func Secrets() []string { return []string{Variable("catalog.dsn"), Variable("oidc.client_secret")} }
 
 func keysOf(m map[string]string) func(func(string) bool) {
 	return func(yield func(string) bool) {

@@ -19,6 +19,9 @@ var variables = map[string]string{
 	"nats.listen": "0.0.0.0:2", "nats.urls": "tls://a:1,tls://b:1", "nats.ca_file": "/n", "nats.advertise": "tls://c:1",
 	"packages.dir": "/p", "packages.url": "https://mirror/p",
 	"timing.heartbeat": "11s", "timing.lease": "3m", "timing.lease_max": "2h", "timing.retry_base": "1s", "timing.retry_max": "2s",
+	"oidc.issuer": "https://idp", "oidc.client_id": "me", "oidc.client_secret": canary, "oidc.client_secret_file": "/os", "oidc.scopes": "a, b", "oidc.name_claim": "email",
+	"oidc.groups_claim": "roles", "oidc.groups": "dba=admin,dev=view-backups@shop", "oidc.title": "Us", "oidc.ca_file": "/oc",
+	"timing.session_idle": "1h", "timing.session_age": "48h",
 	"timing.url_expires": "1m", "timing.delete_grace": "1h", "timing.max_attempts": "9", "log.level": "debug", "log.format": "json",
 }
 
@@ -39,7 +42,7 @@ func TestEnvironment_EveryKey(t *testing.T) {
 			t.Errorf("%s changes nothing", config.Variable(key))
 		}
 		yaml := value
-		if key == "names" || key == "nats.urls" || key == "nats.advertise" {
+		if slices.Contains([]string{"names", "nats.urls", "nats.advertise", "oidc.scopes", "oidc.groups"}, key) {
 			yaml = "[" + value + "]"
 		}
 		text := key + ": " + yaml

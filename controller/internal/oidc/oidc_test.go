@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -32,11 +31,11 @@ type world struct {
 	idp *mockoidc.MockOIDC
 }
 
-func groups(t *testing.T, texts ...string) []oidc.Group {
+func groups(t *testing.T, texts ...string) []controller.Group {
 	t.Helper()
-	var all []oidc.Group
+	var all []controller.Group
 	for _, text := range texts {
-		g, err := oidc.ParseGroup(text)
+		g, err := controller.ParseGroup(text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -282,24 +281,5 @@ func TestProvider_none(t *testing.T) {
 	w = &world{Rig: apitest.New(t)}
 	if res := w.get(w.URL + begin); res.StatusCode != http.StatusNotFound {
 		t.Errorf("no provider: %d", res.StatusCode)
-	}
-}
-
-func TestParseGroup(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]oidc.Group{
-		"dba=admin":  {Name: "dba", Admin: true, AllProjects: true},
-		"dba=*@shop": {Name: "dba", Admin: true, Projects: []string{"shop"}},
-		"dev = delete-backups + view-backups @ a + b": {Name: "dev", Permissions: []string{"view-backups", "delete-backups"}, Projects: []string{"a", "b"}},
-		"cn=dev,dc=example@x=view-backups":            {Name: "cn=dev,dc=example@x", Permissions: []string{"view-backups"}, AllProjects: true},
-	} {
-		if got, err := oidc.ParseGroup(text); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%q: %+v, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"", "dev", "=admin", "dev=", "dev=fly", "dev=view-backups@", "dev=view-backups@ + "} {
-		if g, err := oidc.ParseGroup(text); err == nil || !strings.Contains(err.Error(), "use GROUP=admin") {
-			t.Errorf("%q: %+v, %v", text, g, err)
-		}
 	}
 }
