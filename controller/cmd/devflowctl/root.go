@@ -18,8 +18,9 @@ type ctl struct {
 	out, err io.Writer
 	env      func(string) string
 
-	flags  settings
-	output string
+	flags   settings
+	profile string // given by a flag
+	output  string
 }
 
 const (
@@ -41,6 +42,9 @@ The controller and its token come from flags, the environment or ~/.config/devfl
   --ca          DEVFLOW_CA          ca_file       the installation's CA certificate; the system's are used if absent
                 DEVFLOW_STORAGE_CA  storage_ca_file  the store's CA certificate, for downloads
   --output                          output        table or json
+
+"devflowctl login" keeps URL, CA and token as a profile, and nothing of this is needed any more; --profile, or DEVFLOW_PROFILE, names one
+of several.
 
 Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3 there was nothing to back up.`,
 		SilenceErrors: true, SilenceUsage: true,
@@ -64,10 +68,12 @@ Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3
 	p.StringVar(&c.flags.Server, "server", "", "URL of the controller (DEVFLOW_URL)")
 	p.StringVar(&c.flags.TokenFile, "token-file", "", "file with the API token (DEVFLOW_TOKEN_FILE, or the token in DEVFLOW_TOKEN)")
 	p.StringVar(&c.flags.CAFile, "ca", "", "file with the installation's CA certificate (DEVFLOW_CA)")
+	p.StringVar(&c.profile, "profile", "", "what login keeps and other commands use, where there are several (DEVFLOW_PROFILE)")
 	p.StringVar(&c.flags.Output, "output", "", "table or json")
 	root.AddCommand(
 		c.projectCommand(), c.serverCommand(), c.databaseCommand(), c.storageCommand(),
-		c.backupCommand(), c.restoreCommand(), c.jobCommand(), c.scheduleCommand(), c.pauseCommand(), c.tokenCommand(), c.auditCommand(),
+		c.backupCommand(), c.restoreCommand(), c.jobCommand(), c.scheduleCommand(), c.pauseCommand(), c.tokenCommand(), c.userCommand(), c.auditCommand(),
+		c.loginCommand(), c.logoutCommand(), c.whoamiCommand(), c.profilesCommand(),
 		c.settingsCommand(),
 		c.artifactCommand(), c.keyCommand(), c.versionCommand(),
 	)
@@ -114,15 +120,21 @@ func (c *ctl) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Server == "" {
-		return nil, usagef("which controller? Give its URL by --server or DEVFLOW_URL")
+	s, p, err := c.withProfile(s)
+	if err != nil {
+		return nil, err
 	}
-	token, err := c.token(s)
+	if s.Server == "" {
+		return nil, usagef("which controller? `devflowctl login URL` keeps it; or give its URL by --server or DEVFLOW_URL")
+	}
+	token, err := c.token(s, p)
 	if err != nil {
 		return nil, err
 	}
 	opt := client.Options{URL: s.Server, Token: token, UserAgent: "devflowctl/" + version.Version}
-	if s.CAFile != "" {
+	if p != nil && c.flags.CAFile == "" && c.env("DEVFLOW_CA") == "" {
+		opt.CAPEM = []byte(p.CA)
+	} else if s.CAFile != "" {
 		if opt.CAPEM, err = os.ReadFile(s.CAFile); err != nil {
 			return nil, usagef("read the CA certificate: %w", err)
 		}

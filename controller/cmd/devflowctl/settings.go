@@ -29,26 +29,61 @@ func (c *ctl) settings() (settings, error) {
 	if err != nil {
 		return settings{}, err
 	}
-	return settings{
+	s := settings{
 		Server:    cmp.Or(c.flags.Server, c.env("DEVFLOW_URL"), file.Server),
 		TokenFile: cmp.Or(c.flags.TokenFile, c.env("DEVFLOW_TOKEN_FILE"), file.TokenFile),
 		CAFile:    cmp.Or(c.flags.CAFile, c.env("DEVFLOW_CA"), file.CAFile),
 		Output:    cmp.Or(c.flags.Output, file.Output, outputTable),
 
 		StorageCAFile: cmp.Or(c.flags.StorageCAFile, c.env("DEVFLOW_STORAGE_CA"), file.StorageCAFile),
-	}, nil
+	}
+	return s, nil
 }
 
-func (c *ctl) settingsFile() (settings, error) {
+// withProfile lays a profile over the file's settings. One that was named wins over the environment too. Its token goes to its own server
+// and to no other.
+func (c *ctl) withProfile(s settings) (settings, *profile, error) {
+	_, named, err := c.profileRef()
+	if err != nil {
+		return s, nil, err
+	}
+	p, err := c.loadProfile()
+	if p == nil || err != nil {
+		return s, nil, err
+	}
+	said := cmp.Or(c.flags.Server, c.env("DEVFLOW_URL"))
+	if named && c.profile != "" {
+		said = c.flags.Server
+	}
+	if said != "" && strings.TrimRight(said, "/") != p.Server {
+		if named {
+			return s, nil, usagef("the profile is of %s, and %s is asked for: leave one of them out", p.Server, said)
+		}
+		return s, nil, nil
+	}
+	s.Server = p.Server
+	return s, p, nil
+}
+
+// configDir is where the user's files are; empty if nobody says where that is.
+func (c *ctl) configDir() (string, error) {
 	dir := c.env("XDG_CONFIG_HOME")
 	if dir == "" {
 		home := c.env("HOME")
 		if home == "" {
-			return settings{}, nil
+			return "", nil
 		}
 		dir = filepath.Join(home, ".config")
 	}
-	path := filepath.Join(dir, "devflow", "ctl.yaml")
+	return filepath.Join(dir, "devflow"), nil
+}
+
+func (c *ctl) settingsFile() (settings, error) {
+	dir, err := c.configDir()
+	if err != nil || dir == "" {
+		return settings{}, err
+	}
+	path := filepath.Join(dir, "ctl.yaml")
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && c.flags.Server != "" {
 		return settings{}, nil
@@ -85,15 +120,22 @@ func (c *ctl) loadOutput() error {
 	return nil
 }
 
-// token prefers the file that a flag names, then the environment, then the file that the settings name.
-func (c *ctl) token(s settings) (secret.String, error) {
+// token prefers the file that a flag names, then the profile that a flag names, then the environment, then a profile, then the file that the
+// settings name.
+func (c *ctl) token(s settings, p *profile) (secret.String, error) {
+	if p != nil && c.profile != "" && c.flags.TokenFile == "" {
+		return secret.String(p.Token), nil
+	}
 	if c.flags.TokenFile == "" {
 		if t := strings.TrimSpace(c.env("DEVFLOW_TOKEN")); t != "" {
 			return secret.String(t), nil
 		}
 	}
+	if p != nil && c.flags.TokenFile == "" && c.env("DEVFLOW_TOKEN_FILE") == "" {
+		return secret.String(p.Token), nil
+	}
 	if s.TokenFile == "" {
-		return "", usagef("no API token: give a file with it by --token-file, or the token in DEVFLOW_TOKEN")
+		return "", usagef("no API token: `devflowctl login` keeps one; or give a file with it by --token-file, or the token in DEVFLOW_TOKEN")
 	}
 	t, err := secret.LoadFile(s.TokenFile)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 func (c *ctl) tokenCommand() *cobra.Command {
-	return c.group("token", "API tokens", c.tokenCreate(), c.tokenList(), c.tokenRevoke())
+	return c.group("token", "API tokens", c.tokenCreate(), c.tokenList(), c.tokenRotate(), c.tokenRevoke())
 }
 
 func (c *ctl) tokenCreate() *cobra.Command {
@@ -57,6 +57,7 @@ func (c *ctl) tokenCreate() *cobra.Command {
 	f := cmd.Flags()
 	f.StringSliceVar(&in.Permissions, "permission", nil, "what it may do (repeatable), or all")
 	f.StringSliceVar(&in.Projects, "project", nil, "limits it to a project (repeatable); all projects if absent")
+	f.StringVar(&in.Kind, "kind", "", "api, or panel: each request names the user that it acts for (default api)")
 	f.DurationVar(&ttl, "ttl", 0, "how long it is valid; for good if absent")
 	return cmd
 }
@@ -81,7 +82,7 @@ func (c *ctl) tokenList() *cobra.Command {
 				return err
 			}
 			return c.show(all, func(r *rows) {
-				r.head("ID", "NAME", "PERMISSIONS", "PROJECTS", "USED", "EXPIRES", "STATE")
+				r.head("ID", "NAME", "KIND", "PERMISSIONS", "PROJECTS", "USED", "EXPIRES", "STATE")
 				for _, t := range all {
 					permissions := strings.Join(t.Permissions, ",")
 					if len(t.Permissions) == len(controller.Permissions) {
@@ -94,11 +95,51 @@ func (c *ctl) tokenList() *cobra.Command {
 					case t.ExpiresAt != nil && t.ExpiresAt.Before(time.Now()):
 						state = "expired"
 					}
-					r.row(number(t.ID), t.Name, permissions, tokenProjects(t), ago(t.LastUsedAt), ago(t.ExpiresAt), state)
+					r.row(number(t.ID), t.Name, t.Kind, permissions, tokenProjects(t), ago(t.LastUsedAt), ago(t.ExpiresAt), state)
 				}
 			})
 		},
 	}
+}
+
+func (c *ctl) tokenRotate() *cobra.Command {
+	var grace time.Duration
+	cmd := &cobra.Command{
+		Use: "rotate ID", Short: "Give an API token a new secret and print it, once; the one before works for a time", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := identifier("token", args[0])
+			if err != nil {
+				return err
+			}
+			var in body.RotateToken
+			if cmd.Flags().Changed("grace") {
+				s, err := seconds("grace", grace)
+				if err != nil {
+					return err
+				}
+				in.GraceSeconds = &s
+			}
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			t, err := cl.RotateToken(cmd.Context(), n, in)
+			if err != nil {
+				return err
+			}
+			return c.show(t, func(r *rows) {
+				r.fact("id", number(t.ID))
+				r.fact("name", t.Name)
+				r.fact("token", t.Token)
+				if t.PreviousUntil != nil {
+					r.fact("the one before works until", t.PreviousUntil.UTC().Format(time.RFC3339))
+				}
+				r.note("It is shown this once.")
+			})
+		},
+	}
+	cmd.Flags().DurationVar(&grace, "grace", 24*time.Hour, "how long the secret before it works; 0 ends it at once")
+	return cmd
 }
 
 func (c *ctl) tokenRevoke() *cobra.Command {
@@ -127,6 +168,9 @@ func (c *ctl) versionCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := c.settings()
 			if err != nil {
+				return err
+			}
+			if s, _, err = c.withProfile(s); err != nil {
 				return err
 			}
 			var remote *body.Version
