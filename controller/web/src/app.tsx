@@ -1,5 +1,5 @@
 import { Center, Container, Loader } from "@mantine/core";
-import { IconMapQuestion } from "@tabler/icons-react";
+import { IconMapQuestion } from "./icons";
 import { lazy, Suspense } from "react";
 import { Route, Switch } from "wouter";
 import { Signed } from "./api/session";

@@ -2,7 +2,7 @@
 import { ActionIcon, AppShell, Avatar, Burger, Group, Menu, NavLink, ScrollArea, Text, Tooltip, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { useQueryClient } from "@tanstack/react-query";
-import { IconArrowBackUp, IconFolders, IconHistory, IconKey, IconLayoutDashboard, IconLogout, IconMoon, IconServer2, IconSettings, IconStack2, IconSun, type Icon } from "@tabler/icons-react";
+import { IconArrowBackUp, IconFolders, IconHistory, IconKey, IconLayoutDashboard, IconLogout, IconMoon, IconServer2, IconSettings, IconStack2, IconSun, type Icon } from "./icons";
 import { useEffect, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 import { follow, useLive } from "./api/events";

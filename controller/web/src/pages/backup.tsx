@@ -1,5 +1,5 @@
 import { Anchor, Badge, Button, Code, Group, List, Stack, Tabs, Text, Timeline } from "@mantine/core";
-import { IconArrowBackUp, IconDownload, IconFileText, IconHistory, IconLifebuoy, IconLock, IconLockOpen, IconPlayerStop, IconRefresh, IconShieldCheck, IconTerminal2, IconTrash } from "@tabler/icons-react";
+import { IconArrowBackUp, IconDownload, IconFileText, IconHistory, IconLifebuoy, IconLock, IconLockOpen, IconPlayerStop, IconRefresh, IconShieldCheck, IconTerminal2, IconTrash } from "../icons";
 import { useState } from "react";
 import { Link } from "wouter";
 import type { Schemas } from "../api/client";

@@ -1,6 +1,6 @@
 import { Badge, Group, Menu, Modal, MultiSelect, SimpleGrid, Stack, Switch, Table, Text } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
-import { IconCalendarPlus, IconCalendarTime, IconDatabase, IconDatabaseExport, IconDatabasePlus, IconDots, IconHistory, IconPencil, IconPlayerPlay, IconStack2, IconTrash, IconUnlink, IconZoomCheck } from "@tabler/icons-react";
+import { IconCalendarPlus, IconCalendarTime, IconDatabase, IconDatabaseExport, IconDatabasePlus, IconDots, IconHistory, IconPencil, IconPlayerPlay, IconStack2, IconTrash, IconUnlink, IconZoomCheck } from "../icons";
 import { useState } from "react";
 import { useLocation } from "wouter";
 import { api, take } from "../api/client";

@@ -1,6 +1,6 @@
 import { Button, Modal, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { IconFolderPlus, IconFolders } from "@tabler/icons-react";
+import { IconFolderPlus, IconFolders } from "../icons";
 import { useState } from "react";
 import { Link, useLocation } from "wouter";
 import { api, take } from "../api/client";

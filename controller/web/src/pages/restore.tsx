@@ -1,5 +1,5 @@
 import { Anchor, Code, Group, Modal, NumberInput, Select, Stack, Text, TextInput } from "@mantine/core";
-import { IconArrowBackUp, IconClockPlus, IconPlayerStop, IconTrash } from "@tabler/icons-react";
+import { IconArrowBackUp, IconClockPlus, IconPlayerStop, IconTrash } from "../icons";
 import { useState } from "react";
 import { Link } from "wouter";
 import { api, take, type Schemas } from "../api/client";

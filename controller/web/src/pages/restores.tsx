@@ -1,5 +1,5 @@
 import { Group, Pagination, Table, Text } from "@mantine/core";
-import { IconArrowBackUp } from "@tabler/icons-react";
+import { IconArrowBackUp } from "../icons";
 import { useState } from "react";
 import { Link } from "wouter";
 import { open, useRestores, type Restore } from "../api/queries";

@@ -1,6 +1,6 @@
 import { Anchor, Button, Center, Divider, Group, Paper, PasswordInput, Skeleton, Stack, Text, TextInput, Title } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { IconLogin2 } from "@tabler/icons-react";
+import { IconLogin2 } from "../icons";
 import { useState, type FormEvent } from "react";
 import { api, credentials, take } from "../api/client";
 import { sessionKey } from "../api/session";

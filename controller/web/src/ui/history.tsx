@@ -1,6 +1,6 @@
 // The backup history: ten a page, with what can be done with each backup.
 import { Group, Pagination, Select, Table, Text, Tooltip } from "@mantine/core";
-import { IconArrowBackUp, IconDatabaseOff, IconDownload, IconFilterOff, IconLock, IconPlayerStop, IconRefresh, IconTrash } from "@tabler/icons-react";
+import { IconArrowBackUp, IconDatabaseOff, IconDownload, IconFilterOff, IconLock, IconPlayerStop, IconRefresh, IconTrash } from "../icons";
 import { useState, type ReactNode } from "react";
 import { Link } from "wouter";
 import { open, useBackups, useDatabases, useStorages, type Backup, type BackupFilter } from "../api/queries";

@@ -2,7 +2,7 @@
 import { ActionIcon, Badge, Box, Button, Card, Code, CopyButton, Group, Paper, Skeleton, Stack, Text, ThemeIcon, Title, Tooltip, type BadgeProps } from "@mantine/core";
 import {
   IconArrowBackUp, IconCheck, IconCircleCheck, IconCircleX, IconClock, IconCopy, IconDatabase, IconLoader2, IconQuestionMark, IconShield, IconShieldCheck, IconShieldX, type Icon,
-} from "@tabler/icons-react";
+} from "../icons";
 import { type ReactNode, useEffect, useState } from "react";
 import { Link } from "wouter";
 import { useSession } from "../api/session";

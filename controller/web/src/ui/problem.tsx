@@ -1,6 +1,6 @@
 // What went wrong, and what to try: the API's own words.
 import { Alert, Anchor, Button, Code, Group, List, Stack, Text } from "@mantine/core";
-import { IconAlertTriangle, IconPlugConnectedX, IconRefresh } from "@tabler/icons-react";
+import { IconAlertTriangle, IconPlugConnectedX, IconRefresh } from "../icons";
 import { ApiError, type Problem } from "../api/client";
 
 export function problemOf(err: unknown): Problem | null {

@@ -1,7 +1,7 @@
 // Restore: where to, what would happen, and only then the question with the name to type.
 import { Alert, Button, Checkbox, Collapse, Group, List, Loader, Modal, NumberInput, Radio, Select, SimpleGrid, Stack, Text, TextInput } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
-import { IconAlertTriangle, IconCircleCheck, IconCircleX, IconInfoCircle } from "@tabler/icons-react";
+import { IconAlertTriangle, IconCircleCheck, IconCircleX, IconInfoCircle } from "../icons";
 import { useState } from "react";
 import { useLocation } from "wouter";
 import { api, take, type Schemas } from "../api/client";

@@ -1,6 +1,6 @@
 // Short words about what was just done, said to screen readers too.
 import { CloseButton, Group, Paper, Portal, Stack, Text } from "@mantine/core";
-import { IconCircleCheck, IconCircleX } from "@tabler/icons-react";
+import { IconCircleCheck, IconCircleX } from "../icons";
 import { useSyncExternalStore } from "react";
 import { problemOf } from "./problem";
 
