@@ -33,6 +33,7 @@ import (
 	"devflowbackup/controller/internal/reconcile"
 	"devflowbackup/controller/internal/retention"
 	"devflowbackup/controller/internal/scheduler"
+	"devflowbackup/controller/web"
 	"devflowbackup/shared/version"
 	"devflowbackup/shared/wire"
 )
@@ -350,10 +351,10 @@ func (a *App) startAPI() error {
 		return errors.Join(err, listener.Close())
 	}
 	server := &http.Server{
-		Handler: api.New(api.Options{
+		Handler: web.New(api.New(api.Options{
 			Store: a.catalog, Fleet: agents{a}, Cleaner: a.cleaner, Auditor: a.audit, Bootstrap: hosts, Events: a.events, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url, SignIn: signIn,
 			Ready: map[string]func(context.Context) error{"catalog": a.catalog.Ping, "broker": a.brokerReady},
-		}),
+		})),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorLog: a.log.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}

@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
+import { parseEvents } from "./api/events";
 import { backupType, bytes, databaseName, duration, relative } from "./format";
 import { can } from "./permission";
+import { recovery } from "./recovery";
 import { observe, percent, rate, remaining, type Sample } from "./progress";
 
 test("sizes and spans read as the panel's", () => {
@@ -48,4 +50,18 @@ test("permissions: all that are needed, and none without a session", () => {
   expect(can(who, "view-backups", "delete-backups")).toBe(false);
   expect(can(null, "view-backups")).toBe(false);
   expect(can(who)).toBe(true);
+});
+
+test("events are taken whole; what has not ended waits", () => {
+  const { events, rest } = parseEvents(': beat\n\nretry: 2000\nevent: hello\ndata: {"head":7}\n\nid: 8\nevent: backup\ndata: {"a":\ndata: 1}\n\nid: 9\nev');
+  expect(events).toEqual([{ id: "", name: "hello", data: '{"head":7}' }, { id: "8", name: "backup", data: '{"a":\n1}' }]);
+  expect(rest).toBe("id: 9\nev");
+});
+
+test("a backup is opened without us, whatever its names hold", () => {
+  const b = { database_type: "postgresql", database_name: "shop", compression: "zstd", encryption: "age", file_name: "shop_x.dump.zst.age", checksum: "ab", project: "shop" };
+  expect(recovery(b)).toBe("echo 'ab  shop_x.dump.zst.age' | sha256sum -c\nage -d -i shop.key shop_x.dump.zst.age | zstd -d > recovered.dump\ncreatedb shop_recovered\npg_restore --no-owner --exit-on-error -d shop_recovered recovered.dump");
+  expect(recovery({ ...b, database_name: "a'b; rm -rf x" })).toContain("createdb 'a'\\''b; rm -rf x_recovered'");
+  expect(recovery({ ...b, encryption: "none", compression: "gzip", database_type: "sqlite", database_name: "/srv/app.db" })).toContain("gunzip < shop_x.dump.zst.age > recovered.sqlite");
+  expect(recovery({ ...b, encryption: "aes-256-cbc", database_type: "mysql" })).toContain("devflowctl key derive");
 });

@@ -12,7 +12,8 @@ export function quote(word: string): string {
 export function recovery(b: Recoverable): string {
   const file = quote(b.file_name);
   const key = quote(`${b.project}.key`);
-  const name = quote(`${databaseName(b.database_name).replace(/\.[^.]*$/, "")}_recovered`);
+  const plain = `${databaseName(b.database_name).replace(/\.[^.]*$/, "")}_recovered`;
+  const name = quote(plain);
   const expand = b.compression === "zstd" ? "zstd -d" : b.compression === "gzip" ? "gunzip" : "";
   const suffix = b.database_type === "postgresql" ? "dump" : b.database_type === "mysql" ? "sql" : "sqlite";
   const out = `recovered.${suffix}`;
@@ -26,7 +27,7 @@ export function recovery(b: Recoverable): string {
   if (b.database_type === "postgresql") {
     lines.push(`createdb ${name}`, `pg_restore --no-owner --exit-on-error -d ${name} ${out}`);
   } else if (b.database_type === "mysql") {
-    lines.push("tail -n 1 recovered.sql   # a whole dump ends in: -- Dump completed", `mariadb -e 'CREATE DATABASE \`${name.replaceAll("'", "")}\`'`, `mariadb --binary-mode --comments ${name} < ${out}`);
+    lines.push("tail -n 1 recovered.sql   # a whole dump ends in: -- Dump completed", `mariadb -e ${quote(`CREATE DATABASE \`${plain.replaceAll("`", "``")}\``)}`, `mariadb --binary-mode --comments ${name} < ${out}`);
   } else lines.push(`sqlite3 ${out} 'PRAGMA integrity_check'`);
   return lines.join("\n");
 }

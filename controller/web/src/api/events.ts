@@ -31,9 +31,7 @@ const follows: Record<string, string[]> = {
   restore: ["restores", "restore", "overview"],
   job: ["job", "backups", "backup", "restores", "restore"],
   schedule: ["schedules", "schedule", "overview", "statistics"],
-  server: ["servers", "overview"],
-  agent: ["servers", "overview"],
-  database: ["databases", "overview"],
+  agent: ["servers", "databases", "overview"],
   storage: ["storages", "overview"],
 };
 
@@ -72,16 +70,26 @@ function applyProgress(client: QueryClient, job: number, progress: Schemas["Prog
 }
 
 function handle(client: QueryClient, e: ServerEvent, due: Set<string>) {
-  let data: { job_id?: number; progress?: Schemas["Progress"]; type?: string } = {};
+  let data: { job_id?: number; progress?: Schemas["Progress"]; kind?: string } = {};
   try {
     data = JSON.parse(e.data);
   } catch {
     return; // a ping
   }
-  const name = e.name === "message" ? (data.type ?? "") : e.name;
-  if (data.progress && data.job_id) applyProgress(client, data.job_id, data.progress);
-  if (/progress/.test(name)) return;
-  for (const key of follows[name.split(/[._-]/)[0] ?? ""] ?? []) due.add(key);
+  const kind = e.name === "message" ? (data.kind ?? "") : e.name;
+  if (kind === "progress") {
+    if (data.progress && data.job_id) applyProgress(client, data.job_id, data.progress);
+    return;
+  }
+  // What was missed is no longer known: everything is asked for again.
+  if (kind === "reset") for (const key of Object.values(follows).flat()) due.add(key);
+  for (const key of follows[kind] ?? []) due.add(key);
+}
+
+/** Where the stream begins, so that a break before the first event loses none. */
+function headOf(data: string): string {
+  const found = /"head":\s*(\d+)/.exec(data);
+  return found ? found[1]! : "";
 }
 
 const pause = (millis: number, signal: AbortSignal) =>
@@ -122,6 +130,7 @@ export function follow(client: QueryClient): () => void {
           text = found.rest;
           for (const e of found.events) {
             if (e.id) last = e.id;
+            else if (e.name === "hello" && !last) last = headOf(e.data);
             handle(client, e, due);
           }
           if (due.size && !timer) timer = setTimeout(flush, 300);
