@@ -22,8 +22,9 @@ const (
 	MissedNothing  = "nothing_covered"  // the schedule covers no database
 	MissedDatabase = "database_missing" // the agent no longer finds it
 	MissedRevoked  = "server_revoked"
-	MissedRefused  = "refused" // the backup could not be ordered, such as for want of a storage
-	MissedChanged  = "changed" // the schedule was changed, deactivated or deleted before it was due
+	MissedRefused  = "refused"        // the backup could not be ordered, such as for want of a storage
+	MissedQuota    = "quota_exceeded" // a limit of the project was reached
+	MissedChanged  = "changed"        // the schedule was changed, deactivated or deleted before it was due
 	SkippedOverlap = "overlap"
 )
 

@@ -21,6 +21,7 @@ type Project struct {
 	DefaultEncryption string    `json:"default_encryption"`
 	DefaultStorageID  *int64    `json:"default_storage_id"`
 	CreatedAt         time.Time `json:"created_at"`
+	Limits
 }
 
 var (
@@ -41,6 +42,16 @@ type ProjectSpec struct {
 	AppKey secret.String
 	// DefaultSchedule is made with the project, of scope default; nil: none. It is not changed here afterwards.
 	DefaultSchedule *ScheduleSpec
+	// MaxJobsPerHour and MaxBytesPerDay are changed, not given at first: a pointer to nil is no limit.
+	MaxJobsPerHour **int64
+	MaxBytesPerDay **int64
+}
+
+// LimitsAfter are limits after the change.
+func (s ProjectSpec) LimitsAfter(l Limits) Limits {
+	set(&l.MaxJobsPerHour, s.MaxJobsPerHour)
+	set(&l.MaxBytesPerDay, s.MaxBytesPerDay)
+	return l
 }
 
 // MaxEscrowRecipients bounds how many keys besides the project's own open its backups.

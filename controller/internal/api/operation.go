@@ -46,6 +46,8 @@ type operation struct {
 	errors                    []int    // statuses of refusal beside those that its method and path imply
 	creates                   bool     // takes an Idempotency-Key
 	secret                    bool     // its answer holds a secret, which is never stored
+	edits                     bool     // takes an If-Match
+	waits                     bool     // answers when something has happened, as long as the caller waits
 	patient                   bool     // may take minutes: a store or a host is waited for
 }
 
@@ -98,6 +100,13 @@ func register[I, O any](a *API, o operation, handler func(context.Context, *I) (
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: body.IdempotencyKey, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
 			Description: "A random text: the same request with the same key is carried out once, and answered alike",
+		})
+	}
+	if o.edits {
+		op.Errors = append(op.Errors, http.StatusPreconditionFailed)
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: "If-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: new(maxIfMatch)},
+			Description: "The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise",
 		})
 	}
 	for name, value := range map[string]string{ExtensionAudit: o.audit, ExtensionUnaudited: o.unaudited} {
@@ -188,6 +197,18 @@ func (a *API) admit(o operation) func(huma.Context, func(huma.Context)) {
 			return
 		}
 		c.Request.Body = io.NopCloser(bytes.NewReader(b))
+		if o.edits {
+			tags, err := ifMatch(c.Request.Header)
+			if err != nil {
+				a.refuse(ctx, err)
+				return
+			}
+			c.Request = c.Request.WithContext(controller.WithMatch(c.Request.Context(), tags))
+		}
+		if o.patient || o.waits {
+			// The server's limit of reading a request would end this one's context when it passes.
+			_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{})
+		}
 		if o.patient {
 			// The server's own limits are for requests that the catalog answers. Without such a limit there is none to lift.
 			_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(patience + time.Minute))

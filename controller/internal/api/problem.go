@@ -33,6 +33,10 @@ var statuses = map[string]int{
 	body.CodeProbeFailed:     http.StatusUnprocessableEntity,
 	body.CodeNothingToDo:     http.StatusConflict,
 	body.CodeSecretShown:     http.StatusConflict,
+	body.CodeBackupFailed:    http.StatusConflict,
+	body.CodeChanged:         http.StatusPreconditionFailed,
+	body.CodeRate:            http.StatusTooManyRequests,
+	body.CodeQuota:           http.StatusTooManyRequests,
 	body.CodeCSRF:            http.StatusForbidden,
 	body.CodeRange:           http.StatusRequestedRangeNotSatisfiable,
 }

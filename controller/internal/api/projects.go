@@ -20,18 +20,18 @@ func (a *API) registerProjects() {
 		})
 	register(a, operation{id: "create-project", audit: "project.create", method: http.MethodPost, path: "/projects", summary: "Make a project and its keys", tag: tagProjects, access: manage, creates: true}, a.createProject)
 	register(a, operation{id: "get-project", method: http.MethodGet, path: "/projects/{ref}", summary: "One project", tag: tagProjects, access: view},
-		func(ctx context.Context, in *refIn) (*bodyOut[controller.Project], error) {
-			return out(store.Project(ctx, actorOf(ctx), in.Ref))
+		func(ctx context.Context, in *refIn) (*tagged[controller.Project], error) {
+			return tag(store.Project(ctx, actorOf(ctx), in.Ref))
 		})
-	register(a, operation{id: "update-project", audit: "project.update", method: http.MethodPatch, path: "/projects/{ref}", summary: "Change a project", tag: tagProjects, access: manage},
-		func(ctx context.Context, in *refBodyIn[body.UpdateProject]) (*bodyOut[controller.Project], error) {
+	register(a, operation{id: "update-project", audit: "project.update", method: http.MethodPatch, path: "/projects/{ref}", summary: "Change a project", tag: tagProjects, access: manage, edits: true},
+		func(ctx context.Context, in *refBodyIn[body.UpdateProject]) (*tagged[controller.Project], error) {
 			b := in.Body
-			return out(store.UpdateProject(ctx, actorOf(ctx), in.Ref, controller.ProjectSpec{
+			return tag(store.UpdateProject(ctx, actorOf(ctx), in.Ref, controller.ProjectSpec{
 				Slug: b.Slug, Name: b.Name, ExternalID: b.ExternalID, DefaultEncryption: b.DefaultEncryption,
-				EscrowRecipients: b.EscrowRecipients, DefaultStorage: b.DefaultStorage,
+				EscrowRecipients: b.EscrowRecipients, DefaultStorage: b.DefaultStorage, MaxJobsPerHour: change(b.MaxJobsPerHour), MaxBytesPerDay: change(b.MaxBytesPerDay),
 			}))
 		})
-	register(a, operation{id: "delete-project", audit: "project.delete", method: http.MethodDelete, path: "/projects/{ref}", summary: "Close a project; its backups stay", tag: tagProjects, access: manage, status: http.StatusNoContent},
+	register(a, operation{id: "delete-project", audit: "project.delete", method: http.MethodDelete, path: "/projects/{ref}", summary: "Close a project; its backups stay", tag: tagProjects, access: manage, edits: true, status: http.StatusNoContent},
 		func(ctx context.Context, in *refIn) (*answer, error) {
 			return nil, store.DeleteProject(ctx, actorOf(ctx), in.Ref)
 		})

@@ -46,6 +46,7 @@ func (a *API) registerAll() {
 	a.registerJobs()
 	a.registerStatistics()
 	a.registerEvents()
+	a.registerPreDeploy()
 	a.registerTokens()
 	a.registerUsers()
 	a.registerSession()

@@ -27,14 +27,14 @@ func (a *API) registerSchedules() {
 	}, a.createSchedule)
 	register(a, operation{id: "preview-schedule", unaudited: "it makes nothing", method: http.MethodPost, path: "/schedules/preview", summary: "What a schedule would be; nothing is made", tag: tagSchedules, access: view}, a.previewSchedule)
 	register(a, operation{id: "get-schedule", method: http.MethodGet, path: "/schedules/{id}", summary: "One schedule", tag: tagSchedules, access: view},
-		func(ctx context.Context, in *idIn) (*bodyOut[body.Schedule], error) {
+		func(ctx context.Context, in *idIn) (*tagged[body.Schedule], error) {
 			return a.scheduleOut(store.Schedule(ctx, actorOf(ctx), in.ID))
 		})
-	register(a, operation{id: "update-schedule", audit: "schedule.update", method: http.MethodPatch, path: "/schedules/{id}", summary: "Change a schedule, activate it or not", tag: tagSchedules, access: manage},
-		func(ctx context.Context, in *idBodyIn[body.UpdateSchedule]) (*bodyOut[body.Schedule], error) {
+	register(a, operation{id: "update-schedule", audit: "schedule.update", method: http.MethodPatch, path: "/schedules/{id}", summary: "Change a schedule, activate it or not", tag: tagSchedules, access: manage, edits: true},
+		func(ctx context.Context, in *idBodyIn[body.UpdateSchedule]) (*tagged[body.Schedule], error) {
 			return a.scheduleOut(store.UpdateSchedule(ctx, actorOf(ctx), in.ID, scheduleChange(in.Body)))
 		})
-	register(a, operation{id: "delete-schedule", audit: "schedule.delete", method: http.MethodDelete, path: "/schedules/{id}", summary: "Delete a schedule; its backups stay", tag: tagSchedules, access: manage, status: http.StatusNoContent},
+	register(a, operation{id: "delete-schedule", audit: "schedule.delete", method: http.MethodDelete, path: "/schedules/{id}", summary: "Delete a schedule; its backups stay", tag: tagSchedules, access: manage, status: http.StatusNoContent, edits: true},
 		func(ctx context.Context, in *idIn) (*answer, error) {
 			return nil, store.DeleteSchedule(ctx, actorOf(ctx), in.ID)
 		})
@@ -88,7 +88,7 @@ func (a *API) listSchedules(ctx context.Context, in *struct {
 	return out(p, nil)
 }
 
-func (a *API) createSchedule(ctx context.Context, in *bodyIn[body.CreateSchedule]) (*bodyOut[body.Schedule], error) {
+func (a *API) createSchedule(ctx context.Context, in *bodyIn[body.CreateSchedule]) (*tagged[body.Schedule], error) {
 	spec := scheduleSpec(in.Body.Project, in.Body.ScheduleTarget, in.Body.ScheduleOptions)
 	if err := spec.Validate(); err != nil {
 		return nil, err
@@ -132,11 +132,11 @@ func (a *API) listOccurrences(ctx context.Context, in *struct {
 	return out(p, nil)
 }
 
-func (a *API) scheduleOut(s controller.Schedule, err error) (*bodyOut[body.Schedule], error) {
+func (a *API) scheduleOut(s controller.Schedule, err error) (*tagged[body.Schedule], error) {
 	if err != nil {
 		return nil, err
 	}
-	return out(a.schedule(s), nil)
+	return tag(a.schedule(s), nil)
 }
 
 // schedule adds what follows from a schedule. One whose zone is no longer known has no next occurrence, and says why.

@@ -16,13 +16,13 @@ func (a *API) registerServers() {
 			return list(store.Servers(ctx, actorOf(ctx)))
 		})
 	register(a, operation{id: "get-server", method: http.MethodGet, path: "/servers/{ref}", summary: "One server", tag: tagServers, access: view},
-		func(ctx context.Context, in *refIn) (*bodyOut[controller.Server], error) {
-			return out(store.Server(ctx, actorOf(ctx), in.Ref))
+		func(ctx context.Context, in *refIn) (*tagged[controller.Server], error) {
+			return tag(store.Server(ctx, actorOf(ctx), in.Ref))
 		})
-	register(a, operation{id: "revoke-server", audit: "server.revoke", method: http.MethodPost, path: "/servers/{ref}/revoke", summary: "Cut an agent off for good; its backups stay", tag: tagServers, access: manage}, a.revokeServer)
-	register(a, operation{id: "set-verifier", audit: "server.verifier", method: http.MethodPut, path: "/servers/{ref}/verifier", summary: "Let a server open other hosts' backups to verify them, or not", tag: tagServers, access: manage},
-		func(ctx context.Context, in *refBodyIn[body.SetVerifier]) (*bodyOut[controller.Server], error) {
-			return out(store.SetVerifier(ctx, actorOf(ctx), in.Ref, in.Body.Verifier))
+	register(a, operation{id: "revoke-server", audit: "server.revoke", method: http.MethodPost, path: "/servers/{ref}/revoke", summary: "Cut an agent off for good; its backups stay", tag: tagServers, access: manage, edits: true}, a.revokeServer)
+	register(a, operation{id: "set-verifier", audit: "server.verifier", method: http.MethodPut, path: "/servers/{ref}/verifier", summary: "Let a server open other hosts' backups to verify them, or not", tag: tagServers, access: manage, edits: true},
+		func(ctx context.Context, in *refBodyIn[body.SetVerifier]) (*tagged[controller.Server], error) {
+			return tag(store.SetVerifier(ctx, actorOf(ctx), in.Ref, in.Body.Verifier))
 		})
 }
 

@@ -11,13 +11,13 @@ import (
 func (a *API) registerSettings() {
 	store := a.opt.Store
 	register(a, operation{id: "get-settings", method: http.MethodGet, path: "/settings", summary: "Settings of the installation", tag: tagSystem, access: []string{controller.ViewBackups}},
-		func(ctx context.Context, _ *none) (*bodyOut[controller.Settings], error) {
-			return out(store.Settings(ctx, actorOf(ctx)))
+		func(ctx context.Context, _ *none) (*tagged[controller.Settings], error) {
+			return tag(store.Settings(ctx, actorOf(ctx)))
 		})
-	register(a, operation{id: "update-settings", audit: "settings.update", method: http.MethodPatch, path: "/settings", summary: "Change settings of the installation", tag: tagSystem, access: []string{controller.ManageProjects}}, a.updateSettings)
+	register(a, operation{id: "update-settings", audit: "settings.update", method: http.MethodPatch, path: "/settings", summary: "Change settings of the installation", tag: tagSystem, access: []string{controller.ManageProjects}, edits: true}, a.updateSettings)
 }
 
-func (a *API) updateSettings(ctx context.Context, in *bodyIn[body.UpdateSettings]) (*bodyOut[controller.Settings], error) {
+func (a *API) updateSettings(ctx context.Context, in *bodyIn[body.UpdateSettings]) (*tagged[controller.Settings], error) {
 	var s controller.Settings // what is empty stays
 	for _, f := range []struct {
 		name  string
@@ -32,5 +32,5 @@ func (a *API) updateSettings(ctx context.Context, in *bodyIn[body.UpdateSettings
 		}
 		*f.to = *f.given
 	}
-	return out(a.opt.Store.UpdateSettings(ctx, actorOf(ctx), s))
+	return tag(a.opt.Store.UpdateSettings(ctx, actorOf(ctx), s))
 }

@@ -20,22 +20,22 @@ func (a *API) registerStorages() {
 		})
 	register(a, operation{id: "create-storage", audit: "storage.create", method: http.MethodPost, path: "/storages", summary: "Add a storage that passes its probe", tag: tagStorages, access: manage, creates: true, patient: true}, a.createStorage)
 	register(a, operation{id: "get-storage", method: http.MethodGet, path: "/storages/{ref}", summary: "One storage with its last probe", tag: tagStorages, access: view},
-		func(ctx context.Context, in *refIn) (*bodyOut[controller.Storage], error) {
-			return out(store.Storage(ctx, actorOf(ctx), in.Ref))
+		func(ctx context.Context, in *refIn) (*tagged[controller.Storage], error) {
+			return tag(store.Storage(ctx, actorOf(ctx), in.Ref))
 		})
-	register(a, operation{id: "update-storage", audit: "storage.update", method: http.MethodPatch, path: "/storages/{ref}", summary: "Rename a storage, or reach it otherwise: what changed has to pass a probe", tag: tagStorages, access: manage, patient: true}, a.updateStorage)
+	register(a, operation{id: "update-storage", audit: "storage.update", method: http.MethodPatch, path: "/storages/{ref}", summary: "Rename a storage, or reach it otherwise: what changed has to pass a probe", tag: tagStorages, access: manage, patient: true, edits: true}, a.updateStorage)
 	register(a, operation{id: "probe-storage", unaudited: "it looks at a storage and changes no policy", method: http.MethodPost, path: "/storages/{ref}/probe", summary: "Try a storage again and record what was found", tag: tagStorages, access: manage, patient: true}, a.probeStorage)
-	register(a, operation{id: "set-default-storage", audit: "storage.default", method: http.MethodPost, path: "/storages/{ref}/default", summary: "Use a storage for backups that name none", tag: tagStorages, access: manage},
-		func(ctx context.Context, in *refIn) (*bodyOut[controller.Storage], error) {
-			return out(store.SetDefaultStorage(ctx, actorOf(ctx), in.Ref))
+	register(a, operation{id: "set-default-storage", audit: "storage.default", method: http.MethodPost, path: "/storages/{ref}/default", summary: "Use a storage for backups that name none", tag: tagStorages, access: manage, edits: true},
+		func(ctx context.Context, in *refIn) (*tagged[controller.Storage], error) {
+			return tag(store.SetDefaultStorage(ctx, actorOf(ctx), in.Ref))
 		})
-	register(a, operation{id: "delete-storage", audit: "storage.delete", method: http.MethodDelete, path: "/storages/{ref}", summary: "Forget a storage that holds no backup", tag: tagStorages, access: manage, status: http.StatusNoContent},
+	register(a, operation{id: "delete-storage", audit: "storage.delete", method: http.MethodDelete, path: "/storages/{ref}", summary: "Forget a storage that holds no backup", tag: tagStorages, access: manage, status: http.StatusNoContent, edits: true},
 		func(ctx context.Context, in *refIn) (*answer, error) {
 			return nil, store.DeleteStorage(ctx, actorOf(ctx), in.Ref)
 		})
 }
 
-func (a *API) createStorage(ctx context.Context, in *bodyIn[body.CreateStorage]) (*bodyOut[controller.Storage], error) {
+func (a *API) createStorage(ctx context.Context, in *bodyIn[body.CreateStorage]) (*tagged[controller.Storage], error) {
 	b := in.Body
 	spec := controller.StorageSpec{
 		Name: b.Name, Project: b.Project, Kind: cmp.Or(b.Kind, controller.StorageS3), Endpoint: b.Endpoint, Region: b.Region,
@@ -62,11 +62,11 @@ func (a *API) createStorage(ctx context.Context, in *bodyIn[body.CreateStorage])
 	if !res.OK && !b.Force {
 		return nil, probeProblem(res, "correct it and add the storage again, or add it with force and probe it later")
 	}
-	return out(a.opt.Store.CreateStorage(ctx, actorOf(ctx), spec, res.Report, res.OK, res.ChecksumMode))
+	return tag(a.opt.Store.CreateStorage(ctx, actorOf(ctx), spec, res.Report, res.OK, res.ChecksumMode))
 }
 
 // updateStorage probes what changed beside what is in use, and keeps it only if that passed.
-func (a *API) updateStorage(ctx context.Context, in *refBodyIn[body.UpdateStorage]) (*bodyOut[controller.Storage], error) {
+func (a *API) updateStorage(ctx context.Context, in *refBodyIn[body.UpdateStorage]) (*tagged[controller.Storage], error) {
 	b, actor := in.Body, actorOf(ctx)
 	change := controller.StorageChange{
 		Name: b.Name, Endpoint: b.Endpoint, Region: b.Region, PathStyle: b.PathStyle, AccessKey: b.AccessKey, SecretKey: b.SecretKey, Force: b.Force,
@@ -80,7 +80,7 @@ func (a *API) updateStorage(ctx context.Context, in *refBodyIn[body.UpdateStorag
 	}
 	ref := strconv.FormatInt(s.ID, 10)
 	if !change.Reaches() {
-		return out(a.opt.Store.UpdateStorage(ctx, actor, ref, change, s.Probe, s.ProbeOK, s.ChecksumMode))
+		return tag(a.opt.Store.UpdateStorage(ctx, actor, ref, change, s.Probe, s.ProbeOK, s.ChecksumMode))
 	}
 	if s.ProjectID == nil && !actor.Scope.All { // the catalog refuses it; the credentials in use are not tried for that
 		return nil, controller.Errorf(controller.EForbidden, "storages of all projects belong to the whole installation, the token is limited to projects")
@@ -92,11 +92,11 @@ func (a *API) updateStorage(ctx context.Context, in *refBodyIn[body.UpdateStorag
 	if !res.OK && !b.Force {
 		return nil, probeProblem(res, "the storage is as it was: correct the change, or make it with force and probe it later")
 	}
-	return out(a.opt.Store.UpdateStorage(ctx, actor, ref, change, res.Report, res.OK, res.ChecksumMode))
+	return tag(a.opt.Store.UpdateStorage(ctx, actor, ref, change, res.Report, res.OK, res.ChecksumMode))
 }
 
 // probeStorage answers with the storage as the probe left it: a probe that fails is a result.
-func (a *API) probeStorage(ctx context.Context, in *refIn) (*bodyOut[controller.Storage], error) {
+func (a *API) probeStorage(ctx context.Context, in *refIn) (*tagged[controller.Storage], error) {
 	s, err := a.opt.Store.Storage(ctx, actorOf(ctx), in.Ref)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (a *API) probeStorage(ctx context.Context, in *refIn) (*bodyOut[controller.
 	if _, err := a.opt.Fleet.ProbeStored(ctx, s.ID); err != nil {
 		return nil, err
 	}
-	return out(a.opt.Store.Storage(ctx, actorOf(ctx), strconv.FormatInt(s.ID, 10)))
+	return tag(a.opt.Store.Storage(ctx, actorOf(ctx), strconv.FormatInt(s.ID, 10)))
 }
 
 // probeProblem names the step that failed first, what was found and what to do, which is otherwise if the step does not say.

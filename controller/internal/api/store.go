@@ -96,6 +96,9 @@ type Store interface {
 
 	Statistics(ctx context.Context, actor controller.Actor, project string) (controller.Statistics, error)
 	Trend(ctx context.Context, actor controller.Actor, r controller.TrendRequest) (controller.Trend, error)
+	// CreatePreDeploy orders the backups, or finds the order of the same key; PreDeploy goes on with it.
+	CreatePreDeploy(ctx context.Context, actor controller.Actor, r controller.PreDeployRequest) (controller.PreDeploy, error)
+	PreDeploy(ctx context.Context, actor controller.Actor, id int64) (controller.PreDeploy, error)
 	// Events are those that the actor may know of, after an id up to another, in order. EventLog tells which ids are kept.
 	Events(ctx context.Context, actor controller.Actor, after, upTo int64, limit int) ([]controller.Event, error)
 	EventLog(ctx context.Context) (controller.EventLog, error)

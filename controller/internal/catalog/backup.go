@@ -394,6 +394,11 @@ func (t *tx) insertBackup(ctx context.Context, actor controller.Actor, req backu
 	if err := t.scan(ctx, &p, "SELECT "+projectColumns+" FROM projects p WHERE p.id = ?", *d.ProjectID); err != nil {
 		return 0, err
 	}
+	if req.Type != controller.TypePreRestore { // a restore does not wait for a limit
+		if err := t.withinLimits(ctx, p); err != nil {
+			return 0, err
+		}
+	}
 	st, err := t.orderedStorage(ctx, p, req)
 	if err != nil {
 		return 0, err

@@ -26,6 +26,7 @@ const (
 	lockEvents    = 0x646576000a
 	lockFold      = 0x646576000b
 	lockRestoreTo = 0x64657606 // first of two numbers
+	lockLimits    = 0x64657607 // first of two numbers
 )
 
 // Migrate brings the schema to what this binary knows and returns the names of the migrations that it ran. Any number of

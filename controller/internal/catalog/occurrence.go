@@ -220,6 +220,8 @@ func (t *tx) runScheduled(ctx context.Context, s controller.Schedule, order back
 	id, err := t.insertBackup(ctx, controller.Actor{Name: scheduleName(s.ID)}, order, d.Database)
 	var refused *controller.Error
 	switch {
+	case errors.As(err, &refused) && refused.Code == controller.EQuota:
+		return missed(d, controller.MissedQuota, "%s", refused.Error()), nil
 	case errors.As(err, &refused):
 		return missed(d, controller.MissedRefused, "%s", refused.Error()), nil
 	case err != nil:

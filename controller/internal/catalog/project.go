@@ -14,7 +14,7 @@ import (
 )
 
 const projectColumns = `p.id, p.slug, p.name, p.external_id, p.age_recipient, to_jsonb(p.escrow_recipients) AS escrow_recipients,
-	p.default_encryption, p.default_storage_id, p.created_at`
+	p.default_encryption, p.default_storage_id, p.created_at, p.max_jobs_per_hour, p.max_bytes_per_day`
 
 func identityPurpose(project int64) string { return fmt.Sprintf("project/%d/age-identity", project) }
 
@@ -190,6 +190,9 @@ func (c *Catalog) UpdateProject(ctx context.Context, actor controller.Actor, ref
 			WithHint("make or change that schedule: `devflowctl schedule create`, `devflowctl schedule update`")
 	}
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		if err := t.unchangedProject(ctx, ref); err != nil {
+			return err
+		}
 		old, err := t.project(ctx, ref)
 		if err != nil {
 			return err
@@ -216,8 +219,18 @@ func (c *Catalog) UpdateProject(ctx context.Context, actor controller.Actor, ref
 				return err
 			}
 		}
-		_, err = t.exec(ctx, `UPDATE projects SET slug = ?, name = ?, external_id = ?, escrow_recipients = ?, default_encryption = ?, default_storage_id = ? WHERE id = ?`,
-			spec.Slug, spec.Name, spec.ExternalID, textArray(spec.EscrowRecipients), spec.DefaultEncryption, storage, old.ID)
+		limits := spec.LimitsAfter(old.Limits)
+		if limitsChanged(limits, old.Limits) {
+			if err := wholeInstallation(actor, "limits of projects"); err != nil {
+				return err
+			}
+			if err := limits.Validate(); err != nil {
+				return err
+			}
+		}
+		_, err = t.exec(ctx, `UPDATE projects SET slug = ?, name = ?, external_id = ?, escrow_recipients = ?, default_encryption = ?, default_storage_id = ?,
+			max_jobs_per_hour = ?, max_bytes_per_day = ?, updated_at = now() WHERE id = ?`,
+			spec.Slug, spec.Name, spec.ExternalID, textArray(spec.EscrowRecipients), spec.DefaultEncryption, storage, limits.MaxJobsPerHour, limits.MaxBytesPerDay, old.ID)
 		if err != nil {
 			return taken(err, "project", spec.Slug)
 		}
@@ -231,6 +244,9 @@ func (c *Catalog) UpdateProject(ctx context.Context, actor controller.Actor, ref
 		if !slices.Equal(spec.EscrowRecipients, old.EscrowRecipients) {
 			changed["escrow_recipients"] = spec.EscrowRecipients
 		}
+		if limitsChanged(limits, old.Limits) {
+			changed["max_jobs_per_hour"], changed["max_bytes_per_day"] = limits.MaxJobsPerHour, limits.MaxBytesPerDay
+		}
 		if err := t.audit(ctx, actor, "project.update", &old.ID, old.Slug, changed); err != nil {
 			return err
 		}
@@ -238,6 +254,11 @@ func (c *Catalog) UpdateProject(ctx context.Context, actor controller.Actor, ref
 		return err
 	})
 	return p, err
+}
+
+func limitsChanged(a, b controller.Limits) bool {
+	same := func(x, y *int64) bool { return (x == nil) == (y == nil) && (x == nil || *x == *y) }
+	return !same(a.MaxJobsPerHour, b.MaxJobsPerHour) || !same(a.MaxBytesPerDay, b.MaxBytesPerDay)
 }
 
 // DeleteProject closes a project. Its backups stay; its databases are no longer assigned, its servers no longer granted. It is
@@ -252,6 +273,9 @@ func (c *Catalog) DeleteProject(ctx context.Context, actor controller.Actor, ref
 			return err
 		}
 		if _, err := t.exec(ctx, "SELECT 1 FROM projects WHERE id = ? FOR UPDATE", p.ID); err != nil {
+			return err
+		}
+		if err := t.unchangedProject(ctx, ref); err != nil {
 			return err
 		}
 		if err := t.endSchedules(ctx, p.ID); err != nil { // any that was made meanwhile

@@ -270,6 +270,9 @@ func (c *Catalog) UpdateSchedule(ctx context.Context, actor controller.Actor, id
 	var s controller.Schedule
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		old, err := t.lockSchedule(ctx, id)
+		if err == nil {
+			err = controller.Match(ctx, old.Version())
+		}
 		if err != nil {
 			return err
 		}
@@ -437,6 +440,9 @@ func scheduleDetail(old, now controller.Schedule) map[string]any {
 func (c *Catalog) DeleteSchedule(ctx context.Context, actor controller.Actor, id int64) error {
 	return c.scoped(ctx, actor.Scope, func(t *tx) error {
 		s, err := t.lockSchedule(ctx, id)
+		if err == nil {
+			err = controller.Match(ctx, s.Version())
+		}
 		if err != nil {
 			return err
 		}

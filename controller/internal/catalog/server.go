@@ -102,6 +102,9 @@ func (c *Catalog) SetVerifier(ctx context.Context, actor controller.Actor, ref s
 		if s, err = t.server(ctx, ref); err != nil {
 			return err
 		}
+		if err := t.unchangedServer(ctx, s); err != nil {
+			return err
+		}
 		if _, err = t.exec(ctx, "UPDATE servers SET verifier = ? WHERE id = ?", verifier, s.ID); err != nil {
 			return err
 		}
@@ -121,6 +124,9 @@ func (c *Catalog) RevokeServer(ctx context.Context, actor controller.Actor, ref 
 	}
 	err := c.scoped(ctx, actor.Scope, func(t *tx) (err error) {
 		if s, err = t.server(ctx, ref); err != nil || s.RevokedAt != nil {
+			return err
+		}
+		if err := t.unchangedServer(ctx, s); err != nil {
 			return err
 		}
 		var at time.Time

@@ -50,6 +50,9 @@ func (c *Catalog) UpdateSettings(ctx context.Context, actor controller.Actor, s 
 	var next controller.Settings
 	err := c.system(ctx, func(t *tx) error {
 		old, err := t.settings(ctx, "FOR UPDATE")
+		if err == nil {
+			err = controller.Match(ctx, old.Version())
+		}
 		if err != nil {
 			return err
 		}

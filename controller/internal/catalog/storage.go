@@ -235,7 +235,13 @@ func (t *tx) changeableStorage(ctx context.Context, actor controller.Actor, ref 
 	if err == nil && st.ProjectID == nil {
 		err = wholeInstallation(actor, "storages of no project")
 	}
-	return st, err
+	if err != nil {
+		return st, err
+	}
+	return st, t.unchanged(ctx, "storages", st.ID, func() (string, error) {
+		st, err = t.storage(ctx, itoa(st.ID))
+		return st.Version(), err
+	})
 }
 
 // DeleteStorage removes a storage. It is refused while backups are on it, or parts of attempts that are not swept yet, and while it

@@ -201,6 +201,9 @@ func (t *tx) tidy(ctx context.Context) error {
 	if err := t.abandon(ctx); err != nil {
 		return err
 	}
+	if _, err := t.exec(ctx, "DELETE FROM pre_deploys WHERE created_at < now() - interval '30 days'"); err != nil {
+		return err
+	}
 	if _, err := t.exec(ctx, "DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'"); err != nil {
 		return err
 	}

@@ -19,6 +19,14 @@ type CreateBackups struct {
 	VerifyAfter        string `json:"verify_after,omitempty" enum:"none,checksum,content" doc:"Verify each backup once it is completed; none if absent"`
 }
 
+// CreatePreDeploy asks for backups before a deploy.
+type CreatePreDeploy struct {
+	Databases       []string `json:"databases,omitempty" maxItems:"200" doc:"Exact names or ids; each assigned one if absent"`
+	Storage         string   `json:"storage,omitempty" doc:"Name or id; the project's, else the installation's default if absent"`
+	DeadlineSeconds int64    `json:"deadline_seconds,omitempty" minimum:"0" maximum:"21600" doc:"Backups that are not completed by then have failed; 900 if absent"`
+	WaitSeconds     *int64   `json:"wait_seconds,omitempty" minimum:"0" maximum:"3600" doc:"How long this request waits for the end; up to the deadline, at most an hour, if absent"`
+}
+
 // BackupOutcome is what the request came to for one database.
 type BackupOutcome struct {
 	Database string             `json:"database"`

@@ -26,6 +26,9 @@ type UpdateProject struct {
 	DefaultEncryption string   `json:"default_encryption,omitempty" enum:"age,aes-256-cbc,none"`
 	EscrowRecipients  []string `json:"escrow_recipients,omitzero" maxItems:"16" doc:"Replaces the list; an empty list clears it"`
 	DefaultStorage    *string  `json:"default_storage,omitempty" doc:"Name or id; empty clears it"`
+
+	MaxJobsPerHour Clearable[int64] `json:"max_jobs_per_hour,omitzero" minimum:"1" maximum:"1000000" doc:"How many backups are ordered within any hour; null: no limit. For callers of the whole installation"`
+	MaxBytesPerDay Clearable[int64] `json:"max_bytes_per_day,omitzero" minimum:"1" maximum:"1152921504606846976" doc:"How much is stored within 24 hours before no more is ordered; null: no limit. For callers of the whole installation"`
 }
 
 // ProjectKey holds a project's keys, for recovery without us.
