@@ -47,7 +47,7 @@ test: deps tools build build-failpoints bin/quickstart vet boundaries ## Everyth
 ##@ Build
 
 .PHONY: build
-build: deps ## bin/devflow-agent, bin/devflow-controller, bin/devflowctl; each module builds alone
+build: deps console ## bin/devflow-agent, bin/devflow-controller, bin/devflowctl; each module builds alone
 	$(STEP) 'build $(VERSION)'
 	@mkdir -p bin
 	@# A module may have no package to build, and that is no error; one that does not compile is.
@@ -59,9 +59,37 @@ build: deps ## bin/devflow-agent, bin/devflow-controller, bin/devflowctl; each m
 	@cd controller && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/devflow-controller ./cmd/devflowctl
 	@for f in devflow-agent devflow-controller devflowctl; do printf '    bin/%-20s %s MB\n' "$$f" "$$(( $$(stat -c %s "bin/$$f") / 1000000 ))"; done
 
+# The console is static files, built by Vite and embedded in the controller. Built again when one of its sources changed.
+WEB         := controller/web
+WEB_SOURCES  = $(shell find $(WEB)/src $(WEB)/public -type f) $(addprefix $(WEB)/,index.html vite.config.ts tsconfig.json package.json package-lock.json)
+
+.PHONY: console
+console: deps $(WEB)/dist/index.html ## The web console, which the controller embeds, in controller/web/dist (node 18 or newer)
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json $(WEB)/package.json
+	$(STEP) 'npm ci'
+	@cd $(WEB) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
+	$(STEP) 'console'
+	@cd $(WEB) && npm run --silent build -- --logLevel warn
+
+.PHONY: console-check
+console-check: console ## Types and tests of the console
+	$(STEP) 'console: types, tests'
+	@cd $(WEB) && npm run --silent check && npm run --silent test
+
+# A test of the package holds the types to the API.
+.PHONY: console-types
+console-types: deps $(WEB)/node_modules/.package-lock.json ## The console's types of the API, written anew from its OpenAPI document
+	@mkdir -p bin
+	@go test -count=1 -run '^TestDocument_Types$$' ./$(WEB) -args -write='$(CURDIR)/bin/openapi.json'
+	@cd $(WEB) && node types.mjs '$(CURDIR)/bin/openapi.json'
+
 # Never shipped: a test can stop these at named places. See shared/failpoint.
 .PHONY: build-failpoints
-build-failpoints: deps ## The same programs with failpoints, in bin/failpoints, for the fault tests
+build-failpoints: deps console ## The same programs with failpoints, in bin/failpoints, for the fault tests
 	$(STEP) 'build with failpoints'
 	@mkdir -p bin/failpoints
 	@cd agent && GOWORK=off CGO_ENABLED=0 go build -trimpath -tags failpoints -ldflags '$(LDFLAGS)' -o ../bin/failpoints/ ./cmd/devflow-agent
@@ -112,12 +140,12 @@ clean: ## Remove bin/, dist/ and what the benchmark left; quickstart's own direc
 ##@ Packages (packaging/README.md)
 
 .PHONY: packages
-packages: bin/tools/nfpm ## .deb and .rpm of agent, controller and devflowctl for amd64 and arm64, reproducible, with SHA256SUMS, in dist/
+packages: console bin/tools/nfpm ## .deb and .rpm of agent, controller and devflowctl for amd64 and arm64, reproducible, with SHA256SUMS, in dist/
 	@scripts/packages.sh
 
 KEY ?= $(PACKAGES_KEY)
 .PHONY: sign
-sign: bin/tools/nfpm ## The same, signed: make sign KEY=private-key.asc (PACKAGES_KEY, PACKAGES_KEY_PASSPHRASE_FILE)
+sign: console bin/tools/nfpm ## The same, signed: make sign KEY=private-key.asc (PACKAGES_KEY, PACKAGES_KEY_PASSPHRASE_FILE)
 	@[ -n '$(KEY)' ] || { echo 'sign: which key? make sign KEY=private-key.asc' >&2; exit 2; }
 	@PACKAGES_KEY='$(KEY)' scripts/packages.sh
 
@@ -129,7 +157,7 @@ lint-packages: ## lintian and rpmlint on dist/, with packaging/lintian and packa
 	@rpmlint --strict --config packaging/rpmlint.toml dist/*.rpm
 
 .PHONY: test-packages
-test-packages: bin/tools/nfpm ## Packages built twice and compared, installed, upgraded, removed and purged in a fresh root (needs root, debootstrap)
+test-packages: console bin/tools/nfpm ## Packages built twice and compared, installed, upgraded, removed and purged in a fresh root (needs root, debootstrap)
 	@scripts/test-packages.sh
 
 ##@ Check

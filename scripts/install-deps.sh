@@ -32,6 +32,11 @@ have_mariadb() {
 	return 1
 }
 
+# Node is for building the console only.
+have_node() {
+	have node && have npm && (( $(node -p 'process.versions.node.split(".")[0]') >= 18 ))
+}
+
 # The Go that this workspace asks for. `go env` runs here, so a Go that fetches newer toolchains by itself does so now.
 check_go() {
 	local want got go
@@ -72,6 +77,8 @@ have sqlite3  || need "sqlite3" sqlite3
 have age      || need "age (encryption, https://age-encryption.org)" age
 have zstd     || need "zstd (compression)" zstd
 have openssl  || need "openssl" openssl
+# For the console, which is built once and embedded in the controller; nothing of it runs on hosts.
+have_node     || need "node 18 or newer with npm (https://nodejs.org)" "nodejs npm"
 # For the tests of the units; it is not started. About 12 MB.
 have systemd-analyze || need "systemd-analyze" systemd
 [[ -s /etc/ssl/certs/ca-certificates.crt || -s /etc/pki/tls/certs/ca-bundle.crt || -s /etc/ssl/cert.pem || -s /etc/ssl/ca-bundle.pem ]] ||
@@ -119,7 +126,7 @@ if (( ${#missing[@]} )); then
 	"${apt[@]}" update
 	"${apt[@]}" install -y --no-install-recommends "${packages[@]}"
 	hash -r
-	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl && have systemd-analyze || {
+	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl && have systemd-analyze && have_node || {
 		say "apt-get ended well, yet something of this is still missing: ${packages[*]}"
 		exit 1
 	}
