@@ -17,6 +17,9 @@ const (
 // EventAuditChain is the security event of a log that was tampered with.
 const EventAuditChain = "audit_chain"
 
+// EventSignIn is the security event of a name or an address that was locked out.
+const EventSignIn = "sign_in_locked"
+
 // AuditRefused is the result of an act that was refused with that code.
 func AuditRefused(code string) string { return "refused: " + code }
 

@@ -192,6 +192,3 @@ type SignInFlow struct {
 	ReturnTo string `json:"r"`
 	Expires  int64  `json:"e"` // seconds since 1970
 }
-
-// EventSignIn is the security event of a name or an address that was locked out.
-const EventSignIn = "sign_in_locked"

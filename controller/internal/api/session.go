@@ -266,7 +266,7 @@ func newSession() (secret string, hash []byte) {
 }
 
 func sessionCookie(secret string, age time.Duration) string {
-	c := http.Cookie{Name: SessionCookie, Value: secret, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: int(age.Seconds())}
+	c := &http.Cookie{Name: SessionCookie, Value: secret, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: int(age.Seconds())}
 	if secret == "" {
 		c.MaxAge = -1
 	}
