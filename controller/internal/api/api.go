@@ -39,6 +39,8 @@ type Options struct {
 	PublicURL string // where agents reach the API, for enrolment commands
 	SignIn    SignIn
 	Events    Events // nil: none
+	Rate      RateLimit
+	Origins   []string // whose pages may call the API by a token
 	// StreamBeat is how often a stream of events is sent something, and who listens is asked for again; 0: 15 seconds.
 	StreamBeat time.Duration
 	// Ready are what /readyz asks, by name: nil is ready.
@@ -55,6 +57,7 @@ type API struct {
 
 	downloads chan struct{} // one for each package that is sent
 	streams   streams
+	rates     *rates
 }
 
 var ginMode sync.Once
@@ -76,7 +79,8 @@ func New(opt Options) *API {
 	r.ForwardedByClientIP = false
 	opt.SignIn = opt.SignIn.withDefaults()
 	a := &API{opt: opt, engine: r, failures: newFailures(opt.Now), downloads: make(chan struct{}, packageDownloads)}
-	r.Use(identify, record(opt.Log))
+	a.rates = newRates(opt.Rate, opt.Now)
+	r.Use(identify, record(opt.Log), a.cors)
 	r.NoRoute(func(c *gin.Context) {
 		refuse(c, controller.Errorf(controller.ENotFound, "there is no %.200q", c.Request.URL.Path).WithHint("%s/openapi.json lists what there is", Prefix))
 	})

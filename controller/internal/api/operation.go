@@ -178,6 +178,9 @@ func (a *API) admit(o operation) func(huma.Context, func(huma.Context)) {
 		c := humagin.Unwrap(ctx)
 		if o.access[0] != accessPublic {
 			actor, err := a.authenticate(c)
+			if err == nil {
+				err = a.within(c, actor)
+			}
 			if err != nil {
 				a.refuse(ctx, err)
 				return

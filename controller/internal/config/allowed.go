@@ -8,6 +8,8 @@ import (
 
 const minAttempts, maxAttempts = 1, 100
 
+const maxRequests = 100_000
+
 // words are the keys that take one of some words.
 var words = []struct {
 	key     string
@@ -48,6 +50,12 @@ func Allowed(key string) string {
 		}
 	}
 	switch key {
+	case "api.requests_per_second":
+		return fmt.Sprintf("0 to %d", maxRequests)
+	case "api.request_burst":
+		return fmt.Sprintf("1 to %d", maxRequests)
+	case "api.cors_origins":
+		return "origins such as https://panel.example.com"
 	case "timing.max_attempts":
 		return fmt.Sprintf("%d to %d", minAttempts, maxAttempts)
 	case "listen", "nats.listen":

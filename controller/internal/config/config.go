@@ -44,6 +44,7 @@ type Config struct {
 	Catalog  Catalog  `yaml:"catalog"`
 	NATS     NATS     `yaml:"nats"`
 	Packages Packages `yaml:"packages"`
+	API      API      `yaml:"api"`
 	OIDC     OIDC     `yaml:"oidc"`
 	Timing   Timing   `yaml:"timing"`
 	Log      Log      `yaml:"log"`
@@ -107,6 +108,31 @@ type OIDC struct {
 // Given tells whether there is one.
 func (o OIDC) Given() bool { return o.Issuer != "" }
 
+// API is what callers of the HTTP API may do beside their permissions.
+type API struct {
+	// RequestsPerSecond of one caller, RequestBurst of them at once; 0 requests per second is no limit.
+	RequestsPerSecond int `yaml:"requests_per_second"`
+	RequestBurst      int `yaml:"request_burst"`
+	// CORSOrigins are sites whose pages may call the API by a token.
+	CORSOrigins []string `yaml:"cors_origins"`
+}
+
+func (a API) validate() error {
+	if a.RequestsPerSecond < 0 || a.RequestsPerSecond > maxRequests {
+		return fmt.Errorf("api.requests_per_second: %d is not allowed; use 1 to %d, or 0 for no limit", a.RequestsPerSecond, maxRequests)
+	}
+	if a.RequestBurst < 1 || a.RequestBurst > maxRequests {
+		return fmt.Errorf("api.request_burst: %d is not allowed; use 1 to %d", a.RequestBurst, maxRequests)
+	}
+	for _, o := range a.CORSOrigins {
+		u, err := url.Parse(o)
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.Scheme+"://"+u.Host != o {
+			return fmt.Errorf("api.cors_origins: %q is not an origin such as https://panel.example.com, without a path", secret.ScrubURLs(o))
+		}
+	}
+	return nil
+}
+
 // Timing is how long things may take.
 type Timing struct {
 	Heartbeat   time.Duration `yaml:"heartbeat"`
@@ -135,6 +161,7 @@ func Default() Config {
 		Listen:   "127.0.0.1:8443",
 		NATS:     NATS{Listen: "127.0.0.1:4222"},
 		Packages: Packages{Dir: "/usr/share/devflow-controller/packages"},
+		API:      API{RequestsPerSecond: 50, RequestBurst: 200},
 		OIDC: OIDC{
 			Scopes: []string{"profile", "email", "groups"}, NameClaim: "preferred_username", GroupsClaim: "groups", Title: "Single sign-on",
 		},
@@ -270,6 +297,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	if err := c.OIDC.validate(); err != nil {
+		return err
+	}
+	if err := c.API.validate(); err != nil {
 		return err
 	}
 	if err := c.Timing.validate(); err != nil {

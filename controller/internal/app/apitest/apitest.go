@@ -80,11 +80,17 @@ var Passwords = password.New(password.Params{Memory: 64, Time: 1, Threads: 1})
 // New starts one. It ends with the test.
 func New(tb testing.TB) *Rig {
 	tb.Helper()
-	return With(tb, nil)
+	return Custom(tb, func(*api.Options) {})
 }
 
 // With is New with an OpenID Connect provider.
 func With(tb testing.TB, provider api.Provider) *Rig {
+	tb.Helper()
+	return Custom(tb, func(o *api.Options) { o.SignIn.Provider = provider })
+}
+
+// Custom is New with other options.
+func Custom(tb testing.TB, change func(*api.Options)) *Rig {
 	tb.Helper()
 	super, err := url.Parse(pgkit.NewDatabase(tb))
 	if err != nil {
@@ -135,12 +141,14 @@ func With(tb testing.TB, provider api.Provider) *Rig {
 	hub := events.New(events.Options{Store: store, Progress: r.Fleet.Progress, Log: log})
 	hub.Start(tb.Context())
 	tb.Cleanup(hub.Stop)
-	r.API = api.New(api.Options{
+	opt := api.Options{
 		Events: hub, StreamBeat: 200 * time.Millisecond,
 		Store: store, Fleet: r.Fleet, Cleaner: retention.NewRunner(retention.Options{Store: store, Log: log, Now: store.Now}), Auditor: audit.New(audit.Options{Store: store, Storages: Anchors{}}), Version: "v0.0.0-test", PublicURL: PublicURL,
-		Log: log, Bootstrap: hosts, SignIn: api.SignIn{Passwords: Passwords, Provider: provider},
+		Log: log, Bootstrap: hosts, SignIn: api.SignIn{Passwords: Passwords},
 		Ready: map[string]func(context.Context) error{"catalog": store.Ping, "broker": r.Fleet.ready},
-	})
+	}
+	change(&opt)
+	r.API = api.New(opt)
 	r.servers = httptest.NewServer(r.API)
 	tb.Cleanup(r.servers.Close)
 	r.URL = r.servers.URL

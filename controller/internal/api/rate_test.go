@@ -1,0 +1,64 @@
+package api_test
+
+import (
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api"
+	"devflowbackup/controller/internal/app/apitest"
+)
+
+// TestRate: a caller that sends too much is told when to come back, and no other one is held up by it.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64
+	r := &rig{apitest.Custom(t, func(o *api.Options) {
+		o.Rate = api.RateLimit{PerSecond: 0.5, Burst: 3}
+		o.Now = func() time.Time { return time.Unix(1_800_000_000+ahead.Load(), 0) }
+	})}
+	one, two := r.NewToken([]string{controller.ViewBackups}), r.NewToken([]string{controller.ViewBackups})
+	for _, left := range []string{"2", "1", "0"} {
+		a := r.as(one, http.MethodGet, "/api/v1/backups", nil).is(http.StatusOK)
+		if a.header.Get("RateLimit-Limit") != "3" || a.header.Get("RateLimit-Remaining") != left {
+			t.Fatalf("%v", a.header)
+		}
+	}
+	a := r.as(one, http.MethodGet, "/api/v1/backups", nil)
+	a.refused(http.StatusTooManyRequests, "rate_limited", "try again in 2 s")
+	if a.header.Get("Retry-After") != "2" || a.header.Get("RateLimit-Reset") != "6" {
+		t.Fatalf("%v", a.header)
+	}
+	r.as(two, http.MethodGet, "/api/v1/backups", nil).is(http.StatusOK)
+	ahead.Store(2)
+	r.as(one, http.MethodGet, "/api/v1/backups", nil).is(http.StatusOK)
+	r.as(one, http.MethodGet, "/api/v1/backups", nil).refused(http.StatusTooManyRequests, "rate_limited")
+}
+
+// TestCORS: pages of the origins that are configured, exactly, and no cookie.
+func TestCORS(t *testing.T) {
+	t.Parallel()
+	const panel = "https://panel.example.com"
+	r := &rig{apitest.Custom(t, func(o *api.Options) { o.Origins = []string{panel} })}
+	pre := []string{"Access-Control-Request-Method", "PATCH", "Access-Control-Request-Headers", "authorization", "Origin"}
+	a := r.as("", http.MethodOptions, "/api/v1/projects/shop", nil, append(pre, panel)...).is(http.StatusNoContent)
+	if h := a.header; h.Get("Access-Control-Allow-Origin") != panel || h.Get("Access-Control-Allow-Methods") == "" || h.Get("Access-Control-Allow-Headers") == "" || h.Get("Access-Control-Allow-Credentials") != "" {
+		t.Fatalf("%v", h)
+	}
+	a = r.do(http.MethodGet, "/backups", nil, "Origin", panel).is(http.StatusOK)
+	if h := a.header; h.Get("Access-Control-Allow-Origin") != panel || h.Get("Access-Control-Expose-Headers") == "" || h.Get("Vary") != "Origin" {
+		t.Fatalf("%v", h)
+	}
+	for _, origin := range []string{"https://panel.example.com.evil.test", "http://panel.example.com", "https://panel.example.com:444", "null"} {
+		if h := r.do(http.MethodGet, "/backups", nil, "Origin", origin).is(http.StatusOK).header; h.Get("Access-Control-Allow-Origin") != "" {
+			t.Fatalf("%s: %v", origin, h)
+		}
+		r.as("", http.MethodOptions, "/api/v1/projects/shop", nil, append(pre, origin)...).refused(http.StatusMethodNotAllowed, "method_not_allowed")
+	}
+	off := start(t)
+	if h := off.do(http.MethodGet, "/backups", nil, "Origin", panel).header; h.Get("Access-Control-Allow-Origin") != "" || h.Get("Vary") != "" {
+		t.Fatalf("%v", h)
+	}
+}
