@@ -104,7 +104,7 @@ function Overview({ b }: { b: Backup }) {
       <Fact label="Duration">{duration(between(b.started_at, b.completed_at))}</Fact>
       <Fact label="Size">{bytes(b.file_size)}{b.raw_size ? <Text size="xs" c="dimmed">of a dump of {bytes(b.raw_size)}</Text> : null}</Fact>
       <Fact label="Content">{meta.tables_count !== undefined ? `${count(meta.tables_count)} tables` : "–"}{meta.tool ? <Text size="xs" c="dimmed">{meta.tool} {meta.tool_version}</Text> : null}</Fact>
-      <Fact label="Storage">{b.storage}{b.same_host ? <Text size="xs" c="orange.8">same host as the database: lost with it</Text> : null}</Fact>
+      <Fact label="Storage">{b.storage}{b.same_host ? <Text size="xs" c="var(--caution)">same host as the database: lost with it</Text> : null}</Fact>
       <Fact label="Codecs">{b.compression}, {encryption(b.encryption)}</Fact>
       {b.held_at ? <Fact label="Held">by {b.held_by}: {b.hold_reason}</Fact> : null}
       {b.locked_until ? <Fact label="Locked until">{absolute(b.locked_until)}</Fact> : null}
@@ -119,7 +119,7 @@ function Steps({ b, job }: { b: Backup; job?: Schemas["Job"] }) {
   const steps: { at: string; title: string; text?: string; color?: string }[] = [{ at: b.created_at, title: "Ordered", text: job?.created_by ? `by ${job.created_by}` : backupType(b.type) }];
   for (const a of job?.attempts ?? []) {
     if (a.accepted_at) steps.push({ at: a.accepted_at, title: `Attempt ${a.no} began`, text: b.server });
-    if (a.ended_at && a.status !== "completed") steps.push({ at: a.ended_at, title: `Attempt ${a.no} ${a.status.replaceAll("_", " ")}`, text: a.failure.message, color: "red" });
+    if (a.ended_at && a.status !== "completed") steps.push({ at: a.ended_at, title: `Attempt ${a.no} ${a.status.replaceAll("_", " ")}`, text: a.failure?.message, color: "red" });
   }
   if (b.completed_at && b.status === "completed") steps.push({ at: b.completed_at, title: "Completed", text: `${bytes(b.file_size)} on ${b.storage}`, color: "green" });
   if (b.verified_at) steps.push({ at: b.verified_at, title: "Verified", text: `${b.verified_level === "content" ? "content, to the end of the dump" : "checksum of the stored bytes"}${b.verified_by_host ? ", by its own host" : ""}`, color: "green" });
@@ -151,7 +151,7 @@ export function Log({ job, error, loading }: { job?: Schemas["Job"]; error: unkn
         <Section key={a.no} title={<Group gap={8}>Attempt {a.no}<Badge variant="light" className="badge" color={a.status === "completed" ? "green" : a.status === "failed" || a.status === "lost" ? "red" : "blue"}>{a.status}</Badge></Group>}
           note={Object.entries((a.millis ?? {}) as Record<string, number>).map(([k, v]) => `${k} ${duration(v / 1000)}`).join(" · ") || undefined} padded>
           <Stack gap="xs">
-            {a.failure.message ? <Text size="sm" c="red">{a.failure.message}{a.failure.hint ? <Text span c="dimmed" size="sm"> {a.failure.hint}</Text> : null}</Text> : null}
+            {a.failure?.message ? <Text size="sm" c="red">{a.failure?.message}{a.failure?.hint ? <Text span c="dimmed" size="sm"> {a.failure?.hint}</Text> : null}</Text> : null}
             {a.log ? <Code block className="log" tabIndex={0} aria-label={`Log of attempt ${a.no}`}>{a.log}</Code> : <Text size="sm" c="dimmed">The tool said nothing.</Text>}
           </Stack>
         </Section>
@@ -181,7 +181,7 @@ function Recover({ b }: { b: Backup }) {
           <List.Item>Check, open and load it:</List.Item>
         </List>
         <Copyable text={all} label="Copy the commands" />
-        {b.encryption === "none" ? <Text size="sm" c="orange.8">This backup is not encrypted: whoever can read the storage can read the data.</Text> : null}
+        {b.encryption === "none" ? <Text size="sm" c="var(--caution)">This backup is not encrypted: whoever can read the storage can read the data.</Text> : null}
         <Group><Button size="xs" variant="default" component={Link} href={`/projects/${encodeURIComponent(b.project)}`}>Back to the project</Button></Group>
       </Stack>
     </Section>

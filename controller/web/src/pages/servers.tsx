@@ -25,7 +25,7 @@ export default function Servers() {
       {servers.isPending ? <Section><Rows /></Section> : servers.error && !servers.data ? <ProblemAlert error={servers.error} again={() => void servers.refetch()} /> : all.length === 0 ? (
         <Section><Empty icon={IconServer2} title="No servers yet" action={add}>One command on a database host installs the agent, enrols it and finds its databases. It appears here the moment it comes up.</Empty></Section>
       ) : (
-        all.map((s) => <One key={s.id} s={s} databases={(databases.data?.items ?? []).filter((d) => d.server_id === s.id)} revoke={() => setRevoked(s)} />)
+        all.map((s) => <One key={s.id} s={s} databases={(databases.data?.items ?? []).filter((d) => d.server_id === s.id && (d.project || !d.missing_since))} revoke={() => setRevoked(s)} />)
       )}
       {adding ? <AddServer known={servers.data?.items ?? []} onClose={() => setAdding(false)} /> : null}
       <Confirm opened={revoked !== null} onClose={() => setRevoked(null)} title="Revoke this server?" action="Revoke" color="red" typed={revoked?.name} run={() => revoke.mutateAsync(revoked!)}>

@@ -47,12 +47,12 @@ function One({ s, remove }: { s: Storage; remove: () => void }) {
     } note={s.probed_at ? <>Tested <Time at={s.probed_at} /></> : undefined}
     actions={
       <>
-        {local ? null : <Do size="xs" icon={IconTestPipe} needs={["manage-storages"]} loading={test.isPending} onClick={() => test.mutate(undefined, { onSuccess: (r) => toast(r.probe_ok ? `${s.name} passed its test` : `${s.name} did not pass its test`, { bad: !r.probe_ok }), onError: refused })}>Test</Do>}
+        <Do size="xs" icon={IconTestPipe} needs={["manage-storages"]} loading={test.isPending} onClick={() => test.mutate(undefined, { onSuccess: (r) => toast(r.probe_ok ? `${s.name} passed its test` : `${s.name} did not pass its test`, { bad: !r.probe_ok }), onError: refused })}>Test</Do>
         {s.is_default ? null : <Do size="xs" icon={IconStar} needs={["manage-storages"]} onClick={() => standard.mutate(undefined, { onError: refused })}>Make default</Do>}
         <Do size="xs" icon={IconTrash} color="red" needs={["manage-storages"]} onClick={remove}>Remove</Do>
       </>
     }>
-      {s.same_host ? <Alert m="sm" mb={0} p="xs" color="yellow" variant="light" icon={<IconAlertTriangle size={18} />}><Text size="sm">Same host as the database: such a backup is lost with it.</Text></Alert> : null}
+      {s.same_host && !probe?.warnings?.length ? <Alert m="sm" mb={0} p="xs" color="yellow" variant="light" icon={<IconAlertTriangle size={18} />}><Text size="sm">Same host as the database: such a backup is lost with it.</Text></Alert> : null}
       <Facts>
         {local ? null : <Fact label="Bucket"><span className="mono">{s.bucket}{s.prefix ? `/${s.prefix}` : ""}</span></Fact>}
         {local ? null : <Fact label="Endpoint"><span className="mono">{s.endpoint || "AWS"}</span> {s.region}</Fact>}

@@ -30,8 +30,8 @@ export function useBackupActions() {
     mark(b.id, true);
     void settled(job.id)
       .then((done) => {
-        if (done.status === "completed" || done.status === "succeeded") toast(`Backup ${b.id} of ${databaseName(b.database_name)} is verified`);
-        else toast(done.failure.message || `Backup ${b.id} could not be verified`, { hint: done.failure.hint, bad: true });
+        if (done.status === "completed") toast(`Backup ${b.id} of ${databaseName(b.database_name)} is verified`);
+        else toast(done.failure?.message || `Backup ${b.id} could not be verified`, { hint: done.failure?.hint, bad: true });
       })
       .catch(refused)
       .finally(() => {

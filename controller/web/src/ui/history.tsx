@@ -68,15 +68,15 @@ function Row({ b, actions }: { b: Backup; actions: ReturnType<typeof useBackupAc
           <EngineBadge name={b.database_type} />
           {b.held_at ? <Tooltip label={`Held: ${b.hold_reason}`}><IconLock size={14} aria-label="Held" /></Tooltip> : null}
         </Group>
-        <Text size="xs" c="dimmed" className="wrap mono">{b.file_name || `Backup ${b.id}`}</Text>
+        <Text size="xs" c="dimmed" className="file mono" title={b.file_name}>{b.file_name || `Backup ${b.id}`}</Text>
       </Table.Td>
       <Table.Td data-label="Type">{backupType(b.type)}</Table.Td>
-      <Table.Td data-label="Created"><Time at={b.created_at} both /></Table.Td>
+      <Table.Td data-label="Created" className="nowrap"><Time at={b.created_at} both /></Table.Td>
       <Table.Td data-label="Size" className="figure">{bytes(b.file_size)}</Table.Td>
       <Table.Td data-label="Duration" className="figure">{duration(between(b.started_at, b.completed_at))}</Table.Td>
       <Table.Td data-label="Storage">
         {b.storage}
-        {b.same_host ? <Text size="xs" c="orange.8">same host as the database</Text> : null}
+        {b.same_host ? <Text size="xs" c="var(--caution)" title="Same host as the database: lost with it">same host</Text> : null}
       </Table.Td>
       <Table.Td className="wide" miw={120} maw={280}>
         {open(b.status) ? <JobProgress progress={b.progress} status={b.status} waiting={b.waiting} compact /> : <Group gap={6}><Status status={b.status} /><Health health={b.health} reason={b.health_reason} /></Group>}

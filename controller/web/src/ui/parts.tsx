@@ -142,7 +142,7 @@ export function Stat({ label, value, note, icon: I, color = "blue", loading }: {
       <Group justify="space-between" wrap="nowrap" align="flex-start">
         <Box style={{ minWidth: 0 }}>
           <Text size="sm" c="dimmed" fw={500}>{label}</Text>
-          {loading ? <Skeleton h={28} w={80} mt={6} /> : <Text fz={24} fw={680} lh={1.25} mt={2} className="figure">{value}</Text>}
+          {loading ? <Skeleton h={28} w={80} mt={6} /> : <Text fz={typeof value === "string" && value.length > 11 ? 20 : 24} fw={680} lh="30px" mt={2} className="figure">{value}</Text>}
           {note && !loading ? <Text size="xs" c="dimmed" component="div">{note}</Text> : null}
         </Box>
         <ThemeIcon variant="light" color={color} size={38} radius="md"><I size={21} stroke={1.7} aria-hidden /></ThemeIcon>

@@ -19,7 +19,7 @@ export function Trends({ project, title = "Trends" }: { project?: string; title?
       actions={<SegmentedControl size="xs" aria-label="How many days" value={days} onChange={setDays} data={[{ value: "14", label: "14 d" }, { value: "30", label: "30 d" }, { value: "90", label: "90 d" }]} />}>
       {t.isPending ? <Skeleton h={180} /> : t.error && !t.data ? <ProblemAlert error={t.error} /> : (
         <SimpleGrid cols={{ base: 1, md: 3 }} spacing="xl">
-          <Bars title="Size" days={t.data!.days ?? []} series={[{ label: "Stored", color: "var(--mantine-color-blue-filled)", of: (d) => d.bytes }]} format={bytes} />
+          <Bars title="Size" days={t.data!.days ?? []} series={[{ label: "Stored", color: "var(--mantine-color-blue-filled)", of: (d) => d.bytes }]} format={bytes} unit={1024} />
           <Bars title="Mean duration" days={t.data!.days ?? []} series={[{ label: "Mean", color: "var(--mantine-color-teal-filled)", of: (d) => d.mean_seconds }]} format={duration} />
           <Bars title="Backups" days={t.data!.days ?? []} series={[{ label: "Completed", color: "var(--green)", of: (d) => d.completed }, { label: "Failed", color: "var(--mantine-color-red-filled)", of: (d) => d.failed }]} format={(n) => String(Math.round(n))} whole />
         </SimpleGrid>
@@ -29,8 +29,12 @@ export function Trends({ project, title = "Trends" }: { project?: string; title?
 }
 
 /** The next round number, so that the axis reads well. */
-export function ceiling(max: number, whole: boolean): number {
+export function ceiling(max: number, whole: boolean, unit = 1): number {
   if (max <= 0) return 1;
+  if (unit > 1 && max >= unit) {
+    const whole = unit ** Math.floor(Math.log(max) / Math.log(unit));
+    return ceiling(max / whole, false) * whole;
+  }
   if (whole && max <= 4) return Math.ceil(max);
   const power = 10 ** Math.floor(Math.log10(max));
   for (const step of [1, 2, 2.5, 5, 10]) if (step * power >= max) return step * power;
@@ -39,14 +43,14 @@ export function ceiling(max: number, whole: boolean): number {
 
 const day = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", timeZone: "UTC" });
 
-function Bars({ title, days, series, format, whole = false }: { title: string; days: Day[]; series: Series[]; format: (n: number) => string; whole?: boolean }) {
+function Bars({ title, days, series, format, whole = false, unit }: { title: string; days: Day[]; series: Series[]; format: (n: number) => string; whole?: boolean; unit?: number }) {
   const { ref, width } = useElementSize();
   const [at, setAt] = useState<number | null>(null);
   const w = Math.max(width, 200);
   const h = 150;
   const pad = { left: 4, right: 4, top: 8, bottom: 20 };
   const total = (d: Day) => series.reduce((n, s) => n + s.of(d), 0);
-  const top = ceiling(Math.max(0, ...days.map(total)), whole);
+  const top = ceiling(Math.max(0, ...days.map(total)), whole, unit);
   const step = (w - pad.left - pad.right) / Math.max(days.length, 1);
   const y = (v: number) => pad.top + (h - pad.top - pad.bottom) * (1 - v / top);
   const shown = at !== null ? days[at] : undefined;
