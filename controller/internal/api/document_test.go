@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestDocument lints the document as it is served: whoever generates a client from it finds every name once, every reference resolved, every
+// TestDocument_Lint lints the document as it is served: whoever generates a client from it finds every name once, every reference resolved, every
 // parameter of a path declared, a summary, an answer, and for what is refused the problem with its codes.
-func TestDocument(t *testing.T) {
+func TestDocument_Lint(t *testing.T) {
 	t.Parallel()
 	r := start(t)
 	doc := into[map[string]any](r.do(http.MethodGet, "/openapi.json", nil).is(http.StatusOK))

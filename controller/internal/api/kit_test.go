@@ -65,6 +65,9 @@ func (r *rig) as(token, method, path string, in any, headers ...string) *answer 
 		r.Fatalf("%s %s: %v", method, path, err)
 	}
 	defer res.Body.Close()
+	if res.Header.Get("Content-Type") == body.EventStream { // it has no end of its own
+		return &answer{r, res.StatusCode, res.Header, nil, method + " " + path}
+	}
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
 		r.Fatal(err)

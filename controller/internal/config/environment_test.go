@@ -18,6 +18,7 @@ var variables = map[string]string{
 	"catalog.dsn": "postgres://" + canary, "catalog.dsn_file": "/dsn",
 	"nats.listen": "0.0.0.0:2", "nats.urls": "tls://a:1,tls://b:1", "nats.ca_file": "/n", "nats.advertise": "tls://c:1",
 	"packages.dir": "/p", "packages.url": "https://mirror/p",
+	"api.requests_per_second": "7", "api.request_burst": "8", "api.cors_origins": "https://a.test, https://b.test",
 	"timing.heartbeat": "11s", "timing.lease": "3m", "timing.lease_max": "2h", "timing.retry_base": "1s", "timing.retry_max": "2s",
 	"oidc.issuer": "https://idp", "oidc.client_id": "me", "oidc.client_secret": canary, "oidc.client_secret_file": "/os", "oidc.scopes": "a, b", "oidc.name_claim": "email",
 	"oidc.groups_claim": "roles", "oidc.groups": "dba=admin,dev=view-backups@shop", "oidc.title": "Us", "oidc.ca_file": "/oc",
@@ -42,7 +43,7 @@ func TestEnvironment_EveryKey(t *testing.T) {
 			t.Errorf("%s changes nothing", config.Variable(key))
 		}
 		yaml := value
-		if slices.Contains([]string{"names", "nats.urls", "nats.advertise", "oidc.scopes", "oidc.groups"}, key) {
+		if slices.Contains([]string{"names", "nats.urls", "nats.advertise", "oidc.scopes", "oidc.groups", "api.cors_origins"}, key) {
 			yaml = "[" + value + "]"
 		}
 		text := key + ": " + yaml
