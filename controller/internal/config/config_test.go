@@ -75,7 +75,7 @@ func TestLoad(t *testing.T) {
 			Heartbeat: 5 * time.Second, Lease: time.Minute, LeaseMax: 2 * time.Hour, RetryBase: 90 * time.Second, RetryMax: 30 * time.Minute,
 			URLExpires: 10 * time.Minute, DeleteGrace: 0, MaxAttempts: 7, SessionIdle: 2 * time.Hour, SessionAge: 24 * time.Hour,
 		},
-		Packages: config.Default().Packages, OIDC: config.Default().OIDC,
+		Packages: config.Default().Packages, OIDC: config.Default().OIDC, API: config.Default().API,
 		Log: config.Log{Level: "debug", Format: "json"},
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -206,6 +206,10 @@ func TestValidate(t *testing.T) {
 		"oidc": {func(c *config.Config) {
 			c.OIDC.Issuer, c.OIDC.ClientID, c.OIDC.Groups = "https://idp.example.com/realm", "me", []string{"dba=admin"}
 		}, nil},
+		"requests":        {func(c *config.Config) { c.API.RequestsPerSecond = -1 }, []string{"api.requests_per_second", "-1", "0 for no limit"}},
+		"burst":           {func(c *config.Config) { c.API.RequestBurst = 0 }, []string{"api.request_burst", "1 to"}},
+		"origin, path":    {func(c *config.Config) { c.API.CORSOrigins = []string{"https://panel.example.com/"} }, []string{"api.cors_origins", "https://panel.example.com"}},
+		"origin, any":     {func(c *config.Config) { c.API.CORSOrigins = []string{"*"} }, []string{"api.cors_origins"}},
 		"oidc, no issuer": {func(c *config.Config) { c.OIDC.ClientID = "me" }, []string{"oidc.issuer", "missing"}},
 		"oidc, plain":     {func(c *config.Config) { c.OIDC.Issuer = "http://idp.example.com" }, []string{"oidc.issuer", "http://idp.example.com", "https://"}},
 		"oidc, user":      {func(c *config.Config) { c.OIDC.Issuer = "https://me:" + canary + "@idp" }, []string{"oidc.issuer", "me:***@idp"}},
