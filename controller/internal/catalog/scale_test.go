@@ -113,6 +113,49 @@ func BenchmarkScale_BackupList(b *testing.B) {
 	}
 }
 
+// BenchmarkScale_Panel is what a project's page asks for: its cards, a numbered page of its history with the total, its largest backups, a
+// month's trend, and the overview.
+func BenchmarkScale_Panel(b *testing.B) {
+	l := openLarge(b)
+	const rows = 1_000_000
+	l.backups(b, 0, rows)
+	if err := l.FoldTotals(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	first := controller.NumberedPage{Page: 1, PerPage: 10}
+	for _, call := range []struct {
+		name string
+		f    func() error
+	}{
+		{"statistics", func() error { _, err := l.Statistics(b.Context(), l.admin, "shop"); return err }},
+		{"history", func() error {
+			f := controller.BackupFilter{Project: "shop", NumberedPage: first}
+			if _, err := l.CountBackups(b.Context(), l.admin, f); err != nil {
+				return err
+			}
+			_, err := l.Backups(b.Context(), l.admin, f)
+			return err
+		}},
+		{"largest", func() error {
+			_, err := l.Backups(b.Context(), l.admin, controller.BackupFilter{Project: "shop", Sort: controller.SortSize, NumberedPage: first})
+			return err
+		}},
+		{"month", func() error {
+			_, err := l.Trend(b.Context(), l.admin, controller.TrendRequest{Project: "shop"})
+			return err
+		}},
+		{"overview", func() error { _, err := l.Overview(b.Context(), l.admin); return err }},
+	} {
+		b.Run(fmt.Sprintf("rows=%d/%s", rows, call.name), func(b *testing.B) {
+			quantiles(b, func() {
+				if err := call.f(); err != nil {
+					b.Fatal(err)
+				}
+			}, nil)
+		})
+	}
+}
+
 // BenchmarkScale_DueSchedules selects what is due among schedules of which few are.
 func BenchmarkScale_DueSchedules(b *testing.B) {
 	l := openLarge(b)
