@@ -50,8 +50,13 @@ export function relative(time: string | null | undefined, now = Date.now()): str
 const absoluteFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const exactFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 
+const thisYear = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+
+/** Day and time; the year only where it is another one. */
 export function absolute(time: string | null | undefined): string {
-  return time ? absoluteFormat.format(new Date(time)) : "Never";
+  if (!time) return "Never";
+  const at = new Date(time);
+  return (at.getFullYear() === new Date().getFullYear() ? thisYear : absoluteFormat).format(at);
 }
 
 export function exact(time: string | null | undefined): string {

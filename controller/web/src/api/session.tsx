@@ -47,8 +47,8 @@ export function Signed({ children, entrance, loading, failed }: { children: Reac
       if (!credentials.token()) await take(api.DELETE("/session")).catch(() => undefined);
       credentials.setToken("");
       credentials.setCSRF("");
-      client.clear();
       client.setQueryData(sessionKey, null);
+      client.removeQueries({ predicate: (q) => q.queryKey[0] !== sessionKey[0] }); // nothing stays for whoever comes next
     },
   };
   return <Context.Provider value={session}>{children}</Context.Provider>;

@@ -39,7 +39,7 @@ export function History({ project, empty }: { project?: string; empty?: ReactNod
       {list.isPending ? <Rows n={6} /> : list.error && !list.data ? <ProblemAlert error={list.error} again={() => void list.refetch()} /> : list.data!.items.length === 0 ? (
         narrowed ? <Empty icon={IconFilterOff} title="No backup matches">Change the filters above, or show all.</Empty> : (empty ?? <Empty icon={IconDatabaseOff} title="No backups yet" />)
       ) : (
-        <Table highlightOnHover className="stacked">
+        <Table highlightOnHover className="stacked" horizontalSpacing="sm">
           <Table.Thead>
             <Table.Tr><Table.Th>Database</Table.Th><Table.Th>Type</Table.Th><Table.Th>Created</Table.Th><Table.Th>Size</Table.Th><Table.Th>Duration</Table.Th><Table.Th>Storage</Table.Th><Table.Th>Status</Table.Th><Table.Th ta="right">Actions</Table.Th></Table.Tr>
           </Table.Thead>
@@ -74,7 +74,7 @@ function Row({ b, actions }: { b: Backup; actions: ReturnType<typeof useBackupAc
       <Table.Td data-label="Created" className="nowrap"><Time at={b.created_at} both /></Table.Td>
       <Table.Td data-label="Size" className="figure">{bytes(b.file_size)}</Table.Td>
       <Table.Td data-label="Duration" className="figure">{duration(between(b.started_at, b.completed_at))}</Table.Td>
-      <Table.Td data-label="Storage">
+      <Table.Td data-label="Storage" className="nowrap">
         {b.storage}
         {b.same_host ? <Text size="xs" c="var(--caution)" title="Same host as the database: lost with it">same host</Text> : null}
       </Table.Td>

@@ -84,7 +84,7 @@ export default function RestoreDialog({ backup: b, onClose }: { backup: Backup; 
             <PlanView plan={plan} />
             {plan.can_start && inPlace ? (
               <Alert color="red" variant="light" icon={<IconAlertTriangle size={20} />} title="This replaces data">
-                <Text size="sm" mb="xs">What is in <b className="wrap">{target}</b> now is replaced by the backup of {relative(b.completed_at)}. {safety ? "It is backed up first, and k" : "K"}ept aside for {keep} hours: until then it can be undone.</Text>
+                <Text size="sm" mb="xs">What is in <b className="wrap">{target}</b> now is replaced by the backup of {relative(b.completed_at)}. {safety ? "It is backed up first. " : ""}It is kept aside for {keep} hours: until then it can be undone.</Text>
                 <TextInput label={<>Type <b className="wrap">{target}</b> to confirm</>} value={typed} onChange={(e) => setTyped(e.currentTarget.value)} autoComplete="off" spellCheck={false} data-autofocus error={fieldError(start.error, "confirm")} />
               </Alert>
             ) : null}
