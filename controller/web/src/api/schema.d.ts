@@ -1,4 +1,4 @@
-// OpenAPI 0c4c16f7551893bbdfd236ef5c3241d3a6f5737a8029df0f163d804f4a0d20af
+// OpenAPI a2dfede879a765e8b2579c9624fb92559a8b3bb3f839e1b358f3b39a5d366177
 // Written by `make console-types`; not to be edited.
 
 export interface paths {
@@ -447,6 +447,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Server-sent events: what changes, as it changes. With Last-Event-ID it goes on after that event; `reset` says that what was missed is no longer known, and lists are to be read again */
+        get: operations["watch-events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/install.sh": {
         parameters: {
             query?: never;
@@ -584,6 +601,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/pre-deploys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What became of the backups before a deploy, and wait for them; answers as the order does */
+        get: operations["get-pre-deploy"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/projects": {
         parameters: {
             query?: never;
@@ -632,6 +666,23 @@ export interface paths {
         get: operations["get-project-key"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/projects/{ref}/pre-deploy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Back up a project before a deploy, and wait for it: 200 completed; 409 backup_failed or nothing_to_back_up; 202 where the wait is over first. The same Idempotency-Key goes on waiting */
+        post: operations["pre-deploy"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1726,6 +1777,11 @@ export interface components {
             removed_bytes: number;
             truncated: boolean;
         };
+        ClearableInt64: {
+            Given: boolean;
+            /** Format: int64 */
+            Value: number | null;
+        };
         CreateBackups: {
             /**
              * @description zstd if absent
@@ -1826,6 +1882,22 @@ export interface components {
              * @description Until it is ended if absent
              */
             until?: string | null;
+        };
+        CreatePreDeploy: {
+            /** @description Exact names or ids; each assigned one if absent */
+            databases?: string[] | null;
+            /**
+             * Format: int64
+             * @description Backups that are not completed by then have failed; 900 if absent
+             */
+            deadline_seconds?: number;
+            /** @description Name or id; the project's, else the installation's default if absent */
+            storage?: string;
+            /**
+             * Format: int64
+             * @description How long this request waits for the end; up to the deadline, at most an hour, if absent
+             */
+            wait_seconds?: number;
         };
         CreateProject: {
             /** @description What the keys of aes-256-cbc are derived from: base64: and 32 bytes, or a text of at least 16 bytes. It never changes; one is made if absent */
@@ -2601,6 +2673,35 @@ export interface components {
             looked: boolean;
             server: string;
         };
+        PreDeploy: {
+            /** Format: date-time */
+            created_at: string;
+            databases: components["schemas"]["PreDeployDatabase"][] | null;
+            /** Format: date-time */
+            deadline_at: string;
+            /** Format: int64 */
+            id: number;
+            project: string;
+            /** Format: int64 */
+            project_id: number;
+            status: string;
+        };
+        PreDeployDatabase: {
+            /** Format: int64 */
+            backup_id: number | null;
+            /** Format: int64 */
+            database_id: number;
+            database_name: string;
+            error_code: string | null;
+            error_hint: string | null;
+            error_message: string | null;
+            /** Format: int64 */
+            file_size: number | null;
+            instance: string;
+            server: string;
+            status: string;
+            waiting: string;
+        };
         PreviewSchedule: {
             /**
              * Format: int64
@@ -2743,6 +2844,8 @@ export interface components {
             field?: string;
             /** @description What to do about it */
             hint?: string;
+            /** @description Of backup_failed: what became of each database */
+            pre_deploy?: components["schemas"]["PreDeploy"];
             /** @description The report of a storage that did not pass its probe */
             probe?: unknown;
             /** @description What stops a restore, and what to know before it; those that stop it come first */
@@ -2779,6 +2882,10 @@ export interface components {
             external_id: string | null;
             /** Format: int64 */
             id: number;
+            /** Format: int64 */
+            max_bytes_per_day: number | null;
+            /** Format: int64 */
+            max_jobs_per_hour: number | null;
             name: string;
             slug: string;
         };
@@ -3453,6 +3560,10 @@ export interface components {
             /** @description Replaces the list; an empty list clears it */
             escrow_recipients?: string[] | null;
             external_id?: string;
+            /** @description How much is stored within 24 hours before no more is ordered; null: no limit. For callers of the whole installation */
+            max_bytes_per_day?: components["schemas"]["ClearableInt64"];
+            /** @description How many backups are ordered within any hour; null: no limit. For callers of the whole installation */
+            max_jobs_per_hour?: components["schemas"]["ClearableInt64"];
             name?: string;
             slug?: string;
         };
@@ -6846,6 +6957,103 @@ export interface operations {
             };
         };
     };
+    "watch-events": {
+        parameters: {
+            query?: {
+                /** @description The same, for clients that cannot set the header */
+                last_event_id?: number;
+                /** @description Slug, id or external id; with it events of other projects, servers and shared storages are left out */
+                project?: string;
+            };
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+                /** @description The id of the last event that was seen */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "get-install-script": {
         parameters: {
             query?: never;
@@ -7669,6 +7877,119 @@ export interface operations {
             };
         };
     };
+    "get-pre-deploy": {
+        parameters: {
+            query?: {
+                /** @description How long to wait for the end; absent: not at all */
+                wait_seconds?: number;
+            };
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path: {
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreDeploy"];
+                };
+            };
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreDeploy"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "list-projects": {
         parameters: {
             query?: never;
@@ -7904,6 +8225,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -7985,6 +8307,8 @@ export interface operations {
                 "DevFlow-Acting-Projects"?: string;
                 /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
                 "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
             };
             path: {
                 /** @description Name or id; a project's slug, id or external id */
@@ -8039,6 +8363,15 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8112,6 +8445,8 @@ export interface operations {
                 "DevFlow-Acting-Projects"?: string;
                 /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
                 "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
             };
             path: {
                 /** @description Name or id; a project's slug, id or external id */
@@ -8128,6 +8463,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -8172,6 +8508,15 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8283,6 +8628,150 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "pre-deploy": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+                /** @description A random text: a request that is sent again with it, after a broken connection, waits for the same backups */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description Name or id; a project's slug, id or external id */
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CreatePreDeploy"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreDeploy"];
+                };
+            };
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreDeploy"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9941,6 +10430,7 @@ export interface operations {
             /** @description Created */
             201: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -10069,6 +10559,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -10150,6 +10641,8 @@ export interface operations {
                 "DevFlow-Acting-Projects"?: string;
                 /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
                 "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
             };
             path: {
                 id: number;
@@ -10203,6 +10696,15 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10276,6 +10778,8 @@ export interface operations {
                 "DevFlow-Acting-Projects"?: string;
                 /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
                 "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
             };
             path: {
                 id: number;
@@ -10291,6 +10795,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -10335,6 +10840,15 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10947,6 +11461,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -11028,6 +11543,8 @@ export interface operations {
                 "DevFlow-Acting-Projects"?: string;
                 /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
                 "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
             };
             path: {
                 /** @description Name or id; a project's slug, id or external id */
@@ -11084,6 +11601,15 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11157,6 +11683,8 @@ export interface operations {
                 "DevFlow-Acting-Projects"?: string;
                 /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
                 "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
             };
             path: {
                 /** @description Name or id; a project's slug, id or external id */
@@ -11173,6 +11701,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -11217,6 +11746,15 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12113,6 +12651,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12185,6 +12724,8 @@ export interface operations {
                 "DevFlow-Acting-Projects"?: string;
                 /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
                 "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
             };
             path?: never;
             cookie?: never;
@@ -12198,6 +12739,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12242,6 +12784,15 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12492,6 +13043,7 @@ export interface operations {
             /** @description Created */
             201: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12621,6 +13173,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12702,6 +13255,8 @@ export interface operations {
                 "DevFlow-Acting-Projects"?: string;
                 /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
                 "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
             };
             path: {
                 /** @description Name or id; a project's slug, id or external id */
@@ -12756,6 +13311,15 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12829,6 +13393,8 @@ export interface operations {
                 "DevFlow-Acting-Projects"?: string;
                 /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
                 "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
             };
             path: {
                 /** @description Name or id; a project's slug, id or external id */
@@ -12845,6 +13411,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12889,6 +13456,15 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12962,6 +13538,8 @@ export interface operations {
                 "DevFlow-Acting-Projects"?: string;
                 /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
                 "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
             };
             path: {
                 /** @description Name or id; a project's slug, id or external id */
@@ -12974,6 +13552,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -13018,6 +13597,15 @@ export interface operations {
             };
             /** @description Conflict */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -13420,6 +14008,7 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
