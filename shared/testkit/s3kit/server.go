@@ -335,6 +335,12 @@ func (s *Server) EnableVersioning(ctx context.Context, bucket string) error {
 	return expect("enable versioning of "+bucket, resp, err)
 }
 
+// SetPolicy gives a bucket a policy, in JSON, in place of the one that it has.
+func (s *Server) SetPolicy(ctx context.Context, bucket string, policy []byte) error {
+	resp, err := s.Do(ctx, http.MethodPut, "/"+bucket, map[string][]string{"policy": {""}}, nil, policy)
+	return expect("set policy of "+bucket, resp, err)
+}
+
 func expect(what string, resp *http.Response, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
