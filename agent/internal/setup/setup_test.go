@@ -174,6 +174,9 @@ func TestRun(t *testing.T) {
 			t.Errorf("nothing tells of %q: %+v", parts, r.Needs)
 		}
 	}
+	if !need(r, first+"|", `"local all devflow_restore peer map=devflow"`, `"devflow nobody devflow_restore"`) {
+		t.Errorf("%+v", r.Needs)
+	}
 	if out, err := one.Exec(t.Context(), "postgres", "SELECT count(*) FROM pg_roles WHERE rolname IN ('nobody', 'devflow_restore')"); err != nil || out != "0" {
 		t.Errorf("a role was made without being asked for: %s, %v", out, err)
 	}
@@ -207,7 +210,7 @@ func TestRun(t *testing.T) {
 		if i := instance(t, r, "mariadb"); !slices.Contains(i.Databases, "blog") {
 			t.Errorf("%+v", i)
 		}
-		if need(r, "restore account") || need(r, "setup --grant") {
+		if need(r, "pg_hba.conf") || need(r, "setup --grant") {
 			t.Errorf("%+v", r.Needs)
 		}
 	}

@@ -131,11 +131,11 @@ func Setup(r engine.SetupRequest) engine.Script {
 	for _, on := range databases {
 		add(engine.Step{Why: "A database that may be replaced.", Do: grant(allPrivileges, on, swap)})
 	}
-	add(engine.Step{Why: "With restore.definers: strip, restored views, routines and triggers run as the restore account, also where they are kept after an undo.",
-		Do: grant(keptPrivileges, quotedPattern(keptPattern), restore)})
 	for _, on := range databases {
-		add(engine.Step{Option: true, Why: "Only for a database that has such, and not with restore.definers: keep. A hostile dump could change rows there.", Do: grant(runPrivileges, on, restore)})
+		add(engine.Step{Option: true, Why: "Only for a database that has views, routines or triggers, and not with restore.definers: keep. Restored ones run as the restore account,\n" +
+			"so that a hostile dump could change rows there.", Do: grant(runPrivileges, on, restore)})
 	}
+	add(engine.Step{Option: true, Why: "And, for such, where they are kept after an undo.", Do: grant(keptPrivileges, quotedPattern(keptPattern), restore)})
 	add(engine.Step{Option: true, Why: "Only to end sessions at the target, where that is chosen.", Do: grant([]string{sessionsRight(of.flavour)}, "*", swap)})
 	return s
 }

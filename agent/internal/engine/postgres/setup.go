@@ -50,21 +50,25 @@ func literal(text string) string {
 	return "E'" + strings.NewReplacer(`\`, `\\`, "$", `\x24`).Replace(plain) + "'"
 }
 
-// PeerMap is the name of the map in pg_ident.conf by which the agent's account may be the restore role.
-const PeerMap = "devflow"
+// peerMap is the name of the map in pg_ident.conf by which the agent's account may be the restore role.
+const peerMap = "devflow"
 
-// PeerRule is the line of pg_hba.conf, and PeerEntry that of pg_ident.conf, by which an account of the host logs in as the restore role
-// without a password.
-func PeerRule() string {
-	return fmt.Sprintf("local all %s peer map=%s", engine.RestoreUser, PeerMap)
+// peerRule is the line of pg_hba.conf, and peerEntry that of pg_ident.conf, by which an account of the host logs in as a role of another
+// name without a password.
+func peerRule(role string) string {
+	return fmt.Sprintf("local all %s peer map=%s", bareWord(role), peerMap)
 }
 
-// PeerEntry belongs to PeerRule.
-func PeerEntry(account string) string {
-	if strings.ContainsAny(account, "# \t\",") {
-		account = `"` + account + `"`
+func peerEntry(account, role string) string {
+	return fmt.Sprintf("%s %s %s", peerMap, bareWord(account), bareWord(role))
+}
+
+// bareWord is a name as these files have it.
+func bareWord(name string) string {
+	if strings.ContainsAny(name, "# \t\",+@/") {
+		return `"` + name + `"`
 	}
-	return fmt.Sprintf("%s %s %s", PeerMap, account, engine.RestoreUser)
+	return name
 }
 
 // Setup is the script for one server. Nothing in it is more than the agent needs, and each statement is told by Check where it is missing.
@@ -110,8 +114,8 @@ func Setup(r engine.SetupRequest) engine.Script {
 	role(engine.RestoreUser, "A dump is code that runs with all rights of this role: it makes databases, owns what it makes, and has nothing else.", "CREATEDB")
 	if r.Account != "" {
 		add(engine.Step{Kind: engine.StepFile, In: "pg_hba.conf, before all other lines",
-			Why: "The agent's account of this host may be that role, too. After both lines: SELECT pg_reload_conf();", Do: PeerRule()})
-		add(engine.Step{Kind: engine.StepFile, In: "pg_ident.conf", Why: "Who that is.", Do: PeerEntry(r.Account)})
+			Why: "The agent's account of this host may be that role, too. After both lines: SELECT pg_reload_conf();", Do: peerRule(engine.RestoreUser)})
+		add(engine.Step{Kind: engine.StepFile, In: "pg_ident.conf", Why: "Who that is.", Do: peerEntry(r.Account, engine.RestoreUser)})
 	}
 	if !r.InPlace {
 		return s
