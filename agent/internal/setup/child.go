@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -261,6 +262,11 @@ func (r *run) check(ctx context.Context, cfg config.Config) error {
 			if err := r.checkUnit(in); err != nil {
 				return err
 			}
+		}
+	}
+	for _, name := range r.o.Databases {
+		if !slices.ContainsFunc(r.report.Instances, func(i Instance) bool { return slices.Contains(i.Databases, name) }) {
+			r.need("", fmt.Sprintf("no instance shows a database %q", name), "look at its name, and at what the instances need")
 		}
 	}
 	return nil

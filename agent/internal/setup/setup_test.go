@@ -70,7 +70,7 @@ func newHost(t *testing.T) *host {
 	if err := errors.Join(os.Mkdir(state, 0o700), os.Chown(state, accountID, accountID)); err != nil {
 		t.Fatal(err)
 	}
-	h.write(t, "state_dir: "+state+"\nconcurrency: 3 # mine\n")
+	h.write(t, "state_dir: "+state+"\ninstances: [] # none yet\nconcurrency: 3 # mine\n")
 	return h
 }
 

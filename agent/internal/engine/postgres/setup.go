@@ -28,11 +28,12 @@ func grantMember(user string, roles ...string) string {
 	return "GRANT " + strings.Join(quoted, ", ") + " TO " + quoteName(user)
 }
 
-// grantOwner makes user a member of the role that owns a database, whichever that is. A superuser's rights it never gets.
+// grantOwner makes user a member of the role that owns a database, whichever that is, if there is such a database. A superuser's rights it
+// never gets.
 func grantOwner(user, database string) string {
-	return fmt.Sprintf("DO $$ DECLARE owner name; BEGIN SELECT rolname INTO owner FROM pg_database JOIN pg_roles o ON o.oid = datdba WHERE datname = %[2]s AND NOT rolsuper; "+
-		"IF owner IS NULL THEN RAISE 'no database %%, or a superuser owns it: ALTER DATABASE ... OWNER TO ... gives it to a role of its own', %[2]s; END IF; "+
-		"EXECUTE format('GRANT %%I TO %%I', owner, %[1]s); END $$", literal(user), literal(database))
+	return fmt.Sprintf("DO $$ DECLARE o record; BEGIN SELECT rolname, rolsuper INTO o FROM pg_database d JOIN pg_roles r ON r.oid = datdba WHERE datname = %[2]s; "+
+		"IF o.rolsuper THEN RAISE 'a superuser owns the database %%: ALTER DATABASE ... OWNER TO ... gives it to a role of its own', %[2]s; "+
+		"ELSIF FOUND THEN EXECUTE format('GRANT %%I TO %%I', o.rolname, %[1]s); END IF; END $$", literal(user), literal(database))
 }
 
 // makeRole makes a role that may be there already.

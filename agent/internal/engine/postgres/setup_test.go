@@ -151,7 +151,7 @@ func TestSetup_NothingMore(t *testing.T) {
 	i := slices.IndexFunc(steps, func(step engine.Step) bool { return strings.Contains(step.Do, "'GRANT ") })
 	conn := superuser(t, s, "postgres")
 	defer conn.Close(testContext(t))
-	if _, err := conn.Exec(testContext(t), steps[i].Do); err == nil || !strings.Contains(err.Error(), "superuser owns it") {
+	if _, err := conn.Exec(testContext(t), steps[i].Do); err == nil || !strings.Contains(err.Error(), "a superuser owns the database highest") {
 		t.Errorf("%v", err)
 	}
 }
