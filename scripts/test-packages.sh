@@ -80,23 +80,42 @@ unset GNUPGHOME
 step 'an older version, to upgrade from'
 PACKAGES_NAMES='devflow-agent devflow-controller' PACKAGES_VERSION=0.0.1 PACKAGES_DIST=$work/old scripts/packages.sh "$arch" >/dev/null
 
-# --- a fresh root -----------------------------------------------------------------------------------------------------------
-base=.cache/debootstrap/bookworm-$arch
-if [[ ! -e $base/.complete ]]; then
-	step "debootstrap into $base (about 170 MB, once)"
-	rm -rf --one-file-system "$base"
-	mkdir -p "$base"
-	debootstrap --variant=minbase bookworm "$base" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log" >&2; die 'debootstrap'; }
-	touch "$base/.complete"
-fi
-root=$work/root
-cp -a "$base" "$root"
-cp "$work"/new/*.deb "$root/root/"
-cp "$work"/old/*.deb "$root/root/"
-cp packaging/test/life.sh "$root/root/"
+# --- fresh roots ------------------------------------------------------------------------------------------------------------
+# base NAME PACKAGE...: a root of debootstrap with these packages, kept for later runs
+base() {
+	local dir=.cache/debootstrap/$1
+	shift
+	if [[ ! -e $dir/.complete ]]; then
+		step "debootstrap into $dir (once)"
+		rm -rf --one-file-system "$dir"
+		mkdir -p "$dir"
+		debootstrap --variant=minbase ${1:+"--include=$1"} bookworm "$dir" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log" >&2; die 'debootstrap'; }
+		touch "$dir/.complete"
+	fi
+}
+# inside NAME SCRIPT FILE...: runs a script of packaging/test in a copy of the root, with the files in /root. It has a mount and process
+# namespace of its own: what is left running or mounted ends with it.
+inside() {
+	local lower=$PWD/.cache/debootstrap/$1 script=$2 root=$work/$1
+	shift 2
+	mkdir -p "$root"/{up,work,root}
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	unshare --mount --pid --fork --kill-child bash -euc '
+		lower=$1 root=$2 arch=$3 script=$4
+		shift 4
+		mount -t overlay -o "lowerdir=$lower,upperdir=$root/up,workdir=$root/work" overlay "$root/root"
+		cp -r "$script" "$@" "$root/root/root/"
+		mount -t proc proc "$root/root/proc"
+		exec chroot "$root/root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive ARCH="$arch" sh "/root/${script##*/}"' \
+		bash "$lower" "$root" "$arch" "packaging/test/$script" "$@"
+}
+base "bookworm-$arch" ''
 step 'install, upgrade, remove, purge; and the service without a package'
-# A mount and process namespace of its own: what is left running or mounted ends with it.
-# shellcheck disable=SC2016 # expanded by the inner shell
-unshare --mount --pid --fork --kill-child sh -c 'mount -t proc proc "$1/proc" && exec chroot "$1" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive ARCH="$2" sh /root/life.sh' \
-	sh "$root" "$arch"
+inside "bookworm-$arch" life.sh "$work"/{new,old}/*.deb
+
+base "bookworm-$arch-databases" curl,postgresql,mariadb-server,rpm
+step 'one line makes a host a server, and its databases are backed up and restored'
+mkdir "$work/packages"
+cp "$work"/new/devflow-agent* "$work/new/SHA256SUMS" "$work/packages/"
+inside "bookworm-$arch-databases" oneline.sh "$work"/new/devflow{-controller_,ctl_}*.deb "$work/packages" bin/tools/versitygw
 printf 'packages: all is well\n'
