@@ -98,10 +98,14 @@ func Setup(r engine.SetupRequest) engine.Script {
 	}
 	add(engine.Step{Why: "Rows, and the definitions of views, triggers and events: without one of these the dump would leave something out, and is refused.\n" +
 		"SELECT on everything shows the texts of all routines, too.", Do: grant(dumpPrivileges, "*", backup)})
-	add(engine.Step{Why: "Exact row counts in the backup's fingerprint: the global read lock for a moment at the start. Without it they are approximate.",
-		Do: grant([]string{"RELOAD"}, "*", backup)})
-	add(engine.Step{Option: true, Why: "Only where the server writes a binary log: the backup tells where that stood. The backup works without.",
-		Do: grant([]string{logRight(of)}, "*", backup)})
+	add(engine.Step{
+		Why: "Exact row counts in the backup's fingerprint: the global read lock for a moment at the start. Without it they are approximate.",
+		Do:  grant([]string{"RELOAD"}, "*", backup),
+	})
+	add(engine.Step{
+		Option: true, Why: "Only where the server writes a binary log: the backup tells where that stood. The backup works without.",
+		Do: grant([]string{logRight(of)}, "*", backup),
+	})
 	add(engine.Step{Option: true, Why: "Only where views use functions: the dump program has to run them to describe the view.", Do: grant([]string{"EXECUTE"}, "*", backup)})
 
 	section = "Restores into new databases"

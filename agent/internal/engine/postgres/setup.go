@@ -114,8 +114,10 @@ func Setup(r engine.SetupRequest) engine.Script {
 	section = "Restores into new databases"
 	role(engine.RestoreUser, "A dump is code that runs with all rights of this role: it makes databases, owns what it makes, and has nothing else.", "CREATEDB")
 	if r.Account != "" {
-		add(engine.Step{Kind: engine.StepFile, In: "pg_hba.conf, before all other lines",
-			Why: "The agent's account of this host may be that role, too. After both lines: SELECT pg_reload_conf();", Do: peerRule(engine.RestoreUser)})
+		add(engine.Step{
+			Kind: engine.StepFile, In: "pg_hba.conf, before all other lines",
+			Why: "The agent's account of this host may be that role, too. After both lines: SELECT pg_reload_conf();", Do: peerRule(engine.RestoreUser),
+		})
 		add(engine.Step{Kind: engine.StepFile, In: "pg_ident.conf", Why: "Who that is.", Do: peerEntry(r.Account, engine.RestoreUser)})
 	}
 	if !r.InPlace {
