@@ -287,6 +287,37 @@ func TestRun_GrantRefused(t *testing.T) {
 	}
 }
 
+// TestRun_GrantKeepsFiles: a server that would not understand its pg_hba.conf gets it back as it was.
+func TestRun_GrantKeepsFiles(t *testing.T) {
+	h := newHost(t)
+	s := pgkit.Start(t)
+	peers(t, s)
+	files := map[string]string{}
+	for setting, more := range map[string]string{"hba_file": "nonsense\n", "ident_file": ""} {
+		path, err := s.Exec(t.Context(), "postgres", "SHOW "+setting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[path] = string(text) + more
+		if err := os.WriteFile(path, []byte(files[path]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.o.Sockets, h.o.Grant = []string{s.SocketDir()}, true
+	if _, err := setup.Run(t.Context(), h.o); err == nil || !strings.Contains(err.Error(), "pg_hba.conf") || !strings.Contains(err.Error(), "left as it was") {
+		t.Errorf("%v", err)
+	}
+	for path, want := range files {
+		if text, err := os.ReadFile(path); err != nil || string(text) != want {
+			t.Errorf("%s is\n%s, %v", path, text, err)
+		}
+	}
+}
+
 func TestRun_Files(t *testing.T) {
 	h := newHost(t)
 	database := filepath.Join(h.dir, "apps")
