@@ -305,3 +305,29 @@ func TestReference_Probe(t *testing.T) {
 	}
 	reference.Hold(t, "docs/storages.md", "probe", reference.Table([]string{"step", "required", "what is tried"}, rows))
 }
+
+// In a bucket without versions the same rights do, and less: docs/storages.md says what.
+func TestPolicy_WithoutVersions(t *testing.T) {
+	const user, secret = "leastaccess", "leastsecret"
+	s := s3kit.Start(t)
+	if err := s.CreateUser(t.Context(), user, secret); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(s, s.Endpoint)
+	cfg.AccessKey, cfg.SecretKey, cfg.MaxAttempts = user, secret, 1
+	for without, enough := range map[string]bool{
+		"": true, "s3:GetObjectVersion": true, "s3:DeleteObject": true,
+		"s3:DeleteObjectVersion": false, // an object there is the version "null"
+	} {
+		text, err := json.Marshal(policy(s.Bucket, cfg.Prefix, user, without))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetPolicy(t.Context(), s.Bucket, text); err != nil {
+			t.Fatal(err)
+		}
+		if err := open(t, cfg).Probe(t.Context()).Err(); (err == nil) != enough {
+			t.Errorf("without %q: %v", without, err)
+		}
+	}
+}
