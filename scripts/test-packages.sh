@@ -93,14 +93,14 @@ base() {
 		touch "$dir/.complete"
 	fi
 }
-# inside NAME SCRIPT FILE...: runs a script of packaging/test in a copy of the root, with the files in /root. It has a mount and process
-# namespace of its own: what is left running or mounted ends with it.
+# inside NAME SCRIPT FILE...: runs a script of packaging/test in a copy of the root, with the files in /root. It has a mount, network and
+# process namespace of its own: what is left running or mounted ends with it.
 inside() {
 	local lower=$PWD/.cache/debootstrap/$1 script=$2 root=$work/$1
 	shift 2
 	mkdir -p "$root"/{up,work,root}
 	# shellcheck disable=SC2016 # expanded by the inner shell
-	unshare --mount --pid --fork --kill-child bash -euc '
+	unshare --mount --net --pid --fork --kill-child bash -euc '
 		lower=$1 root=$2 arch=$3 script=$4
 		shift 4
 		mount -t overlay -o "lowerdir=$lower,upperdir=$root/up,workdir=$root/work" overlay "$root/root"
