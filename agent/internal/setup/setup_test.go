@@ -3,6 +3,7 @@ package setup_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -318,19 +319,47 @@ func TestRun_GrantKeepsFiles(t *testing.T) {
 	}
 }
 
+// TestRun_Files: each right at files is needed, and named where it is missing.
 func TestRun_Files(t *testing.T) {
 	h := newHost(t)
-	database := filepath.Join(h.dir, "apps")
-	if err := os.Mkdir(database, 0o755); err != nil { //nolint:gosec // others read it
+	dir := filepath.Join(h.dir, "apps")
+	file := filepath.Join(dir, "one.sqlite")
+	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // others read it
 		t.Fatal(err)
 	}
-	h.o.SQLite = []string{database}
-	r := h.run(t)
-	if i := instance(t, r, "sqlite"); i.Engine != wire.EngineSQLite || i.FoundAt != database {
-		t.Errorf("%+v", i)
+	db, err := sql.Open("sqlite", file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !need(r, "sqlite|", "may not write in") {
-		t.Errorf("%+v", r.Needs)
+	if _, err := db.ExecContext(t.Context(), "PRAGMA journal_mode = WAL; CREATE TABLE t (n); INSERT INTO t VALUES (1)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.o.SQLite, h.o.InPlace = []string{dir}, true
+	for _, c := range []struct {
+		name      string
+		file, dir os.FileMode
+		uid       int
+		state     string
+		says      string
+	}{
+		{"all", 0o660, 0o2775, accountID, setup.Ready, ""},
+		{"no reading", 0o600, 0o2775, 0, setup.Blocked, "let the agent's user read"},
+		{"no writing beside it", 0o660, 0o2755, accountID, setup.Blocked, "may not write in"},
+		{"not the owner", 0o660, 0o2775, 0, setup.Blocked, "the owner of the database"},
+	} {
+		if err := errors.Join(os.Chown(dir, 0, accountID), os.Chown(file, c.uid, accountID), os.Chmod(dir, c.dir.Perm()|os.ModeSetgid), os.Chmod(file, c.file)); err != nil {
+			t.Fatal(err)
+		}
+		r := h.run(t)
+		if i := instance(t, r, "sqlite"); i.State != c.state || i.Engine != wire.EngineSQLite || i.FoundAt != dir {
+			t.Errorf("%s: %+v of %+v", c.name, i, r.Needs)
+		}
+		if !need(r, "sqlite|", c.says) && c.says != "" {
+			t.Errorf("%s: %+v", c.name, r.Needs)
+		}
 	}
 	h.o.SQLite = []string{filepath.Join(h.dir, "missing.sqlite")}
 	if _, err := setup.Run(t.Context(), h.o); err == nil || !strings.Contains(err.Error(), "--sqlite") {
