@@ -364,7 +364,7 @@ func TestRefuse_Enrolment(t *testing.T) {
 		if res, err := first.TryEnroll(ctx, r.controller.URL(), token); err != nil || res.Code != 0 {
 			t.Fatalf("%v: %s", err, res.Text())
 		}
-		try(t, "twice", token, "once", "already used", "server token")
+		try(t, "twice", token, "once", "already used", "server add")
 		again, err := first.TryEnroll(ctx, r.controller.URL(), token)
 		if err != nil {
 			t.Fatal(err)
@@ -384,7 +384,7 @@ func TestRefuse_Enrolment(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		try(t, "late", made.Token, "late", "expired", "server token")
+		try(t, "late", made.Token, "late", "expired", "server add")
 	})
 	t.Run("Unknown", func(t *testing.T) {
 		token, err := r.ctl.EnrolmentToken(ctx, "guess", "")
