@@ -42,12 +42,14 @@ quickstart: deps tools build bin/quickstart ## Back up, verify and restore a dem
 	@exec bin/quickstart
 
 .PHONY: test
-test: deps tools build build-failpoints bin/quickstart vet boundaries ## Everything that must hold: build, vet, boundaries, all tests on real servers
+test: deps tools bin/tools/nfpm build build-failpoints bin/quickstart vet boundaries ## Everything that must hold: build, vet, boundaries, all tests on real servers
 	$(STEP) 'tests of every module'
 	@rm -f bin/test.json
 	@bin/tools/gotestsum --format '$(TEST_FORMAT)' --jsonfile bin/test.json -- $(TEST_FLAGS) $(PACKAGES)
 	@# A skipped test proves nothing: a server that is not there must fail the run.
 	@if grep '"Action":"skip"' bin/test.json | grep '"Test":' >&2; then echo 'the tests above were skipped: that counts as failed' >&2; exit 1; fi
+	$(STEP) 'tests of the packages, in short'
+	@SHORT=1 scripts/test-packages.sh
 
 ##@ Build
 

@@ -345,7 +345,7 @@ func (w *faultWorld) cancelRestore(t *testing.T, ctx context.Context) {
 
 func (w *faultWorld) maxDuration(t *testing.T, ctx context.Context) {
 	g, rule := w.gate(t, "UploadPart")
-	b := w.order(t, ctx, big, map[string]any{"max_duration_seconds": 2})
+	b := w.order(t, ctx, big, map[string]any{"max_duration_seconds": 5}) // enough to reach the first part, also on a busy machine
 	w.until(t, ctx, b.JobID, "has timed out", func(j faultJob) bool { return j.Status == "timed_out" })
 	if failed, err := w.ctl.AwaitBackup(ctx, b.ID, "failed", 10*time.Second); err != nil || failed.ErrorCode != "timed_out" {
 		t.Errorf("the backup has not timed out: %+v, %v", failed, err)

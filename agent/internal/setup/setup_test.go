@@ -380,7 +380,7 @@ func TestRun_Configuration(t *testing.T) {
 	if h.read(t) != "instance: []\n" {
 		t.Error("a configuration that cannot be read was replaced")
 	}
-	h.o.Force, h.o.SQLite = true, []string{h.dir}
+	h.o.Force, h.o.SQLite, h.o.StateDir = true, []string{h.dir}, filepath.Join(h.dir, "state")
 	if r := h.run(t); r.State != setup.Written || r.Kept == "" {
 		t.Errorf("%+v", r)
 	}
