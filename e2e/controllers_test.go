@@ -64,7 +64,7 @@ func TestControllers_SideBySide(t *testing.T) {
 		t.Fatal(err)
 	}
 	agent, err := s.NewAgent("db1", stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": pg}, Limits: map[string]any{"discovery_every": "1s"},
+		Servers: map[string]stack.Server{"main": pg}, Limits: map[string]any{"discovery_every": "2s"},
 		Instance: map[string]any{"databases": map[string]any{"exclude": []string{"catalog"}}},
 		Extra:    map[string]any{"concurrency": 4},
 	})
@@ -174,7 +174,7 @@ func TestControllers_Balanced(t *testing.T) {
 		t.Fatal(err)
 	}
 	agent, err := s.NewAgent("db1", stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": pg}, Limits: map[string]any{"discovery_every": "1s"},
+		Servers: map[string]stack.Server{"main": pg}, Limits: map[string]any{"discovery_every": "2s"},
 		Instance: map[string]any{"databases": map[string]any{"exclude": []string{"catalog"}}},
 	})
 	if err != nil {

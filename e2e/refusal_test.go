@@ -56,7 +56,7 @@ func newSecond(t *testing.T, ctx context.Context, r *rig, name, project string) 
 		t.Fatal(err)
 	}
 	s.options = stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": s.postgres}, Limits: map[string]any{"discovery_every": "1s"},
+		Servers: map[string]stack.Server{"main": s.postgres}, Limits: map[string]any{"discovery_every": "2s"},
 	}
 	if s.agent, err = r.NewAgent(name, s.options); err != nil {
 		t.Fatal(err)

@@ -82,7 +82,7 @@ func TestUnprivileged(t *testing.T) {
 		}
 	}
 	a.As, a.Env = &syscall.Credential{Uid: nobodyID, Gid: nobodyID}, []string{"TMPDIR=" + tmp}
-	if err := stack.WriteFile(a.Config(), "state_dir: "+a.Dir+"\nlimits: {hello_delay: 100ms, discovery_every: 1s}\n", 0o640); err != nil {
+	if err := stack.WriteFile(a.Config(), "state_dir: "+a.Dir+"\nlimits: {hello_delay: 100ms, discovery_every: 2s}\n", 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chown(a.Config(), 0, nobodyID); err != nil {
@@ -144,30 +144,29 @@ func TestUnprivileged(t *testing.T) {
 	const project = inPlaceProject
 	do(t, ctx, e.ctl, "project", "create", project)
 	do(t, ctx, e.ctl, "project", "grant", project, a.Name)
-	t.Run("engines", func(t *testing.T) {
-		for _, s := range servers {
-			t.Run(s.Engine(), func(t *testing.T) {
-				t.Parallel()
-				name := names[s.Engine()]
-				e.assign(t, ctx, project, a.Name, name)
-				x := &target{estate: e, Server: s, name: name, saved: contentOf(t, ctx, s, name)}
-				b := e.backUp(t, ctx, project, name)
-				x.backup = b.ID
-				do(t, ctx, e.ctl, "backup", "verify", id(b.ID), "--level", "content")
+	for _, s := range servers {
+		t.Run(s.Engine(), func(t *testing.T) {
+			ctx := testContext(t)
+			name := names[s.Engine()]
+			e.assign(t, ctx, project, a.Name, name)
+			x := &target{estate: e, Server: s, name: name, saved: contentOf(t, ctx, s, name)}
+			b := e.backUp(t, ctx, project, name)
+			x.backup = b.ID
+			do(t, ctx, e.ctl, "backup", "verify", id(b.ID), "--level", "content")
 
-				copied := s.Name("restored_" + s.Engine())
-				do(t, ctx, e.ctl, "restore", "create", id(b.ID), "--to-server", a.Name, "--to-database", copied, "--wait")
-				same(t, ctx, s, x.saved, copied)
+			copied := s.Name("restored_" + s.Engine())
+			do(t, ctx, e.ctl, "restore", "create", id(b.ID), "--to-server", a.Name, "--to-database", copied, "--wait")
+			same(t, ctx, s, x.saved, copied)
 
-				x.run(t, ctx, "INSERT INTO mark VALUES (2); CREATE TABLE since (n integer); INSERT INTO since VALUES (1);")
-				x.live = contentOf(t, ctx, s, name)
-				before := x.live
-				r := x.completed(t, ctx, x.order(t, ctx, nil), x.saved)
-				x.completed(t, ctx, x.orderUndo(t, ctx, r.ID), before)
-				x.discardAll(t, ctx)
-			})
-		}
-	})
+			x.run(t, ctx, "INSERT INTO mark VALUES (2); CREATE TABLE since (n integer); INSERT INTO since VALUES (1);")
+			x.live = contentOf(t, ctx, s, name)
+			before := x.live
+			r := x.completed(t, ctx, x.order(t, ctx, nil), x.saved)
+			x.completed(t, ctx, x.orderUndo(t, ctx, r.ID), before)
+			x.discardAll(t, ctx)
+		})
+	}
+	ctx = testContext(t)
 	// What was restored in place belongs to whom it belonged to.
 	if owner, err := pg.Exec(ctx, "postgres", "SELECT DISTINCT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '"+names[wire.EnginePostgreSQL]+"'"); err != nil || owner != "own_owner" {
 		t.Errorf("the owner is %s, %v", owner, err)

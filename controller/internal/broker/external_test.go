@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
@@ -57,11 +58,17 @@ func TestBroker_external(t *testing.T) {
 	// Each controller revokes one agent; neither forgets the other's.
 	connA, connB := a.connect(t, in, addr), b.connect(t, in, addr)
 	begin := time.Now()
-	if _, err := first.Revoke(t.Context(), a.public); err != nil {
+	earlier, err := first.Revoke(t.Context(), a.public)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := second.Revoke(t.Context(), b.public); err != nil {
+	later, err := second.Revoke(t.Context(), b.public)
+	if err != nil {
 		t.Fatal(err)
+	}
+	// In seconds, by which servers tell which version is the newer one.
+	if was, is := issuedAt(t, earlier), issuedAt(t, later); is <= was {
+		t.Errorf("the second version of the account was signed at %d, the first at %d", is, was)
 	}
 	await(t, "both connections to be cut", func() bool { return !connA.IsConnected() && !connB.IsConnected() })
 	if took := time.Since(begin); took > 5*time.Second {
@@ -226,4 +233,13 @@ func runServer(t *testing.T, dir string) *server.Server {
 func stopServer(s *server.Server) {
 	s.Shutdown()
 	s.WaitForShutdown()
+}
+
+func issuedAt(t *testing.T, account string) int64 {
+	t.Helper()
+	claims, err := jwt.DecodeAccountClaims(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return claims.IssuedAt
 }
