@@ -24,7 +24,7 @@ PACKAGES = $(addsuffix /...,$(MODULES))
 
 # How much one line of test output stands for: pkgname, testname, standard-verbose.
 TEST_FORMAT ?= pkgname
-TEST_FLAGS  ?= -p 2 -vet=off -timeout 20m -count=1
+TEST_FLAGS  ?= -p 2 -vet=off -timeout 40m -count=1
 
 STEP = @printf '==> %s\n'
 
@@ -172,6 +172,10 @@ test-upgrade: deps tools build ## Agent and controller one version apart, in eit
 VERSIONS        := $(CURDIR)/.cache/versions
 NOT_ORACLE      := ^(TestDump_ToolVersion|TestDump_Approximate|TestDump_ReaderPauses|TestDump_Replica|TestRestore_KeepDefiners|TestPublish_Crash)$$
 TEST_OF_VERSION  = bin/tools/gotestsum --format '$(TEST_FORMAT)' --jsonfile bin/test-versions.json -- -p 1 -timeout 20m -count=1
+
+.PHONY: test-matrix
+test-matrix: deps tools build bin/quickstart ## A backup of each engine in each of the 18 combinations of codecs and storages (`make test` has 18 of these 54)
+	@DEVFLOW_MATRIX=all bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -run '^TestMatrix$$' -timeout 20m -count=1 ./e2e
 
 .PHONY: test-versions
 test-versions: deps bin/tools/gotestsum ## Optional: engines against PostgreSQL 16, 17, 18 and Oracle MySQL, fetched into .cache/versions
