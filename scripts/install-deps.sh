@@ -74,6 +74,9 @@ have zstd     || need "zstd (compression)" zstd
 have openssl  || need "openssl" openssl
 # For the tests of the units; it is not started. About 12 MB.
 have systemd-analyze || need "systemd-analyze" systemd
+# For the tests of packages and of the installation in one line.
+have curl     || need "curl" curl
+have adduser  || need "adduser" adduser
 [[ -s /etc/ssl/certs/ca-certificates.crt || -s /etc/pki/tls/certs/ca-bundle.crt || -s /etc/ssl/cert.pem || -s /etc/ssl/ca-bundle.pem ]] ||
 	need "CA certificates (/etc/ssl/certs/ca-certificates.crt)" ca-certificates
 
@@ -119,7 +122,7 @@ if (( ${#missing[@]} )); then
 	"${apt[@]}" update
 	"${apt[@]}" install -y --no-install-recommends "${packages[@]}"
 	hash -r
-	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl && have systemd-analyze || {
+	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl && have systemd-analyze && have curl && have adduser || {
 		say "apt-get ended well, yet something of this is still missing: ${packages[*]}"
 		exit 1
 	}
