@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"devflowbackup/e2e/stack"
+	"devflowbackup/shared/freeport"
 	"devflowbackup/shared/secret"
 )
 
@@ -133,7 +134,7 @@ func TestControllers_Balanced(t *testing.T) {
 	}
 	var ports [2]int
 	for i := range ports {
-		if ports[i], err = stack.FreePort(); err != nil {
+		if ports[i], err = freeport.Pick(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -189,26 +189,15 @@ func TestBroker_ExportConfig(t *testing.T) {
 
 func export(t *testing.T, in *keys.Installation, dir string) (*broker.Broker, string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().(*net.TCPAddr)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	p := port(t)
 	b, err := broker.New(broker.Options{Installation: in})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.ExportConfig(dir, broker.ExportOptions{Host: "127.0.0.1", Port: addr.Port, IPs: []net.IP{addr.IP}}); err != nil {
+	if err := b.ExportConfig(dir, broker.ExportOptions{Host: "127.0.0.1", Port: p, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}); err != nil {
 		t.Fatal(err)
 	}
-	_, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b, port
+	return b, strconv.Itoa(p)
 }
 
 func runServer(t *testing.T, dir string) *server.Server {
