@@ -13,13 +13,18 @@ SHELL       := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X devflowbackup/shared/version.Version=$(VERSION)
 
-# Evaluated when a recipe needs them, after `deps` has looked for Go.
-MODULES  = $(shell go list -m -f '{{.Dir}}')
+# The same for what is shipped, checked and tested: each dependency is then compiled once.
+export CGO_ENABLED := 0
+export GOFLAGS     += -trimpath
+
+# Evaluated when a recipe needs them, after `deps` has looked for Go. The end-to-end tests take longest and wait most: they start
+# first, and the others run beside them.
+MODULES  = $(shell go list -m -f '{{.Dir}}' | awk '/\/e2e$$/ { print; next } { others = others $$0 "\n" } END { printf "%s", others }')
 PACKAGES = $(addsuffix /...,$(MODULES))
 
 # How much one line of test output stands for: pkgname, testname, standard-verbose.
 TEST_FORMAT ?= pkgname
-TEST_FLAGS  ?= -p 2 -timeout 20m -count=1
+TEST_FLAGS  ?= -p 2 -vet=off -timeout 40m -count=1
 
 STEP = @printf '==> %s\n'
 
@@ -37,12 +42,14 @@ quickstart: deps tools build bin/quickstart ## Back up, verify and restore a dem
 	@exec bin/quickstart
 
 .PHONY: test
-test: deps tools build build-failpoints bin/quickstart vet boundaries ## Everything that must hold: build, vet, boundaries, all tests on real servers
+test: deps tools bin/tools/nfpm build build-failpoints bin/quickstart vet boundaries ## Everything that must hold: build, vet, boundaries, all tests on real servers
 	$(STEP) 'tests of every module'
 	@rm -f bin/test.json
 	@bin/tools/gotestsum --format '$(TEST_FORMAT)' --jsonfile bin/test.json -- $(TEST_FLAGS) $(PACKAGES)
 	@# A skipped test proves nothing: a server that is not there must fail the run.
 	@if grep '"Action":"skip"' bin/test.json | grep '"Test":' >&2; then echo 'the tests above were skipped: that counts as failed' >&2; exit 1; fi
+	$(STEP) 'tests of the packages, in short'
+	@SHORT=1 scripts/test-packages.sh
 
 ##@ Build
 
@@ -53,10 +60,10 @@ build: deps console ## bin/devflow-agent, bin/devflow-controller, bin/devflowctl
 	@# A module may have no package to build, and that is no error; one that does not compile is.
 	@for dir in $(MODULES); do \
 		echo "    $${dir#$(CURDIR)/}"; \
-		(cd "$$dir" && GOWORK=off CGO_ENABLED=0 go build -trimpath ./...); \
+		(cd "$$dir" && GOWORK=off go build ./...); \
 	done
-	@cd agent && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/devflow-agent
-	@cd controller && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/devflow-controller ./cmd/devflowctl
+	@cd agent && GOWORK=off go build -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/devflow-agent
+	@cd controller && GOWORK=off go build -ldflags '$(LDFLAGS)' -o ../bin/ ./cmd/devflow-controller ./cmd/devflowctl
 	@for f in devflow-agent devflow-controller devflowctl; do printf '    bin/%-20s %s MB\n' "$$f" "$$(( $$(stat -c %s "bin/$$f") / 1000000 ))"; done
 
 # The console is static files, built by Vite and embedded in the controller. Built again when one of its sources changed.
@@ -92,14 +99,14 @@ console-types: deps $(WEB)/node_modules/.package-lock.json ## The console's type
 build-failpoints: deps console ## The same programs with failpoints, in bin/failpoints, for the fault tests
 	$(STEP) 'build with failpoints'
 	@mkdir -p bin/failpoints
-	@cd agent && GOWORK=off CGO_ENABLED=0 go build -trimpath -tags failpoints -ldflags '$(LDFLAGS)' -o ../bin/failpoints/ ./cmd/devflow-agent
-	@cd controller && GOWORK=off CGO_ENABLED=0 go build -trimpath -tags failpoints -ldflags '$(LDFLAGS)' -o ../bin/failpoints/ ./cmd/devflow-controller ./cmd/devflowctl
+	@cd agent && GOWORK=off go build -tags failpoints -ldflags '$(LDFLAGS)' -o ../bin/failpoints/ ./cmd/devflow-agent
+	@cd controller && GOWORK=off go build -tags failpoints -ldflags '$(LDFLAGS)' -o ../bin/failpoints/ ./cmd/devflow-controller ./cmd/devflowctl
 
 .PHONY: bin/quickstart
 bin/quickstart: deps
 	$(STEP) 'bin/quickstart'
 	@mkdir -p bin
-	@cd e2e && GOWORK=off CGO_ENABLED=0 go build -trimpath -o ../bin/quickstart ./cmd/quickstart
+	@cd e2e && GOWORK=off go build -o ../bin/quickstart ./cmd/quickstart
 
 .PHONY: deps
 deps: ## Install what the machine lacks (PostgreSQL, MariaDB, SQLite, age, zstd, openssl); says what is missing where it cannot
@@ -116,14 +123,14 @@ TOOL_benchstat    := golang.org/x/perf/cmd/benchstat
 $(patsubst TOOL_%,bin/tools/%,$(filter TOOL_%,$(.VARIABLES))): bin/tools/%: tools/go.mod
 	$(STEP) '$@ (minutes the first time, on a small machine)'
 	@mkdir -p bin/tools
-	@cd tools && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../$@.new $(TOOL_$*)
+	@cd tools && GOWORK=off go build -ldflags '-s -w' -o ../$@.new $(TOOL_$*)
 	@touch $@.new && mv $@.new $@
 
 # A module of its own: its several hundred dependencies shall not choose versions for the other tools.
 bin/tools/golangci-lint: tools/lint/go.mod
 	$(STEP) '$@ (minutes the first time, on a small machine)'
 	@mkdir -p bin/tools
-	@cd tools/lint && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@.new github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@cd tools/lint && GOWORK=off go build -ldflags '-s -w' -o ../../$@.new github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@.new && mv $@.new $@
 
 # A module of its own, as above.
@@ -194,6 +201,10 @@ VERSIONS        := $(CURDIR)/.cache/versions
 NOT_ORACLE      := ^(TestDump_ToolVersion|TestDump_Approximate|TestDump_ReaderPauses|TestDump_Replica|TestRestore_KeepDefiners|TestPublish_Crash)$$
 TEST_OF_VERSION  = bin/tools/gotestsum --format '$(TEST_FORMAT)' --jsonfile bin/test-versions.json -- -p 1 -timeout 20m -count=1
 
+.PHONY: test-matrix
+test-matrix: deps tools build bin/quickstart ## A backup of each engine in each of the 18 combinations of codecs and storages (`make test` has 18 of these 54)
+	@DEVFLOW_MATRIX=all bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -run '^TestMatrix$$' -timeout 20m -count=1 ./e2e
+
 .PHONY: test-versions
 test-versions: deps bin/tools/gotestsum ## Optional: engines against PostgreSQL 16, 17, 18 and Oracle MySQL, fetched into .cache/versions
 	@scripts/fetch-versions.sh
@@ -225,7 +236,7 @@ bench-scale: deps ## How the catalog scales: due schedules of 100,000, a plan fo
 bin/bench: deps
 	$(STEP) 'bin/bench'
 	@mkdir -p bin
-	@cd e2e && GOWORK=off CGO_ENABLED=0 go build -trimpath -o ../bin/bench ./cmd/bench
+	@cd e2e && GOWORK=off go build -o ../bin/bench ./cmd/bench
 
 ##@ Keep tidy
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"devflowbackup/e2e/stack"
+	"devflowbackup/shared/freeport"
 	"devflowbackup/shared/secret"
 )
 
@@ -64,7 +65,7 @@ func TestControllers_SideBySide(t *testing.T) {
 		t.Fatal(err)
 	}
 	agent, err := s.NewAgent("db1", stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": pg}, Limits: map[string]any{"discovery_every": "1s"},
+		Servers: map[string]stack.Server{"main": pg}, Limits: map[string]any{"discovery_every": "2s"},
 		Instance: map[string]any{"databases": map[string]any{"exclude": []string{"catalog"}}},
 		Extra:    map[string]any{"concurrency": 4},
 	})
@@ -133,7 +134,7 @@ func TestControllers_Balanced(t *testing.T) {
 	}
 	var ports [2]int
 	for i := range ports {
-		if ports[i], err = stack.FreePort(); err != nil {
+		if ports[i], err = freeport.Pick(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -174,7 +175,7 @@ func TestControllers_Balanced(t *testing.T) {
 		t.Fatal(err)
 	}
 	agent, err := s.NewAgent("db1", stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": pg}, Limits: map[string]any{"discovery_every": "1s"},
+		Servers: map[string]stack.Server{"main": pg}, Limits: map[string]any{"discovery_every": "2s"},
 		Instance: map[string]any{"databases": map[string]any{"exclude": []string{"catalog"}}},
 	})
 	if err != nil {

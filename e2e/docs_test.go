@@ -17,13 +17,13 @@ import (
 )
 
 // docsPages are the pages whose marked blocks are run, in this order, against one installation. It is what the README has set up when it
-// comes to its first backup: a project shop, a server db-1 with the databases shop and orders, an S3 storage main and a local one, disk.
+// comes to its first backup: a project shop, a server db-1 with databases shop and orders of no project, an S3 storage main and a local one, disk.
 var docsPages = []string{
 	"README.md", "docs/install.md", "docs/restore.md", "docs/retention.md", "docs/schedules.md", "docs/reconciliation.md", "docs/security.md",
 }
 
 // docsBlocks is how many are known to be there: with fewer the marks got lost.
-const docsBlocks = 15
+const docsBlocks = 17
 
 // docsPrelude makes what pages show as placeholders the newest of their kind, when the command is run.
 const docsPrelude = `set -euo pipefail
@@ -135,7 +135,7 @@ func docsInstallation(t *testing.T, ctx context.Context, s *stack.Stack) (env []
 		t.Fatal(err)
 	}
 	agent, err := s.NewAgent("db-1", stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": catalog.Postgres}, InPlace: true, Local: true, Limits: map[string]any{"discovery_every": "1s"},
+		Servers: map[string]stack.Server{"main": catalog.Postgres}, InPlace: true, Local: true, Limits: map[string]any{"discovery_every": "2s"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,6 @@ func docsInstallation(t *testing.T, ctx context.Context, s *stack.Stack) (env []
 	if err := agent.StartOnline(ctx, c, 2); err != nil {
 		t.Fatal(err)
 	}
-	do(t, ctx, ctl, "database", "assign", "orders", "--project", "shop")
 
 	work := filepath.Join(s.Dir, "work")
 	if err := os.Mkdir(work, 0o700); err != nil {

@@ -216,7 +216,7 @@ func (w *faultWorld) dieAtEachStart(t *testing.T, ctx context.Context) {
 // cloned copies the state directory while a dump runs and starts an agent on the copy, as a cloned machine would.
 func (w *faultWorld) cloned(t *testing.T, ctx context.Context) {
 	b, open := w.dumpHeld(t, ctx)
-	clone, err := w.NewAgent("clone", stack.AgentOptions{Servers: map[string]stack.Server{"main": w.postgres}, Limits: map[string]any{"discovery_every": "1s"}})
+	clone, err := w.NewAgent("clone", stack.AgentOptions{Servers: map[string]stack.Server{"main": w.postgres}, Limits: map[string]any{"discovery_every": "2s"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +345,7 @@ func (w *faultWorld) cancelRestore(t *testing.T, ctx context.Context) {
 
 func (w *faultWorld) maxDuration(t *testing.T, ctx context.Context) {
 	g, rule := w.gate(t, "UploadPart")
-	b := w.order(t, ctx, big, map[string]any{"max_duration_seconds": 2})
+	b := w.order(t, ctx, big, map[string]any{"max_duration_seconds": 5}) // enough to reach the first part, also on a busy machine
 	w.until(t, ctx, b.JobID, "has timed out", func(j faultJob) bool { return j.Status == "timed_out" })
 	if failed, err := w.ctl.AwaitBackup(ctx, b.ID, "failed", 10*time.Second); err != nil || failed.ErrorCode != "timed_out" {
 		t.Errorf("the backup has not timed out: %+v, %v", failed, err)

@@ -163,7 +163,7 @@ func (r *rig) start(ctx context.Context) (err error) {
 		return err
 	}
 	if r.agent, err = r.NewAgent("db1", stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": r.postgres}, Limits: map[string]any{"discovery_every": "1s"},
+		Servers: map[string]stack.Server{"main": r.postgres}, Limits: map[string]any{"discovery_every": "2s"},
 	}); err != nil {
 		return err
 	}

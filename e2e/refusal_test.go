@@ -56,7 +56,7 @@ func newSecond(t *testing.T, ctx context.Context, r *rig, name, project string) 
 		t.Fatal(err)
 	}
 	s.options = stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": s.postgres}, Limits: map[string]any{"discovery_every": "1s"},
+		Servers: map[string]stack.Server{"main": s.postgres}, Limits: map[string]any{"discovery_every": "2s"},
 	}
 	if s.agent, err = r.NewAgent(name, s.options); err != nil {
 		t.Fatal(err)
@@ -364,7 +364,7 @@ func TestRefuse_Enrolment(t *testing.T) {
 		if res, err := first.TryEnroll(ctx, r.controller.URL(), token); err != nil || res.Code != 0 {
 			t.Fatalf("%v: %s", err, res.Text())
 		}
-		try(t, "twice", token, "once", "already used", "server token")
+		try(t, "twice", token, "once", "already used", "server add")
 		again, err := first.TryEnroll(ctx, r.controller.URL(), token)
 		if err != nil {
 			t.Fatal(err)
@@ -384,7 +384,7 @@ func TestRefuse_Enrolment(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		try(t, "late", made.Token, "late", "expired", "server token")
+		try(t, "late", made.Token, "late", "expired", "server add")
 	})
 	t.Run("Unknown", func(t *testing.T) {
 		token, err := r.ctl.EnrolmentToken(ctx, "guess", "")

@@ -33,7 +33,7 @@ func (w *faultWorld) replaced(t *testing.T, ctx context.Context) {
 	// Who says nothing of a replacement gets no second server of the name.
 	refused(t, ctx, w.ctl, 1, []string{"db2", "--replace"}, "server", "token", "db2")
 	token := read[struct{ Token, Command string }](t, ctx, w.ctl, "server", "token", "db2", "--replace")
-	fresh, err := w.NewAgent("db2-again", stack.AgentOptions{Servers: map[string]stack.Server{"files": disk}, Limits: map[string]any{"discovery_every": "1s"}})
+	fresh, err := w.NewAgent("db2-again", stack.AgentOptions{Servers: map[string]stack.Server{"files": disk}, Limits: map[string]any{"discovery_every": "2s"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func (w *faultWorld) lostHost(t *testing.T, ctx context.Context) (*stack.Agent, 
 		t.Fatal(err)
 	}
 	do(t, ctx, w.ctl, "project", "create", "second")
-	old, err := w.NewAgent("db2", stack.AgentOptions{Servers: map[string]stack.Server{"files": disk}, Limits: map[string]any{"discovery_every": "1s"}})
+	old, err := w.NewAgent("db2", stack.AgentOptions{Servers: map[string]stack.Server{"files": disk}, Limits: map[string]any{"discovery_every": "2s"}})
 	if err != nil {
 		t.Fatal(err)
 	}

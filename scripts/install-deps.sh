@@ -81,6 +81,9 @@ have openssl  || need "openssl" openssl
 have_node     || need "node 18 or newer with npm (https://nodejs.org)" "nodejs npm"
 # For the tests of the units; it is not started. About 12 MB.
 have systemd-analyze || need "systemd-analyze" systemd
+# For the tests of packages and of the installation in one line.
+have curl     || need "curl" curl
+have adduser  || need "adduser" adduser
 [[ -s /etc/ssl/certs/ca-certificates.crt || -s /etc/pki/tls/certs/ca-bundle.crt || -s /etc/ssl/cert.pem || -s /etc/ssl/ca-bundle.pem ]] ||
 	need "CA certificates (/etc/ssl/certs/ca-certificates.crt)" ca-certificates
 
@@ -126,7 +129,7 @@ if (( ${#missing[@]} )); then
 	"${apt[@]}" update
 	"${apt[@]}" install -y --no-install-recommends "${packages[@]}"
 	hash -r
-	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl && have systemd-analyze && have_node || {
+	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl && have systemd-analyze && have curl && have adduser && have_node || {
 		say "apt-get ended well, yet something of this is still missing: ${packages[*]}"
 		exit 1
 	}

@@ -9,6 +9,7 @@
 #                      PACKAGES_KEY_PASSPHRASE_FILE names the file that holds it
 # PACKAGES_DIST        where they go; default: dist
 # PACKAGES_NAMES       which ones; default: devflow-agent devflow-controller devflowctl
+# PACKAGES_KINDS       of what kinds; default: deb rpm tar.gz
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 umask 022
@@ -20,6 +21,7 @@ die() { printf 'packages: %s\n' "$*" >&2; exit 1; }
 arches=("$@")
 (( $# )) || arches=(amd64 arm64)
 read -ra names <<<"${PACKAGES_NAMES:-devflow-agent devflow-controller devflowctl}"
+read -ra kinds <<<"${PACKAGES_KINDS:-deb rpm tar.gz}"
 dist=${PACKAGES_DIST:-dist}
 stage=bin/packages
 nfpm=bin/tools/nfpm
@@ -134,14 +136,12 @@ for arch in "${arches[@]}"; do
 		yaml=$stage/$name-$arch.yaml
 		sed -e "s|@ARCH@|$arch|g; s|@VERSION@|$version|g; s|@MAINTAINER@|$maintainer|g; s|@MTIME@|$mtime|g; s|@STAGE@|$stage|g" \
 			-e "s|^@SIGN_DEB@\$|$sign_deb|; s|^@SIGN_RPM@\$|$sign_rpm|" "packaging/$name.yaml" >"$yaml"
-		for packager in deb rpm; do
-			package "$yaml" "$packager"
+		for kind in "${kinds[@]}"; do
+			[[ $kind == tar.gz ]] || package "$yaml" "$kind"
 		done
 	done
 done
-files=(deb rpm)
-if [[ " ${names[*]} " == *' devflow-agent '* ]]; then
-	files+=(tar.gz)
+if [[ " ${names[*]} " == *' devflow-agent '* && " ${kinds[*]} " == *' tar.gz '* ]]; then
 	for arch in "${arches[@]}"; do
 		into=$stage/tar/$arch/devflow-agent-$version
 		mkdir -p "$into"
@@ -152,7 +152,7 @@ if [[ " ${names[*]} " == *' devflow-agent '* ]]; then
 	done
 fi
 # list prints the names of what was built.
-list() { (cd "$dist" && for kind in "${files[@]}"; do printf '%s\n' devflow*."$kind"; done); }
+list() { (cd "$dist" && shopt -s nullglob && for kind in "${kinds[@]}"; do for file in devflow*."$kind"; do echo "$file"; done; done); }
 list | (cd "$dist" && xargs sha256sum >SHA256SUMS)
 
 if [[ -n ${PACKAGES_KEY:-} ]]; then

@@ -3,6 +3,8 @@
 # makes (kept in .cache/debootstrap). Needs root, debootstrap, rpm and gpg; builds for this machine's architecture.
 #
 #   FRESH=1   the second build starts with an empty build cache: minutes more
+#   SHORT=1   a minute: contents and modes of the .deb and their life, in this machine's own root under an overlay that is thrown away;
+#             needs no debootstrap, rpm and gpg
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 umask 022
@@ -11,7 +13,9 @@ step() { printf '==> %s\n' "$*"; }
 die()  { printf 'test-packages: %s\n' "$*" >&2; exit 1; }
 
 (( EUID == 0 )) || die 'needs root'
-for tool in debootstrap rpm gpg dpkg-deb unshare; do
+tools=(dpkg-deb unshare) kinds=(deb)
+[[ -n ${SHORT:-} ]] || tools+=(debootstrap rpm gpg) kinds+=(rpm)
+for tool in "${tools[@]}"; do
 	command -v "$tool" >/dev/null || die "$tool is missing; run: apt-get install -y --no-install-recommends debootstrap rpm gpg (about 30 MB)"
 done
 arch=$(dpkg --print-architecture)
@@ -20,8 +24,58 @@ work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
 
 # --- builds -----------------------------------------------------------------------------------------------------------------
-step 'built twice, the same bytes'
+step 'packages to test'
+[[ -z ${SHORT:-} ]] || export PACKAGES_KINDS=deb
 PACKAGES_VERSION=0.0.2 PACKAGES_DIST=$work/new scripts/packages.sh "$arch"
+PACKAGES_NAMES='devflow-agent devflow-controller' PACKAGES_VERSION=0.0.1 PACKAGES_DIST=$work/old scripts/packages.sh "$arch" >/dev/null
+
+step 'contents and modes, as in packaging/golden'
+for name in devflow-agent devflow-controller devflowctl; do
+	# Man pages follow the commands: that there is one for each is enough.
+	dpkg-deb -c "$work/new/${name}_0.0.2-1_$arch.deb" | awk '{ print $1, $2, $6 }' | grep -v '/man[18]/.*\.gz$' >"$work/$name.deb.txt"
+	[[ -n ${SHORT:-} ]] || rpm -qp --nosignature --qf '[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILENAMES} %{FILEFLAGS:fflags}\n]' "$work/new/$name-0.0.2-1.$machine.rpm" |
+		sed 's/ $//' | grep -v '/man[18]/.*\.gz$' >"$work/$name.rpm.txt"
+	for kind in "${kinds[@]}"; do
+		if [[ -n ${UPDATE:-} ]]; then
+			cp "$work/$name.$kind.txt" packaging/golden/
+		fi
+		diff "packaging/golden/$name.$kind.txt" "$work/$name.$kind.txt" || die "contents of $name.$kind differ; if that is right: UPDATE=1"
+	done
+done
+for script in bin/packages/{deb,rpm}/*/*; do
+	sh -n "$script" || die "$script"
+	! grep -n '@[A-Z]*@' "$script" || die "$script: something was not put in"
+done
+
+# --- in a root of their own -------------------------------------------------------------------------------------------------
+# inside LOWER SCRIPT FILE...: runs a script of packaging/test in the root under an overlay, with the files in /root. It has a mount,
+# network and process namespace of its own: what is written, left running or mounted ends with it.
+inside() {
+	local lower=$1 script=$2 root=$work/root
+	shift 2
+	mkdir -p "$root"
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	unshare --mount --net --pid --fork --kill-child bash -euc '
+		lower=$1 root=$2 arch=$3 script=$4
+		shift 4
+		mount -t tmpfs -o mode=755 tmpfs "$root"
+		mkdir "$root"/{up,work,root}
+		mount -t overlay -o "lowerdir=$lower,upperdir=$root/up,workdir=$root/work" overlay "$root/root"
+		cp -r "$script" "$@" "$root/root/root/"
+		mount -t proc proc "$root/root/proc"
+		mount -t tmpfs -o mode=755 tmpfs "$root/root/run"
+		exec chroot "$root/root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive ARCH="$arch" sh "/root/${script##*/}"' \
+		bash "$lower" "$root" "$arch" "packaging/test/$script" "$@"
+}
+if [[ -n ${SHORT:-} ]]; then
+	step 'install, upgrade, remove, purge; and the service without a package'
+	inside / life.sh "$work"/{new,old}/*.deb
+	printf 'packages: all is well\n'
+	exit
+fi
+
+# --- what takes longer ------------------------------------------------------------------------------------------------------
+step 'built again, the same bytes'
 (
 	if [[ -n ${FRESH:-} ]]; then
 		GOCACHE=$work/gocache
@@ -34,23 +88,6 @@ PACKAGES_VERSION=0.0.2 PACKAGES_DIST=$work/new scripts/packages.sh "$arch"
 diff "$work/new/SHA256SUMS" "$work/again/SHA256SUMS" || die 'the second build differs'
 (cd "$work/new" && sha256sum --quiet --check SHA256SUMS)
 
-step 'contents and modes, as in packaging/golden'
-for name in devflow-agent devflow-controller devflowctl; do
-	# Man pages follow the commands: that there is one for each is enough.
-	dpkg-deb -c "$work/new/${name}_0.0.2-1_$arch.deb" | awk '{ print $1, $2, $6 }' | grep -v '/man[18]/.*\.gz$' >"$work/$name.deb.txt"
-	rpm -qp --nosignature --qf '[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILENAMES} %{FILEFLAGS:fflags}\n]' "$work/new/$name-0.0.2-1.$machine.rpm" |
-		sed 's/ $//' | grep -v '/man[18]/.*\.gz$' >"$work/$name.rpm.txt"
-	for kind in deb rpm; do
-		if [[ -n ${UPDATE:-} ]]; then
-			cp "$work/$name.$kind.txt" packaging/golden/
-		fi
-		diff "packaging/golden/$name.$kind.txt" "$work/$name.$kind.txt" || die "contents of $name.$kind differ; if that is right: UPDATE=1"
-	done
-done
-for script in bin/packages/{deb,rpm}/*/*; do
-	sh -n "$script" || die "$script"
-	! grep -n '@[A-Z]*@' "$script" || die "$script: something was not put in"
-done
 step 'rpm: digests, and what it unpacks'
 rpm -K --nosignature "$work"/new/*.rpm >/dev/null || die 'a digest is wrong'
 mkdir "$work/rpmroot"
@@ -77,26 +114,26 @@ rpm --dbpath "$work/keys" -K "$work"/signed/*.rpm | grep -q 'digests signatures 
 gpgconf --kill all
 unset GNUPGHOME
 
-step 'an older version, to upgrade from'
-PACKAGES_NAMES='devflow-agent devflow-controller' PACKAGES_VERSION=0.0.1 PACKAGES_DIST=$work/old scripts/packages.sh "$arch" >/dev/null
+# --- fresh roots ------------------------------------------------------------------------------------------------------------
+# base NAME PACKAGE...: a root of debootstrap with these packages, kept for later runs
+base() {
+	local dir=.cache/debootstrap/$1
+	shift
+	if [[ ! -e $dir/.complete ]]; then
+		step "debootstrap into $dir (once)"
+		rm -rf --one-file-system "$dir"
+		mkdir -p "$dir"
+		debootstrap --variant=minbase ${1:+"--include=$1"} bookworm "$dir" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log" >&2; die 'debootstrap'; }
+		touch "$dir/.complete"
+	fi
+}
+base "bookworm-$arch" ''
+step 'install, upgrade, remove, purge; and the service without a package, in a fresh root'
+inside "$PWD/.cache/debootstrap/bookworm-$arch" life.sh "$work"/{new,old}/*.deb
 
-# --- a fresh root -----------------------------------------------------------------------------------------------------------
-base=.cache/debootstrap/bookworm-$arch
-if [[ ! -e $base/.complete ]]; then
-	step "debootstrap into $base (about 170 MB, once)"
-	rm -rf --one-file-system "$base"
-	mkdir -p "$base"
-	debootstrap --variant=minbase bookworm "$base" >"$work/debootstrap.log" 2>&1 || { tail "$work/debootstrap.log" >&2; die 'debootstrap'; }
-	touch "$base/.complete"
-fi
-root=$work/root
-cp -a "$base" "$root"
-cp "$work"/new/*.deb "$root/root/"
-cp "$work"/old/*.deb "$root/root/"
-cp packaging/test/life.sh "$root/root/"
-step 'install, upgrade, remove, purge; and the service without a package'
-# A mount and process namespace of its own: what is left running or mounted ends with it.
-# shellcheck disable=SC2016 # expanded by the inner shell
-unshare --mount --pid --fork --kill-child sh -c 'mount -t proc proc "$1/proc" && exec chroot "$1" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive ARCH="$2" sh /root/life.sh' \
-	sh "$root" "$arch"
+base "bookworm-$arch-databases" curl,postgresql,mariadb-server,rpm
+step 'one line makes a host a server, and its databases are backed up and restored'
+mkdir "$work/packages"
+cp "$work"/new/devflow-agent* "$work/new/SHA256SUMS" "$work/packages/"
+inside "$PWD/.cache/debootstrap/bookworm-$arch-databases" oneline.sh "$work"/new/devflow{-controller_,ctl_}*.deb "$work/packages" bin/tools/versitygw
 printf 'packages: all is well\n'

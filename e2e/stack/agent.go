@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -35,6 +36,7 @@ type Agent struct {
 	Dir      string // its state directory
 	LocalDir string // its backup directory, if it has one
 	Env      []string
+	As       *syscall.Credential // of whom it runs as; the stack's own account if nil
 
 	stack   *Stack
 	bin     string // of another build; the stack's if empty
@@ -145,7 +147,7 @@ func (a *Agent) Start() error {
 	a.process, err = a.stack.start(processOptions{
 		name: a.Name, program: a.program(), args: []string{"run", "--config", a.config}, env: a.Env,
 		// Dump tools inherit it, and are found by it.
-		dir: a.stack.Dir, log: a.LogFile(),
+		dir: a.stack.Dir, log: a.LogFile(), as: a.As,
 	})
 	return err
 }

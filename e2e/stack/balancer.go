@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+
+	"devflowbackup/shared/freeport"
 )
 
 // Balancer hands connections to several controllers in turn, as one before them would, byte by byte. It passes over those that take
@@ -25,15 +27,15 @@ type Balancer struct {
 
 // StartBalancer listens on a free port and hands connections to ports of loopback.
 func (s *Stack) StartBalancer(ports ...int) (*Balancer, error) {
-	port, err := FreePort()
+	port, err := freeport.Pick()
 	if err != nil {
 		return nil, fmt.Errorf("start balancer: %w", err)
 	}
 	b := &Balancer{given: make([]atomic.Int64, len(ports)), conns: map[net.Conn]bool{}}
 	for _, p := range ports {
-		b.to = append(b.to, loopback(p))
+		b.to = append(b.to, freeport.Address(p))
 	}
-	if b.listener, err = net.Listen("tcp", loopback(port)); err != nil {
+	if b.listener, err = net.Listen("tcp", freeport.Address(port)); err != nil {
 		return nil, fmt.Errorf("start balancer: %w", err)
 	}
 	b.wg.Go(b.accept)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"devflowbackup/shared/freeport"
 	"devflowbackup/shared/secret"
 )
 
@@ -65,16 +66,16 @@ func (s *Stack) NewController(name string, opt ControllerOptions) (*Controller, 
 	c := &Controller{Name: name, Dir: s.path(name), Env: opt.Env, stack: s, opt: opt, config: s.path("config", name+".yaml"), FirstStartFile: s.path("secrets", name+"-first-start.txt")}
 	var err error
 	if c.opt.Port == 0 {
-		if c.opt.Port, err = FreePort(); err != nil {
+		if c.opt.Port, err = freeport.Pick(); err != nil {
 			return nil, fmt.Errorf("make %s: %w", name, err)
 		}
 	}
 	if c.opt.NATSPort == 0 && opt.NATS == nil && len(opt.Cluster) == 0 {
-		if c.opt.NATSPort, err = FreePort(); err != nil {
+		if c.opt.NATSPort, err = freeport.Pick(); err != nil {
 			return nil, fmt.Errorf("make %s: %w", name, err)
 		}
 	}
-	cfg := map[string]any{"data_dir": c.Dir, "listen": loopback(c.opt.Port)}
+	cfg := map[string]any{"data_dir": c.Dir, "listen": freeport.Address(c.opt.Port)}
 	if opt.MasterKeyFile != "" {
 		cfg["master_key_file"] = opt.MasterKeyFile
 	}
@@ -91,7 +92,7 @@ func (s *Stack) NewController(name string, opt ControllerOptions) (*Controller, 
 	case opt.NATS != nil:
 		cfg["nats"] = map[string]any{"urls": []string{opt.NATS.URL()}}
 	default:
-		cfg["nats"] = map[string]any{"listen": loopback(c.opt.NATSPort)}
+		cfg["nats"] = map[string]any{"listen": freeport.Address(c.opt.NATSPort)}
 	}
 	if !opt.CatalogDSN.Empty() {
 		file := s.path("secrets", name+"-dsn")

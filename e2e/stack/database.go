@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"devflowbackup/shared/freeport"
 	"devflowbackup/shared/pgserver"
 	"devflowbackup/shared/secret"
 )
@@ -46,7 +47,7 @@ func (s *Stack) StartPostgres(ctx context.Context, name string, opt PostgresOpti
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	if opt.Port == 0 {
-		if opt.Port, err = FreePort(); err != nil {
+		if opt.Port, err = freeport.Pick(); err != nil {
 			return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
 		}
 	}

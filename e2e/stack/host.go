@@ -27,7 +27,8 @@ type Host struct {
 
 const loginPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// holder mounts the root in a mount namespace of its own, and stays there as process 1.
+// holder mounts the root in a mount namespace of its own, and stays there as process 1. It is ready only when the root is its own: what
+// enters it before that would be on the machine itself.
 const holder = `set -e
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs "$1"
@@ -39,8 +40,7 @@ mount -t tmpfs tmpfs "$1/root/tmp"
 mount -t tmpfs -o mode=755 tmpfs "$1/root/run"
 (cd "$1/root" && rm -rf etc/devflow etc/init.d/devflow-agent var/lib/devflow-agent usr/bin/devflow-agent usr/local/bin/devflow-agent usr/lib/systemd/system/devflow-agent.service)
 mount --bind "$1/up" "$1/root/mnt"
-echo ready
-exec chroot "$1/root" cat`
+exec chroot "$1/root" sh -c 'echo ready; exec cat'`
 
 // NewHost makes a host.
 func (s *Stack) NewHost(name string) (*Host, error) {

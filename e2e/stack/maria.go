@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"devflowbackup/shared/freeport"
 	"devflowbackup/shared/mysqlserver"
 	"devflowbackup/shared/secret"
 	"devflowbackup/shared/wire"
@@ -41,7 +42,7 @@ func (s *Stack) StartMariaDB(ctx context.Context, name string, opt MariaDBOption
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	if opt.Port == 0 {
-		if opt.Port, err = FreePort(); err != nil {
+		if opt.Port, err = freeport.Pick(); err != nil {
 			return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"devflowbackup/shared/freeport"
 )
 
 // NATS is an external broker: a plain nats-server that runs in this process, from the configuration that a controller exports.
@@ -21,7 +23,7 @@ type NATS struct {
 
 // NewNATS chooses where the broker will listen, so that controllers can be configured. It starts nothing.
 func (s *Stack) NewNATS(name string) (*NATS, error) {
-	port, err := FreePort()
+	port, err := freeport.Pick()
 	if err != nil {
 		return nil, fmt.Errorf("make %s: %w", name, err)
 	}
@@ -38,7 +40,7 @@ func (s *Stack) NewNATSCluster(name string, servers int) ([]*NATS, error) {
 		if all[i], err = s.NewNATS(fmt.Sprintf("%s%d", name, i+1)); err != nil {
 			return nil, err
 		}
-		if routes[i], err = FreePort(); err != nil {
+		if routes[i], err = freeport.Pick(); err != nil {
 			return nil, fmt.Errorf("make %s: %w", name, err)
 		}
 	}
@@ -46,7 +48,7 @@ func (s *Stack) NewNATSCluster(name string, servers int) ([]*NATS, error) {
 		n.export = []string{"--server-name", fmt.Sprintf("%s%d", name, i+1), "--cluster-port", strconv.Itoa(routes[i])}
 		for j, port := range routes {
 			if j != i {
-				n.export = append(n.export, "--route", loopback(port))
+				n.export = append(n.export, "--route", freeport.Address(port))
 			}
 		}
 	}
@@ -54,7 +56,7 @@ func (s *Stack) NewNATSCluster(name string, servers int) ([]*NATS, error) {
 }
 
 // URL is where controllers and agents reach it.
-func (n *NATS) URL() string { return "tls://" + loopback(n.port) }
+func (n *NATS) URL() string { return "tls://" + freeport.Address(n.port) }
 
 // Export has a controller write the broker's configuration. The first one makes the installation by that.
 func (n *NATS) Export(ctx context.Context, c *Controller) error {

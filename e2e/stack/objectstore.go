@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 
+	"devflowbackup/shared/freeport"
 	"devflowbackup/shared/testkit/s3kit"
 )
 
@@ -47,7 +48,7 @@ func (s *Stack) StartS3(ctx context.Context, name string, opt S3Options) (*S3, e
 		return nil, fmt.Errorf("start S3 server: %w", err)
 	}
 	if opt.Port == 0 {
-		if opt.Port, err = FreePort(); err != nil {
+		if opt.Port, err = freeport.Pick(); err != nil {
 			return nil, fmt.Errorf("start S3 server: %w", err)
 		}
 	}
@@ -57,7 +58,7 @@ func (s *Stack) StartS3(ctx context.Context, name string, opt S3Options) (*S3, e
 	}
 	defer log.Close()
 	server, err := s3kit.Launch(ctx, s3kit.Options{
-		Dir: dir, Addr: loopback(opt.Port), AccessKey: access, SecretKey: secretKey, Bucket: opt.Bucket,
+		Dir: dir, Addr: freeport.Address(opt.Port), AccessKey: access, SecretKey: secretKey, Bucket: opt.Bucket,
 		Binary: s.versitygw(), Log: log, Versioned: opt.Versioned, ObjectLock: opt.ObjectLock,
 	})
 	if err != nil {

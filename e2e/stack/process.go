@@ -32,8 +32,9 @@ type processOptions struct {
 	args    []string
 	env     []string // added to the stack's own
 	dir     string
-	stdout  string // file; the log if empty
-	log     string // file that standard error is appended to
+	stdout  string              // file; the log if empty
+	log     string              // file that standard error is appended to
+	as      *syscall.Credential // the stack's own account if nil
 }
 
 func (s *Stack) env(extra ...string) []string {
@@ -60,7 +61,7 @@ func (s *Stack) start(opt processOptions) (*Process, error) {
 	p.cmd = exec.Command(opt.program, opt.args...)
 	p.cmd.Env, p.cmd.Dir = s.env(opt.env...), opt.dir
 	p.cmd.Stdout, p.cmd.Stderr = out, logFile
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: opt.as}
 	started := make(chan error, 1)
 	go func() {
 		// The death signal follows the thread that forked: it stays until the program has ended.

@@ -7,8 +7,11 @@ import (
 	"time"
 )
 
-// pollEvery is how often Until asks.
-const pollEvery = 50 * time.Millisecond
+// Until asks again after firstPause, and then ever more rarely up to lastPause: each question costs the machine that is waited for.
+const (
+	firstPause = 30 * time.Millisecond
+	lastPause  = 250 * time.Millisecond
+)
 
 // Hopeless makes an error of a condition end the waiting at once.
 func Hopeless(err error) error { return hopeless{err} }
@@ -21,7 +24,8 @@ func (h hopeless) Unwrap() error { return h.error }
 // part of the error that says what was waited for.
 func Until(ctx context.Context, what string, cond func(context.Context) (bool, error)) error {
 	began := time.Now()
-	tick := time.NewTicker(pollEvery)
+	pause := firstPause
+	tick := time.NewTimer(pause)
 	defer tick.Stop()
 	var last error
 	for {
@@ -43,6 +47,8 @@ func Until(ctx context.Context, what string, cond func(context.Context) (bool, e
 			}
 			return fmt.Errorf("wait until %s: gave up after %s", what, time.Since(began).Round(time.Millisecond))
 		case <-tick.C:
+			pause = min(pause*3/2, lastPause)
+			tick.Reset(pause)
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -129,22 +128,6 @@ func Lock(path string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// FreePort is a TCP port on the loopback interface that nobody has at the moment.
-func FreePort() (int, error) {
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	_, text, err := net.SplitHostPort(l.Addr().String())
-	if err == nil {
-		err = l.Close()
-	}
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	return strconv.Atoi(text)
 }
 
 // Pause waits, unless the context ends.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"devflowbackup/shared/dbprocess"
+	"devflowbackup/shared/freeport"
 	"devflowbackup/shared/secret"
 )
 
@@ -195,7 +196,7 @@ func (s *Server) launch(ctx context.Context) error {
 	defer cancel()
 	for try := 1; ; try++ {
 		if s.port == 0 {
-			port, err := dbprocess.FreePort()
+			port, err := freeport.Pick()
 			if err != nil {
 				return err
 			}

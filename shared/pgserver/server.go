@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"devflowbackup/shared/dbprocess"
+	"devflowbackup/shared/freeport"
 	"devflowbackup/shared/secret"
 )
 
@@ -209,7 +210,7 @@ func (s *Server) launch(ctx context.Context) error {
 	defer cancel()
 	for try := 1; ; try++ {
 		if s.port == 0 {
-			port, err := dbprocess.FreePort()
+			port, err := freeport.Pick()
 			if err != nil {
 				return err
 			}
@@ -267,7 +268,7 @@ func (s *Server) env() []string {
 	return []string{"PATH=" + s.bin.Dir + ":/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
 }
 
-// awaitReady waits until the server has written "ready" into its pid file, as pg_ctl does.
+// awaitReady waits until the server has written into its pid file that it answers, as pg_ctl does.
 func (s *Server) awaitReady(ctx context.Context, p *dbprocess.Process) error {
 	for {
 		if ready(filepath.Join(s.data, "postmaster.pid"), p.Pid) {
@@ -290,7 +291,11 @@ func ready(pidFile string, pid int) bool {
 		return false
 	}
 	lines := strings.Split(string(b), "\n")
-	return len(lines) >= 8 && lines[0] == strconv.Itoa(pid) && strings.TrimSpace(lines[7]) == "ready"
+	if len(lines) < 8 || lines[0] != strconv.Itoa(pid) {
+		return false
+	}
+	status := strings.TrimSpace(lines[7])
+	return status == "ready" || status == "standby" // which answers, too
 }
 
 // Stop ends the server: a fast stop, which rolls back what is open and writes everything to disk; if that takes longer

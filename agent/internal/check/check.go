@@ -5,6 +5,7 @@ package check
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"devflowbackup/agent/internal/config"
 	"devflowbackup/agent/internal/engine"
 	"devflowbackup/agent/internal/identity"
+	"devflowbackup/shared/wire"
 )
 
 const (
@@ -107,7 +109,14 @@ func reach(ctx context.Context, inst identity.Installation) []Row {
 		return rows
 	}
 	cfg := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	add("https", inst.Controller, get(ctx, inst.Controller, cfg), "is the controller running, and its port open to this host?")
+	err = get(ctx, inst.Controller, cfg)
+	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+		// The controller shows people a certificate of another authority. Its own it shows by the name that only that one has.
+		own := cfg.Clone()
+		own.ServerName = wire.ControllerName
+		err = get(ctx, inst.Controller, own)
+	}
+	add("https", inst.Controller, err, "is the controller running, and its port open to this host?")
 	for _, u := range inst.NATSURLs {
 		add("nats", u, greet(ctx, u, cfg), "is the broker running, and its port open to this host?")
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -29,7 +30,15 @@ func TestRun(t *testing.T) {
 			w.WriteHeader(http.StatusNotFound)
 		}
 	}))
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{c.Broker.CA.Server(t)}, MinVersion: tls.VersionTLS12}
+	own, given := c.Broker.CA.Server(t), control.NewCA(t).Server(t)
+	var shown atomic.Pointer[tls.Certificate] // to who does not ask for the controller's own
+	shown.Store(&own)
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if h.ServerName == wire.ControllerName {
+			return &own, nil
+		}
+		return shown.Load(), nil
+	}}
 	s.StartTLS()
 	t.Cleanup(s.Close)
 
@@ -70,6 +79,11 @@ func TestRun(t *testing.T) {
 	if n := c.Requests("hello"); n != 0 {
 		t.Fatal("check has started a session")
 	}
+	shown.Store(&given)
+	if text, fine := run(); !fine {
+		t.Fatalf("a certificate for people:\n%s", text)
+	}
+	shown.Store(&own)
 	e.Down.Store(true)
 	if text, fine := run(); fine || !strings.Contains(text, "connection refused") || !strings.Contains(text, "start the server") {
 		t.Fatalf("database down:\n%s", text)

@@ -14,6 +14,8 @@ import (
 
 const (
 	inPlaceName = "restore in place"
+	// systemDatabase is the code of what makes a database that of the server, or of the agent, itself.
+	systemDatabase = "system_database"
 	// inPlaceMost is how many databases are looked at as targets, inPlaceAtOnce how many at the same time.
 	inPlaceMost    = 20
 	inPlaceAtOnce  = 4
@@ -57,6 +59,9 @@ func lookAtTargets(ctx context.Context, databases []wire.Database, e engine.Engi
 				f := wire.AsFailure(err)
 				found[n] = []engine.Finding{{Level: Error, Name: name, Detail: f.Message, Hint: f.Hint}}
 				return
+			}
+			if slices.ContainsFunc(t.Problems, func(p engine.Problem) bool { return p.Stops && p.Code == systemDatabase }) {
+				return // nobody's data, and never a target
 			}
 			for _, p := range t.Problems {
 				if p.Stops {

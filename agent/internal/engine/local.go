@@ -59,7 +59,12 @@ func Dial(ctx context.Context, socket string) (net.Conn, Peer, error) {
 		return nil, Peer{}, fmt.Errorf("connect to socket: %w", err)
 	}
 	var cred *unix.Ucred
-	raw, err := conn.(syscall.Conn).SyscallConn()
+	one, ok := conn.(syscall.Conn)
+	if !ok {
+		_ = conn.Close()
+		return nil, Peer{}, fmt.Errorf("look at %s: %w", socket, errors.ErrUnsupported)
+	}
+	raw, err := one.SyscallConn()
 	if err == nil {
 		err = errors.Join(raw.Control(func(fd uintptr) {
 			cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -263,6 +264,11 @@ func (r *run) check(ctx context.Context, cfg config.Config) error {
 			}
 		}
 	}
+	for _, name := range r.o.Databases {
+		if !slices.ContainsFunc(r.report.Instances, func(i Instance) bool { return slices.Contains(i.Databases, name) }) {
+			r.need("", fmt.Sprintf("no instance shows a database %q", name), "look at its name, and at what the instances need")
+		}
+	}
 	return nil
 }
 
@@ -298,15 +304,15 @@ func (r *run) howToGrant(in config.Instance, one found) string {
 	if in.Restore.InPlaceAllowed() {
 		inPlace = " --in-place"
 	}
-	print := "devflow-agent setup --print " + in.Engine + inPlace
+	script := "devflow-agent setup --print " + in.Engine + inPlace
 	by := fmt.Sprintf("runuser -u %s -- psql -X -v ON_ERROR_STOP=1 -h %s -p %d postgres", one.Account, one.Host, one.Port)
 	if in.Engine == wire.EngineMySQL {
 		if one.MariaDB {
-			print = "devflow-agent setup --print mariadb" + inPlace
+			script = "devflow-agent setup --print mariadb" + inPlace
 		}
 		by = "mysql --socket=" + one.Socket + ", after the passwords are put in"
 	}
-	return "run `devflow-agent setup --grant" + inPlace + "`, which makes the accounts; or, to read it before, `" + print + "`, and run that by " + by
+	return "run `devflow-agent setup --grant" + inPlace + "`, which makes the accounts; or, to read it before, `" + script + "`, and run that by " + by
 }
 
 // dropIns are where the service's sandbox is widened.

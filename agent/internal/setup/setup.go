@@ -7,6 +7,7 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,8 @@ type Options struct {
 	SQLite    []string // files and directories
 	// Sockets are looked at in place of the usual ones: directories of PostgreSQL, sockets of MySQL and MariaDB.
 	Sockets []string
+	// StateDir is the state directory where the configuration names none; by default that of the packages.
+	StateDir string
 	// Child is the command that runs Child, as another account; by default that of the agent.
 	Child []string
 }
@@ -122,7 +125,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if r.state = config.Default().StateDir; old != nil {
+	if r.state = cmp.Or(r.o.StateDir, config.Default().StateDir); old != nil {
 		r.state = old.StateDir
 	}
 	if err := r.who(); err != nil {

@@ -80,6 +80,7 @@ func (r *run) write(old *config.Config) error {
 		}
 	}
 	if len(wanted) > 0 {
+		text = noInstances.ReplaceAll(text, nil)
 		text = append(bytes.TrimRight(slices.Clone(text), "\n"), "\n\n"+render(wanted)...)
 	}
 	cfg, err := config.Load(text)
@@ -91,6 +92,9 @@ func (r *run) write(old *config.Config) error {
 	}
 	return r.replace(text)
 }
+
+// noInstances is a line that says that there are none, which would stand in the way of ours.
+var noInstances = regexp.MustCompile(`(?m)^instances:[ \t]*(?:\[[ \t]*\]|null|~)?[ \t]*(?:#.*)?$\n?`)
 
 // wanted are the instances for what was found and named.
 func (r *run) wanted() []config.Instance {

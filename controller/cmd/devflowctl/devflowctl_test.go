@@ -111,6 +111,8 @@ func TestWalk(t *testing.T) {
 	r.ctl("project", "key", "shop", "--out", key).ends(1, "exists")
 	r.ctl("project", "key", "shop").ends(0, "AGE-SECRET-KEY-1", "# public key: "+p.AgeRecipient)
 
+	r.ctl("server", "add", "db-8", "--project", "shop", "--grant").ends(0, "DEVFLOW_ENROLMENT=dfe_", " sh i --grant)", "Run this in a root shell of db-8")
+	r.ctl("server", "add", "db-8b", "--output", "json").ends(0, `"install_command"`, `"ca_sha256"`, `"token"`)
 	r.ctl("server", "token", "db-9", "--project", "shop").ends(0, "devflow-agent enroll --controller https://backup.test:8443 --token dfe_", "db-9")
 	r.ctl("server", "token", "db-9", "--ttl", "2h").ends(2, "ttl_seconds")
 	r.Agent("db-1", "", "app", "weird\x1b[2Jname")

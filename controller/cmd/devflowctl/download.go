@@ -59,7 +59,7 @@ right is known at the end, by the exit status.
 	f.StringVar(&object, "object", wire.ObjectArtifact, "artifact, fingerprint, globals, manifest or all")
 	f.BoolVar(&d.decrypt, "decrypt", false, "take encryption and compression off; the controller does it")
 	f.BoolVar(&d.viaController, "via-controller", false, "do not ask the store itself")
-	f.DurationVar(&d.patience, "retry", unreachable, "how long to go on asking while nothing comes")
+	f.DurationVar(&d.patience, "retry", unreachable, "how long to go on asking while nothing comes, three times at least")
 	f.BoolVar(&d.force, "force", false, "replace FILE, and begin anew if there is a part of it")
 	f.StringVar(&c.flags.StorageCAFile, "storage-ca", "", "file with the CA certificate of the store (DEVFLOW_STORAGE_CA)")
 	return cmd
@@ -401,13 +401,19 @@ func (o outputWriter) Write(b []byte) (int, error) {
 type waiting struct {
 	patience time.Duration
 	since    time.Time // of the first failure after the last byte
+	tries    int       // since then
 	pause    time.Duration
-	failures int
+	failures int // of links that were opened
 }
 
-func (w *waiting) reset() { w.since, w.pause, w.failures = time.Time{}, 0, 0 }
+func (w *waiting) reset() { *w = waiting{patience: w.patience} }
 
-const slowestRetry = 15 * time.Second
+const (
+	slowestRetry = 15 * time.Second
+	// A host reads an artifact from its start to find where it is damaged: one try may take longer than all patience, and what is
+	// wrong is only told by the next one.
+	leastTries = 3
+)
 
 // again waits before the next try. It returns why not if patience has run out.
 func (w *waiting) again(ctx context.Context, view *transferView, why error) error {
@@ -415,11 +421,12 @@ func (w *waiting) again(ctx context.Context, view *transferView, why error) erro
 	if w.since.IsZero() {
 		w.since = now
 	}
+	w.tries++
 	left := w.patience - now.Sub(w.since)
-	if left <= 0 {
+	if left <= 0 && (w.patience == 0 || w.tries >= leastTries) {
 		return fmt.Errorf("%w; gave up after %s without a byte (--retry)", why, span(now.Sub(w.since)))
 	}
-	w.pause = min(max(2*w.pause, firstPoll), slowestRetry, left)
+	w.pause = min(max(2*w.pause, firstPoll), slowestRetry, max(left, firstPoll))
 	view.note("%v; asking again in %s", why, span(w.pause))
 	select {
 	case <-ctx.Done():

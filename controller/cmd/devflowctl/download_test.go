@@ -495,6 +495,27 @@ func TestDownload_outage(t *testing.T) {
 	w.none("g*")
 }
 
+// TestDownload_slowEnd: a try that takes longer than --retry is not the last one, as the next tells what is wrong.
+func TestDownload_slowEnd(t *testing.T) {
+	t.Parallel()
+	w := backedUp(t, true)
+	var tries atomic.Int32
+	w.Fleet.With(func() {
+		w.Fleet.Stream = func(_ context.Context, _ controller.Download, from int64, dst io.Writer) error {
+			switch tries.Add(1) {
+			case 1:
+				_, _ = dst.Write(w.content.Stored[from : len(w.content.Stored)/2])
+			case 2:
+				time.Sleep(100 * time.Millisecond)
+				return controller.Errorf(controller.EUnavailable, "server db-1 is offline")
+			}
+			return controller.Errorf(controller.EConflict, "the artifact is damaged")
+		}
+	})
+	w.ctl("backup", "download", w.id, "-o", "f", "--retry", "50ms").ends(1, "the artifact is damaged")
+	w.none("f")
+}
+
 // TestDownload_store: a store that cannot be reached or trusted from here, or that refuses, is gone round.
 func TestDownload_store(t *testing.T) {
 	t.Parallel()

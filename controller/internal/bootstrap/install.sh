@@ -138,6 +138,10 @@ look_at_host() {
 			kind=tar
 		fi
 	fi
+	case $kind in
+	deb) have dpkg || fail 'dpkg is missing here' 'leave --kind out' ;;
+	rpm) have rpm || fail 'rpm is missing here' 'leave --kind out' ;;
+	esac
 	if [ "$kind" = deb ] && [ "$(dpkg --print-architecture)" != "$arch" ]; then
 		fail "there is no agent for the architecture $(dpkg --print-architecture)" 'there is one for amd64 and arm64'
 	fi

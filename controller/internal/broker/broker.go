@@ -38,6 +38,7 @@ const (
 	handshakeTimeout = 15 * time.Second
 	requestTimeout   = 5 * time.Second
 	pushTries        = 5
+	maxAhead         = 10 * time.Second // of the clock of who signed an account last
 )
 
 // ErrStopped is returned by calls on an embedded broker that does not run.
@@ -472,11 +473,39 @@ func (b *Broker) pushExternal(ctx context.Context, nc *nats.Conn) error {
 		if same(there, b.agents) {
 			return nil
 		}
+		if err := laterThan(ctx, there); err != nil {
+			return err
+		}
+		if b.agents, err = b.authority.signAgents(b.revoked); err != nil {
+			return err
+		}
 		if err := update(ctx, nc, b.agents); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("update account AGENTS: other controllers changed it %d times meanwhile", pushTries)
+}
+
+// laterThan returns when what is signed now counts as later than that account JWT. Servers that compare what they hold keep the version
+// that was signed later, in seconds; of one second they keep either, so that a server that was away could bring back what it missed.
+func laterThan(ctx context.Context, there string) error {
+	if there == "" {
+		return nil
+	}
+	claims, err := jwt.DecodeAccountClaims(there)
+	if err != nil {
+		return fmt.Errorf("read account of the cluster: %w", err)
+	}
+	wait := time.Until(time.Unix(claims.IssuedAt+1, 0))
+	if wait > maxAhead {
+		return fmt.Errorf("update account: the cluster's version was signed %s ahead of this host's clock: set the clocks of the controllers", wait.Round(time.Second))
+	}
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func lookup(ctx context.Context, nc *nats.Conn, account string) (string, error) {

@@ -18,7 +18,7 @@ import (
 	"devflowbackup/shared/wire"
 )
 
-const patience = 10 * time.Second
+const patience = 60 * time.Second
 
 func TestBroker_requestsBothWays(t *testing.T) {
 	in := installation(t)

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"devflowbackup/controller/internal/broker"
+	"devflowbackup/shared/freeport"
 	"devflowbackup/shared/wire"
 )
 
@@ -101,11 +102,11 @@ func TestBroker_Cluster(t *testing.T) {
 	works := func() bool {
 		for i, a := range agents {
 			for _, ctl := range ctls {
-				if got, err := ctl.Request(wire.AgentSubject(a.server, wire.VerbPing), nil, 200*time.Millisecond); err != nil || string(got.Data) != "here" {
+				if got, err := ctl.Request(wire.AgentSubject(a.server, wire.VerbPing), nil, 2*time.Second); err != nil || string(got.Data) != "here" {
 					return false
 				}
 			}
-			if _, err := conns[i].Request(wire.ControllerSubject(a.server, wire.VerbHello), nil, 200*time.Millisecond); err != nil {
+			if _, err := conns[i].Request(wire.ControllerSubject(a.server, wire.VerbHello), nil, 2*time.Second); err != nil {
 				return false
 			}
 		}
@@ -134,10 +135,9 @@ func TestBroker_Cluster(t *testing.T) {
 
 func port(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := freeport.Pick()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	return p
 }

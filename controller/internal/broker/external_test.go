@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
@@ -57,11 +58,17 @@ func TestBroker_external(t *testing.T) {
 	// Each controller revokes one agent; neither forgets the other's.
 	connA, connB := a.connect(t, in, addr), b.connect(t, in, addr)
 	begin := time.Now()
-	if _, err := first.Revoke(t.Context(), a.public); err != nil {
+	earlier, err := first.Revoke(t.Context(), a.public)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := second.Revoke(t.Context(), b.public); err != nil {
+	later, err := second.Revoke(t.Context(), b.public)
+	if err != nil {
 		t.Fatal(err)
+	}
+	// In seconds, by which servers tell which version is the newer one.
+	if was, is := issuedAt(t, earlier), issuedAt(t, later); is <= was {
+		t.Errorf("the second version of the account was signed at %d, the first at %d", is, was)
 	}
 	await(t, "both connections to be cut", func() bool { return !connA.IsConnected() && !connB.IsConnected() })
 	if took := time.Since(begin); took > 5*time.Second {
@@ -182,26 +189,15 @@ func TestBroker_ExportConfig(t *testing.T) {
 
 func export(t *testing.T, in *keys.Installation, dir string) (*broker.Broker, string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().(*net.TCPAddr)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	p := port(t)
 	b, err := broker.New(broker.Options{Installation: in})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.ExportConfig(dir, broker.ExportOptions{Host: "127.0.0.1", Port: addr.Port, IPs: []net.IP{addr.IP}}); err != nil {
+	if err := b.ExportConfig(dir, broker.ExportOptions{Host: "127.0.0.1", Port: p, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}); err != nil {
 		t.Fatal(err)
 	}
-	_, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b, port
+	return b, strconv.Itoa(p)
 }
 
 func runServer(t *testing.T, dir string) *server.Server {
@@ -226,4 +222,13 @@ func runServer(t *testing.T, dir string) *server.Server {
 func stopServer(s *server.Server) {
 	s.Shutdown()
 	s.WaitForShutdown()
+}
+
+func issuedAt(t *testing.T, account string) int64 {
+	t.Helper()
+	claims, err := jwt.DecodeAccountClaims(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return claims.IssuedAt
 }

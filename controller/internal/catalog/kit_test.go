@@ -36,7 +36,42 @@ var makeRole sync.Once
 // newDSN makes an empty database that belongs to a role which is no superuser. It returns the role's DSN and the database's name.
 func newDSN(tb testing.TB) (secret.String, string) {
 	tb.Helper()
-	super := pgkit.NewDatabase(tb)
+	return roleDSN(tb, pgkit.NewDatabase(tb))
+}
+
+// migrated is a database that every migration was applied to, once for all tests.
+var migrated struct {
+	sync.Mutex
+	name string
+}
+
+func migratedDSN(t *testing.T) (secret.String, string) {
+	t.Helper()
+	migrated.Lock()
+	defer migrated.Unlock()
+	if migrated.name == "" {
+		s, name := pgkit.Shared(t), "migrated"
+		if err := s.CreateDatabase(t.Context(), name, ""); err != nil {
+			t.Fatal(err)
+		}
+		dsn, _ := roleDSN(t, s.DSN(s.Superuser(), name).Reveal())
+		c, err := catalog.Open(t.Context(), catalog.Options{DSN: dsn, ControllerID: "one", Sealer: sealer{keys.NewMaster()}, MaxConns: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		migrated.name = name
+	}
+	return roleDSN(t, pgkit.CloneDatabase(t, migrated.name))
+}
+
+func roleDSN(tb testing.TB, super string) (secret.String, string) {
+	tb.Helper()
 	s := pgkit.Shared(tb)
 	makeRole.Do(func() {
 		if err := s.CreateRole(tb.Context(), role, rolePassword); err != nil {
@@ -80,15 +115,12 @@ type option func(*catalog.Options)
 
 func open(t *testing.T, opts ...option) *fix {
 	t.Helper()
-	dsn, name := newDSN(t)
+	dsn, name := migratedDSN(t)
 	f := &fix{
 		T: t, dsn: dsn, db: name, master: keys.NewMaster(), server: pgkit.Shared(t),
 		admin: controller.Actor{Name: "admin", Permissions: controller.Permissions, Scope: controller.Scope{All: true}, Remote: "127.0.0.1"},
 	}
 	f.Catalog = f.another("one", opts...)
-	if _, err := f.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(f.totals)
 	return f
 }

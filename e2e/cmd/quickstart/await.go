@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"devflowbackup/e2e/stack"
+	"devflowbackup/shared/freeport"
 )
 
 // The parts of a run that was killed are ended by the kernel, PostgreSQL by an orderly stop, which takes a moment.
@@ -14,7 +15,7 @@ const predecessorTimeout = 20 * time.Second
 func awaitPort(port int) error {
 	var last error
 	if err := stack.Within(context.Background(), predecessorTimeout, "the port is free", func(context.Context) (bool, error) {
-		last = stack.CheckPort(port)
+		last = freeport.Check(port)
 		return last == nil, nil
 	}); err != nil {
 		return last

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"devflowbackup/e2e/stack"
+	"devflowbackup/shared/freeport"
 	"devflowbackup/shared/testkit/s3kit"
 )
 
@@ -109,7 +110,7 @@ func (d *directory) load() error {
 	}
 	d.state = state{}
 	for port, preferred := range map[*int]int{&d.state.Controller: 18443, &d.state.NATS: 14222, &d.state.S3: 19000, &d.state.Postgres: 15432, &d.state.MariaDB: 13306} {
-		if *port, err = stack.FreePort(preferred); err != nil {
+		if *port, err = freeport.Pick(preferred); err != nil {
 			return err
 		}
 	}

@@ -94,14 +94,17 @@ func begins(words []string, program string) ([]string, bool) {
 	return nil, false
 }
 
-// spanWords are the words of a span. Brackets say what may be left out, a bar what may be chosen.
+// spanWords are the words of a span's first command. Brackets say what may be left out, a bar between words without spaces what may be
+// chosen; one with spaces is a pipe.
 func spanWords(text string) []string {
-	var words []string
-	for _, c := range simple(strings.NewReplacer("[", "", "]", "", "|", "/", "(", "", ")", "", ";", "").Replace(text)) {
-		words = append(words, c.words...)
+	text = choice.ReplaceAllString(strings.NewReplacer("[", "", "]", "", "(", "", ")", "").Replace(text), "$1/$2")
+	if all := simple(text); len(all) > 0 {
+		return all[0].words
 	}
-	return words
+	return nil
 }
+
+var choice = regexp.MustCompile(`(\S)\|(\S)`)
 
 // ellipsis stands for what a reader puts in.
 func ellipsis(word string) bool { return word == "…" || word == "..." }

@@ -39,6 +39,8 @@ func TestCheck(t *testing.T) {
 		{"```sh\nshop item sell --count N\n```", "accepts 1 arg"},
 		{"Run `shop item sell`, `item sell apple --count N`, `shop item list [KIND]` or `shop item sell … --to`.", ""},
 		{"    shop item sell apple\n", ""},
+		{"`shop item sell apple | ssh root@db sh` and `shop item sell pear|apple`", ""},
+		{"`shop item sell apple pear | ssh root@db sh`", "accepts 1 arg"},
 		{"`shop` and `shopping item nonsense` and `item.count`", ""},
 		{"```yaml\nshop: nonsense\n```\n```\n│ shop nonsense │\n```", ""},
 		{"| a | b |\n|---|---|\n| `shop item list fruit\\|bread` | |", ""},

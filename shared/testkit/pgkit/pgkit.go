@@ -136,14 +136,25 @@ func Shared(tb testing.TB) *pgserver.Server {
 // its connections are cut, at the test's end.
 func NewDatabase(tb testing.TB) string {
 	tb.Helper()
+	return newDatabase(tb, "template0")
+}
+
+// CloneDatabase is NewDatabase with the content of a database of the shared server that nobody is connected to.
+func CloneDatabase(tb testing.TB, of string) string {
+	tb.Helper()
+	return newDatabase(tb, of)
+}
+
+func newDatabase(tb testing.TB, template string) string {
+	tb.Helper()
 	s := Shared(tb)
 	var random [6]byte
 	_, _ = rand.Read(random[:])
 	name := "test_" + hex.EncodeToString(random[:])
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := s.CreateDatabase(ctx, name, ""); err != nil {
-		tb.Fatal(err)
+	if _, err := s.Exec(ctx, "postgres", "CREATE DATABASE "+name+" TEMPLATE "+pgserver.Quote(template)); err != nil {
+		tb.Fatalf("create database %q: %v", name, err)
 	}
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -12,7 +12,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +21,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"devflowbackup/shared/freeport"
 )
 
 // TB is the part of testing.TB that the package needs; a plain program uses Launch instead.
@@ -167,11 +168,11 @@ func Launch(ctx context.Context, opt Options) (*Server, error) {
 func (s *Server) run(ctx context.Context, opt Options) error {
 	addr := opt.Addr
 	if addr == "" {
-		free, err := freeAddr()
+		port, err := freeport.Pick()
 		if err != nil {
 			return err
 		}
-		addr = free
+		addr = freeport.Address(port)
 	}
 	s.exited = make(chan struct{})
 	args := []string{"--port", addr, "--region", s.Region, "--keep-alive", "--quiet", "--iam-dir", filepath.Join(s.Dir, "iam")}
@@ -335,6 +336,12 @@ func (s *Server) EnableVersioning(ctx context.Context, bucket string) error {
 	return expect("enable versioning of "+bucket, resp, err)
 }
 
+// SetPolicy gives a bucket a policy, in JSON, in place of the one that it has.
+func (s *Server) SetPolicy(ctx context.Context, bucket string, policy []byte) error {
+	resp, err := s.Do(ctx, http.MethodPut, "/"+bucket, map[string][]string{"policy": {""}}, nil, policy)
+	return expect("set policy of "+bucket, resp, err)
+}
+
 func expect(what string, resp *http.Response, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -376,15 +383,6 @@ func findBinary() (string, error) {
 		return "", fmt.Errorf("%s is missing: run make tools", bin)
 	}
 	return bin, nil
-}
-
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 func randomHex(n int) string {

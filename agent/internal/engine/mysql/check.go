@@ -97,18 +97,23 @@ func (e *Engine) checkSwapping(ctx context.Context) []engine.Finding {
 	if err != nil {
 		return warning(e.sqlFailure(ctx, err, "look at the swap account's rights", ""))
 	}
-	var missing []string
-	for _, database := range []string{engine.StagingPrefix, engine.KeptPrefix} {
+	var missing, statements []string
+	for database, pattern := range map[string]string{engine.StagingPrefix: stagingPattern, engine.KeptPrefix: keptPattern} {
 		if lacks := r.lacks(database+"1", restorePrivileges); len(lacks) > 0 {
 			missing = append(missing, strings.Join(lacks, ", ")+" on "+database+"…")
+			statements = append(statements, grant(allPrivileges, quotedPattern(pattern), r.account))
 		}
 	}
 	if !r.setsDefiners() {
 		missing = append(missing, "the right to set any definer")
+		statements = append(statements, grant(definersRights(c.server.flavour), "*", r.account))
 	}
 	if len(missing) > 0 {
+		slices.Sort(missing)
+		slices.Sort(statements)
 		return []engine.Finding{{
-			Level: levelWarning, Name: name, Detail: fmt.Sprintf("%s lacks %s: databases cannot be restored in place", r.account, strings.Join(missing, "; ")), Hint: e.swapGrants("name"),
+			Level: levelWarning, Name: name, Detail: fmt.Sprintf("%s lacks %s: databases cannot be restored in place", r.account, strings.Join(missing, "; ")),
+			Hint: "run " + strings.Join(statements, "; "),
 		}}
 	}
 	return []engine.Finding{{Level: levelOK, Name: name, Detail: r.account + " puts restored databases in the place of others"}}

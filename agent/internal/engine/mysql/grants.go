@@ -221,7 +221,7 @@ func (r rights) seesRoutines(s server, database string) (texts, names bool) {
 func (c *conn) mayDump(ctx context.Context, r rights, database string) error {
 	if missing := r.lacks(database, dumpPrivileges); len(missing) > 0 {
 		return wire.Failf(wire.CodePrivilege, "%s lacks %s on %s: the dump would not hold everything", r.account, strings.Join(missing, ", "), c.e.where(database)).
-			WithHint("run %s", grant(dumpPrivileges, quotePattern(database), r.account))
+			WithHint("run %s", grant(missing, quotePattern(database), r.account))
 	}
 	texts, names := r.seesRoutines(c.server, database)
 	if texts {

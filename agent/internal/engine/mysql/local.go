@@ -55,15 +55,15 @@ func Find(ctx context.Context, places engine.Places) (found []engine.Local, ment
 	mention := func(format string, args ...any) {
 		mentions = append(mentions, engine.Mention{Text: fmt.Sprintf(format, args...)})
 	}
-	sockets, readSockets := places.Sockets, map[string]bool{}
+	sockets, readOptions := places.Sockets, map[string]bool{}
 	for _, pattern := range places.OptionFiles {
 		files, _ := filepath.Glob(pattern) // fails only for a pattern that is wrong
 		for _, file := range files {
-			if real, err := filepath.EvalSymlinks(file); err != nil || readSockets[real] {
+			path, err := filepath.EvalSymlinks(file)
+			if err != nil || readOptions[path] {
 				continue
-			} else {
-				readSockets[real] = true
 			}
+			readOptions[path] = true
 			more, password, err := options(file)
 			if err != nil {
 				mention("%v", err)
@@ -77,11 +77,11 @@ func Find(ctx context.Context, places engine.Places) (found []engine.Local, ment
 	}
 	seen, count := map[string]bool{}, map[string]int{}
 	for _, socket := range sockets {
-		real, err := filepath.EvalSymlinks(socket)
-		if err != nil || seen[real] {
+		path, err := filepath.EvalSymlinks(socket)
+		if err != nil || seen[path] {
 			continue
 		}
-		seen[real] = true
+		seen[path] = true
 		conn, peer, err := engine.Dial(ctx, socket)
 		if err != nil {
 			mention("nobody listens at %s: it was left by a server", socket)
@@ -133,8 +133,8 @@ func Covers(l engine.Local, host string, _ int) bool {
 		return true
 	}
 	socket, err := filepath.EvalSymlinks(host)
-	real, errReal := filepath.EvalSymlinks(l.Socket)
-	return err == nil && errReal == nil && socket == real
+	its, errIts := filepath.EvalSymlinks(l.Socket)
+	return err == nil && errIts == nil && socket == its
 }
 
 // Grant runs the script as the server's root, whom it must know by the operating system's, which this process must be. It may be run

@@ -98,10 +98,14 @@ func Setup(r engine.SetupRequest) engine.Script {
 	}
 	add(engine.Step{Why: "Rows, and the definitions of views, triggers and events: without one of these the dump would leave something out, and is refused.\n" +
 		"SELECT on everything shows the texts of all routines, too.", Do: grant(dumpPrivileges, "*", backup)})
-	add(engine.Step{Why: "Exact row counts in the backup's fingerprint: the global read lock for a moment at the start. Without it they are approximate.",
-		Do: grant([]string{"RELOAD"}, "*", backup)})
-	add(engine.Step{Option: true, Why: "Only where the server writes a binary log: the backup tells where that stood. The backup works without.",
-		Do: grant([]string{logRight(of)}, "*", backup)})
+	add(engine.Step{
+		Why: "Exact row counts in the backup's fingerprint: the global read lock for a moment at the start. Without it they are approximate.",
+		Do:  grant([]string{"RELOAD"}, "*", backup),
+	})
+	add(engine.Step{
+		Option: true, Why: "Only where the server writes a binary log: the backup tells where that stood. The backup works without.",
+		Do: grant([]string{logRight(of)}, "*", backup),
+	})
 	add(engine.Step{Option: true, Why: "Only where views use functions: the dump program has to run them to describe the view.", Do: grant([]string{"EXECUTE"}, "*", backup)})
 
 	section = "Restores into new databases"
@@ -131,11 +135,11 @@ func Setup(r engine.SetupRequest) engine.Script {
 	for _, on := range databases {
 		add(engine.Step{Why: "A database that may be replaced.", Do: grant(allPrivileges, on, swap)})
 	}
-	add(engine.Step{Why: "With restore.definers: strip, restored views, routines and triggers run as the restore account, also where they are kept after an undo.",
-		Do: grant(keptPrivileges, quotedPattern(keptPattern), restore)})
 	for _, on := range databases {
-		add(engine.Step{Option: true, Why: "Only for a database that has such, and not with restore.definers: keep. A hostile dump could change rows there.", Do: grant(runPrivileges, on, restore)})
+		add(engine.Step{Option: true, Why: "Only for a database that has views, routines or triggers, and not with restore.definers: keep. Restored ones run as the restore account,\n" +
+			"so that a hostile dump could change rows there.", Do: grant(runPrivileges, on, restore)})
 	}
+	add(engine.Step{Option: true, Why: "And, for such, where they are kept after an undo.", Do: grant(keptPrivileges, quotedPattern(keptPattern), restore)})
 	add(engine.Step{Option: true, Why: "Only to end sessions at the target, where that is chosen.", Do: grant([]string{sessionsRight(of.flavour)}, "*", swap)})
 	return s
 }

@@ -379,6 +379,25 @@ func (s *swap) reassign(ctx context.Context, conn *pgx.Conn, from, to string) er
 	if err != nil {
 		return err
 	}
+	// An object's new owner needs the right to create in its schema when its turn comes, and REASSIGN OWNED keeps no order: the
+	// database and its schemas go first. https://www.postgresql.org/docs/current/sql-alterfunction.html
+	if _, err := tx.Exec(ctx, "ALTER DATABASE "+quoteName(s.req.Staged)+" OWNER TO "+quoteName(to)); err != nil {
+		return err
+	}
+	rows, err := tx.Query(ctx, `SELECT nspname::text FROM pg_catalog.pg_namespace
+		WHERE nspowner = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1::text) ORDER BY 1`, from)
+	if err != nil {
+		return err
+	}
+	schemas, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, schema := range schemas {
+		if _, err := tx.Exec(ctx, "ALTER SCHEMA "+quoteName(schema)+" OWNER TO "+quoteName(to)); err != nil {
+			return err
+		}
+	}
 	if _, err := tx.Exec(ctx, "REASSIGN OWNED BY "+quoteName(from)+" TO "+quoteName(to)); err != nil {
 		return err
 	}

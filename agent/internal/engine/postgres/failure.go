@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"os/user"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -102,6 +105,9 @@ func (e *Engine) sqlFailure(ctx context.Context, err error, what, database strin
 	}
 	switch pg.Code {
 	case "28P01", "28000":
+		if m := noPeer.FindStringSubmatch(pg.Message); m != nil {
+			return wire.Failf(wire.CodeAuth, "%s: %w", what, err).WithHint("%s", peerHint(m[1]))
+		}
 		return wire.Failf(wire.CodeAuth, "%s: %w", what, err).
 			WithHint("check user and password of the instance %q in the agent's configuration, and pg_hba.conf", e.cfg.Name)
 	case "3D000":
@@ -130,22 +136,35 @@ func (e *Engine) lockTimeout(database string, err error) *wire.Failure {
 		Retry().WithHint("something alters a table: run the backup when it is done")
 }
 
+// noPeer is how the server refuses a role that the host's account is not known as.
+var noPeer = regexp.MustCompile(`^Peer authentication failed for user "(.*)"$`)
+
+// peerHint says how this process's account may be a role.
+func peerHint(role string) string {
+	account := strconv.Itoa(os.Geteuid())
+	if u, err := user.Current(); err == nil {
+		account = u.Username
+	}
+	return fmt.Sprintf("put the line %q before all others into pg_hba.conf, and %q into pg_ident.conf, and run SELECT pg_reload_conf(); or set a password",
+		peerRule(role), peerEntry(account, role))
+}
+
 // closedDatabase is how the server refuses a connection to a database.
 var closedDatabase = regexp.MustCompile(`permission denied for database "(.*?)"(?:\s|$)`)
 
 // grantHint says how the backup account gets the right that it lacks.
 func (e *Engine) grantHint(text string) string {
-	user := e.cfg.User
+	who := e.cfg.User
 	switch {
 	case strings.Contains(text, "row-level security"), strings.Contains(text, "row security"):
-		return "row security hides rows from the account: run " + grantBypass(user)
+		return "row security hides rows from the account: run " + grantBypass(who)
 	case strings.Contains(text, "large object"):
 		return "large objects can be read by their owner or a superuser only: use such a role"
 	}
 	if m := closedDatabase.FindStringSubmatch(text); m != nil {
-		return "run " + grantConnect(m[1], user)
+		return "run " + grantConnect(m[1], who)
 	}
-	return "run " + grantReadAll(user)
+	return "run " + grantReadAll(who)
 }
 
 // toolFailure says why a program that worked on a database ended.

@@ -306,7 +306,7 @@ func (i *inspection) lookAtSwap(ctx context.Context, db *database) error {
 		if f := stopped(ctx, "look for an account that may rename"); f != nil {
 			return f
 		}
-		i.stop("cannot_rename", wire.AsFailure(err).Message, e.ownerHint())
+		i.stop("cannot_rename", wire.AsFailure(err).Message, wire.AsFailure(err).Hint)
 		return nil
 	}
 	defer hangUp(ctx, conn)
@@ -322,7 +322,7 @@ func (i *inspection) lookAtSwap(ctx context.Context, db *database) error {
 		return err
 	}
 	if !overRestore {
-		i.stop("cannot_rename", fmt.Sprintf("%q may not rename what %q restores", who.user, e.restore.user), e.ownerHint())
+		i.stop("cannot_rename", fmt.Sprintf("%q may not rename what %q restores", who.user, e.restore.user), e.ownerHint(ctx, db.name))
 	}
 	if i.req.Sessions == engine.SessionsEnd && !super {
 		others := slices.ContainsFunc(i.target.Sessions, func(s engine.Session) bool { return s.User != who.user })
@@ -359,7 +359,7 @@ func (i *inspection) lookAtOwner(ctx context.Context, db *database, who account)
 	if restoreOwns {
 		hint := "take it out of the role that owns the database, or give the database to another one"
 		if who.user == e.restore.user {
-			hint += "; then the account that backs up must be able to rename it: " + e.ownerHint()
+			hint += "; then the account that backs up must be able to rename it: " + e.ownerHint(ctx, db.name)
 		}
 		i.warn("restore_owns_target", fmt.Sprintf("the restore account %q has the rights of the database's owner: a hostile dump could rename or alter the target while it is restored", e.restore.user), hint)
 	}

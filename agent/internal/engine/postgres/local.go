@@ -43,11 +43,11 @@ func Find(ctx context.Context, places engine.Places) (found []engine.Local, ment
 				continue
 			}
 			path := filepath.Join(dir, entry.Name())
-			if real, err := filepath.EvalSymlinks(path); err != nil || seen[real] {
+			once, err := filepath.EvalSymlinks(path)
+			if err != nil || seen[once] {
 				continue
-			} else {
-				seen[real] = true
 			}
+			seen[once] = true
 			conn, peer, err := engine.Dial(ctx, path)
 			if err != nil {
 				mentions = append(mentions, engine.Mention{Text: fmt.Sprintf("nobody listens at %s: it was left by a server", path)})
@@ -81,8 +81,8 @@ func Covers(l engine.Local, host string, port int) bool {
 		return true
 	}
 	socket, err := filepath.EvalSymlinks(filepath.Join(host, ".s.PGSQL."+strconv.Itoa(port)))
-	real, errReal := filepath.EvalSymlinks(l.Socket)
-	return err == nil && errReal == nil && socket == real
+	its, errIts := filepath.EvalSymlinks(l.Socket)
+	return err == nil && errIts == nil && socket == its
 }
 
 // Grant runs the script as the superuser that the server knows by the account of this process, which must be the server's own, and puts

@@ -172,12 +172,44 @@ func (e *Engine) connectOwner(ctx context.Context, databases ...string) (conn *p
 		}
 	}
 	return nil, account{}, wire.Failf(wire.CodePrivilege, "no account of the instance %q owns %q, or may rename databases", e.cfg.Name, databases).
-		WithHint("%s", e.ownerHint())
+		WithHint("%s", e.ownerHint(ctx, databases...))
 }
 
-func (e *Engine) ownerHint() string {
-	return fmt.Sprintf("run %s; %s; and, for the owner of the database, %s", grantCreateDB(e.backup.user), grantMember(e.backup.user, e.restore.user),
-		"GRANT owner TO "+quoteName(e.backup.user))
+// ownerHint tells what the account that backs up lacks to put what was restored in the place of databases.
+func (e *Engine) ownerHint(ctx context.Context, databases ...string) string {
+	user := e.backup.user
+	all := fmt.Sprintf("run %s; %s; and GRANT the owner of the database TO %s", grantCreateDB(user), grantMember(user, e.restore.user), quoteName(user))
+	conn, err := e.connect(ctx, e.backup, e.cfg.Database)
+	if err != nil {
+		return all
+	}
+	defer hangUp(ctx, conn)
+	var createDB bool
+	var owners, supers []string
+	err = conn.QueryRow(ctx, `
+		WITH owner AS (
+			SELECT DISTINCT o.rolname::text AS name, o.rolsuper AS super FROM pg_catalog.pg_roles o
+			WHERE NOT pg_catalog.pg_has_role(o.oid, 'USAGE')
+			  AND (o.rolname = $2::text OR o.oid IN (SELECT datdba FROM pg_catalog.pg_database WHERE datname = ANY ($1::text[]))))
+		SELECT rolcreatedb, ARRAY(SELECT name FROM owner WHERE NOT super ORDER BY 1), ARRAY(SELECT name FROM owner WHERE super ORDER BY 1)
+		FROM pg_catalog.pg_roles WHERE rolname = current_user`, databases, e.restore.user).Scan(&createDB, &owners, &supers)
+	if err != nil {
+		return all
+	}
+	var statements []string
+	if !createDB {
+		statements = append(statements, grantCreateDB(user))
+	}
+	for _, owner := range owners {
+		statements = append(statements, grantMember(user, owner))
+	}
+	for _, owner := range supers {
+		statements = append(statements, fmt.Sprintf("ALTER DATABASE … OWNER TO a role of its own, for %s is a superuser", quoteName(owner)))
+	}
+	if len(statements) == 0 {
+		return all
+	}
+	return "run " + strings.Join(statements, "; ")
 }
 
 // owns tells whether the connection's account may rename these databases, as far as they are there.

@@ -28,11 +28,12 @@ func grantMember(user string, roles ...string) string {
 	return "GRANT " + strings.Join(quoted, ", ") + " TO " + quoteName(user)
 }
 
-// grantOwner makes user a member of the role that owns a database, whichever that is. A superuser's rights it never gets.
+// grantOwner makes user a member of the role that owns a database, whichever that is, if there is such a database. A superuser's rights it
+// never gets.
 func grantOwner(user, database string) string {
-	return fmt.Sprintf("DO $$ DECLARE owner name; BEGIN SELECT rolname INTO owner FROM pg_database JOIN pg_roles o ON o.oid = datdba WHERE datname = %[2]s AND NOT rolsuper; "+
-		"IF owner IS NULL THEN RAISE 'no database %%, or a superuser owns it: ALTER DATABASE ... OWNER TO ... gives it to a role of its own', %[2]s; END IF; "+
-		"EXECUTE format('GRANT %%I TO %%I', owner, %[1]s); END $$", literal(user), literal(database))
+	return fmt.Sprintf("DO $$ DECLARE o record; BEGIN SELECT rolname, rolsuper INTO o FROM pg_database d JOIN pg_roles r ON r.oid = datdba WHERE datname = %[2]s; "+
+		"IF o.rolsuper THEN RAISE 'a superuser owns the database %%: ALTER DATABASE ... OWNER TO ... gives it to a role of its own', %[2]s; "+
+		"ELSIF FOUND THEN EXECUTE format('GRANT %%I TO %%I', o.rolname, %[1]s); END IF; END $$", literal(user), literal(database))
 }
 
 // makeRole makes a role that may be there already.
@@ -50,21 +51,25 @@ func literal(text string) string {
 	return "E'" + strings.NewReplacer(`\`, `\\`, "$", `\x24`).Replace(plain) + "'"
 }
 
-// PeerMap is the name of the map in pg_ident.conf by which the agent's account may be the restore role.
-const PeerMap = "devflow"
+// peerMap is the name of the map in pg_ident.conf by which the agent's account may be the restore role.
+const peerMap = "devflow"
 
-// PeerRule is the line of pg_hba.conf, and PeerEntry that of pg_ident.conf, by which an account of the host logs in as the restore role
-// without a password.
-func PeerRule() string {
-	return fmt.Sprintf("local all %s peer map=%s", engine.RestoreUser, PeerMap)
+// peerRule is the line of pg_hba.conf, and peerEntry that of pg_ident.conf, by which an account of the host logs in as a role of another
+// name without a password.
+func peerRule(role string) string {
+	return fmt.Sprintf("local all %s peer map=%s", bareWord(role), peerMap)
 }
 
-// PeerEntry belongs to PeerRule.
-func PeerEntry(account string) string {
-	if strings.ContainsAny(account, "# \t\",") {
-		account = `"` + account + `"`
+func peerEntry(account, role string) string {
+	return fmt.Sprintf("%s %s %s", peerMap, bareWord(account), bareWord(role))
+}
+
+// bareWord is a name as these files have it.
+func bareWord(name string) string {
+	if strings.ContainsAny(name, "# \t\",+@/") {
+		return `"` + name + `"`
 	}
-	return fmt.Sprintf("%s %s %s", PeerMap, account, engine.RestoreUser)
+	return name
 }
 
 // Setup is the script for one server. Nothing in it is more than the agent needs, and each statement is told by Check where it is missing.
@@ -109,9 +114,11 @@ func Setup(r engine.SetupRequest) engine.Script {
 	section = "Restores into new databases"
 	role(engine.RestoreUser, "A dump is code that runs with all rights of this role: it makes databases, owns what it makes, and has nothing else.", "CREATEDB")
 	if r.Account != "" {
-		add(engine.Step{Kind: engine.StepFile, In: "pg_hba.conf, before all other lines",
-			Why: "The agent's account of this host may be that role, too. After both lines: SELECT pg_reload_conf();", Do: PeerRule()})
-		add(engine.Step{Kind: engine.StepFile, In: "pg_ident.conf", Why: "Who that is.", Do: PeerEntry(r.Account)})
+		add(engine.Step{
+			Kind: engine.StepFile, In: "pg_hba.conf, before all other lines",
+			Why: "The agent's account of this host may be that role, too. After both lines: SELECT pg_reload_conf();", Do: peerRule(engine.RestoreUser),
+		})
+		add(engine.Step{Kind: engine.StepFile, In: "pg_ident.conf", Why: "Who that is.", Do: peerEntry(r.Account, engine.RestoreUser)})
 	}
 	if !r.InPlace {
 		return s

@@ -289,6 +289,31 @@ func TestSwap_Accounts(t *testing.T) {
 	}
 }
 
+// TestSwap_AdoptsInAnyOrder: the server changes owners in the order of its own records, where those of the database and of the
+// schemas may come last. By then the new owner must have the right to own something in them.
+func TestSwap_AdoptsInAnyOrder(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t, `CREATE ROLE app LOGIN; CREATE ROLE clerk; CREATE ROLE "the boss"; CREATE ROLE devflow_reader LOGIN PASSWORD 'reader' CREATEDB IN ROLE pg_read_all_data, app, devflow_restore`)
+	createDatabase(t, s, "shop")
+	run(t, s, "postgres", "ALTER DATABASE shop OWNER TO app")
+	run(t, s, "shop", "SET ROLE app;"+ownedSQL)
+	run(t, s, "shop", `SET ROLE app; CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE public.colour AS ENUM ('red')`)
+	cfg := config(s)
+	cfg.User, cfg.Password = "devflow_reader", "reader"
+	e := newEngine(t, cfg)
+	req := staged(t, e, "shop")
+	for _, sql := range []string{`ALTER SCHEMA "the shop" OWNER TO `, "ALTER DATABASE " + req.Staged + " OWNER TO "} {
+		run(t, s, req.Staged, sql+"postgres")
+		run(t, s, req.Staged, sql+restoreUser)
+	}
+	swap(t, e, req)
+	for _, owner := range query[string](t, s, "shop", ownersSQL) {
+		if !strings.HasPrefix(owner, "app ") {
+			t.Errorf("owner %q", owner)
+		}
+	}
+}
+
 func flatten(content map[string]string) []string {
 	var list []string
 	for key, value := range content {

@@ -56,6 +56,7 @@ func (e *Engine) Check(ctx context.Context) []engine.Finding {
 			findings = append(findings, f)
 		}
 	}
+	findings = append(findings, e.checkClosed(ctx)...)
 	findings = append(append(findings, e.checkSpool(largest)), e.checkRestoring(ctx)...)
 	return append(findings, e.checkLeft(ctx)...)
 }
@@ -80,6 +81,31 @@ func (e *Engine) checkLeft(ctx context.Context) []engine.Finding {
 		return []engine.Finding{failed("left by restores", failure(ctx, err, "look for files of restores"))}
 	}
 	return engine.Left(names, func(name string) string { return fmt.Sprintf("rm -- %q", name) })
+}
+
+// closedFiles is how many files that may not be read are named.
+const closedFiles = 10
+
+// checkClosed names files that are called as databases are and that the agent may not read: no backup would miss them.
+func (e *Engine) checkClosed(ctx context.Context) (findings []engine.Finding) {
+	err := e.directories(ctx, func(d *directory) (bool, error) {
+		err := d.entries(ctx, func(entry fs.DirEntry) (bool, error) {
+			named := slices.Contains([]string{".sqlite", ".sqlite3", ".db", ".db3"}, filepath.Ext(entry.Name()))
+			path := filepath.Join(d.path, entry.Name())
+			if named && entry.Type().IsRegular() && e.listed(path) && e.included(path) && errors.Is(unix.Faccessat(d.fd, entry.Name(), unix.R_OK, unix.AT_EACCESS), unix.EACCES) {
+				findings = append(findings, failed(fmt.Sprintf("database %q", path), pathFailure(path, unix.EACCES)))
+			}
+			return len(findings) < closedFiles, nil
+		})
+		if wire.HasCode(err, wire.CodePrivilege) || wire.HasCode(err, wire.CodeDatabaseMissing) {
+			err = nil // not for us, or gone
+		}
+		return len(findings) < closedFiles, err
+	})
+	if err != nil && !errors.Is(err, errTooMany) {
+		return []engine.Finding{failed("databases", failure(ctx, err, "look for databases"))}
+	}
+	return findings
 }
 
 func failed(name string, err error) engine.Finding {

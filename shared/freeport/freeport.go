@@ -1,4 +1,6 @@
-package stack
+// Package freeport picks TCP ports on loopback for servers that run beside each other for a while: those of tests, of the
+// quickstart and of a private database server.
+package freeport
 
 import (
 	"errors"
@@ -21,9 +23,9 @@ var given = struct {
 	ports map[int]bool
 }{ports: map[int]bool{}}
 
-// FreePort returns a port on loopback that nobody listens on and that no earlier call returned. The preferred ones are tried
+// Pick returns a port on loopback that nobody listens on and that no earlier call returned. The preferred ones are tried
 // first.
-func FreePort(preferred ...int) (int, error) {
+func Pick(preferred ...int) (int, error) {
 	given.Lock()
 	defer given.Unlock()
 	for try := range 200 {
@@ -31,7 +33,7 @@ func FreePort(preferred ...int) (int, error) {
 		if try < len(preferred) {
 			port = preferred[try]
 		}
-		if given.ports[port] || !portFree(port) {
+		if given.ports[port] || !isFree(port) {
 			continue
 		}
 		given.ports[port] = true
@@ -40,20 +42,21 @@ func FreePort(preferred ...int) (int, error) {
 	return 0, errors.New("find a free port: none found")
 }
 
-// CheckPort returns an error that names the port if somebody listens on it.
-func CheckPort(port int) error {
-	if !portFree(port) {
+// Check returns an error that names the port if somebody listens on it.
+func Check(port int) error {
+	if !isFree(port) {
 		return fmt.Errorf("port %d on 127.0.0.1 is taken by another program", port)
 	}
 	return nil
 }
 
-func portFree(port int) bool {
-	l, err := net.Listen("tcp", loopback(port))
+func isFree(port int) bool {
+	l, err := net.Listen("tcp", Address(port))
 	if err != nil {
 		return false
 	}
 	return l.Close() == nil
 }
 
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+// Address is a port on loopback as host:port.
+func Address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
