@@ -1,6 +1,9 @@
 package controller
 
-import "slices"
+import (
+	"context"
+	"slices"
+)
 
 // MaxCounted is how many rows of a list are counted, and how far numbered pages reach. Who wants more goes on by the cursor.
 const MaxCounted = 10_000
@@ -154,4 +157,130 @@ func oneOf(field, value string, allowed []string) error {
 		return nil
 	}
 	return Invalid(field, "%.100q is not allowed; use %s", value, orList(allowed))
+}
+
+// MaxPart is the most rows of a part of a list that is in an order of its own.
+const MaxPart = 500
+
+// Part is a part of a list that is in an order of its own, such as by name: the rows that follow the row AfterID, or a page by its number.
+type Part struct {
+	AfterID int64
+	Limit   int // 100 if absent, MaxPart at most
+	NumberedPage
+}
+
+// Validate names the first field that is wrong.
+func (p Part) Validate() error {
+	if p.AfterID != 0 && p.Page != 0 {
+		return Invalid("after_id", "is not allowed together with page; use one of them")
+	}
+	return p.NumberedPage.Validate()
+}
+
+// Every reads a list to its end, part by part.
+func Every[T any](ctx context.Context, list func(context.Context, Part) ([]T, error), id func(T) int64) ([]T, error) {
+	var all []T
+	for p := (Part{Limit: MaxPart}); ; {
+		rows, err := list(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, rows...); len(rows) < MaxPart {
+			return all, nil
+		}
+		p.AfterID = id(rows[len(rows)-1])
+	}
+}
+
+// ProjectFilter selects projects, by slug.
+type ProjectFilter struct {
+	Search string // part of the slug or the name, whatever its case
+	Server string // that they may use
+	Part
+}
+
+// States of a server in a list.
+const (
+	ServerOnline  = "online"
+	ServerOffline = "offline"
+	ServerRevoked = "revoked"
+)
+
+// ServerStates lists them.
+var ServerStates = []string{ServerOnline, ServerOffline, ServerRevoked}
+
+// ServerFilter selects servers, by name; revoked ones come last.
+type ServerFilter struct {
+	Project string
+	Search  string // part of the name, whatever its case
+	Status  string
+	Part
+}
+
+// Validate names the first field that is wrong.
+func (f ServerFilter) Validate() error {
+	if err := oneOf("status", f.Status, ServerStates); err != nil {
+		return err
+	}
+	return f.Part.Validate()
+}
+
+// StorageFilter selects storages, by name.
+type StorageFilter struct {
+	Project string // that may use them: its own and those of all
+	Kind    string
+	Part
+}
+
+// Validate names the first field that is wrong.
+func (f StorageFilter) Validate() error {
+	if err := oneOf("kind", f.Kind, []string{StorageS3, StorageLocal}); err != nil {
+		return err
+	}
+	return f.Part.Validate()
+}
+
+// DatabaseFilter selects databases, by server, instance and name; empty fields select all.
+type DatabaseFilter struct {
+	Project    string
+	Server     string
+	Name       string // exact
+	Search     string // part of the name, whatever its case
+	Engine     string
+	Unassigned bool
+	Part
+}
+
+// Validate names the first field that is wrong.
+func (f DatabaseFilter) Validate() error {
+	if err := oneOf("engine", f.Engine, engines); err != nil {
+		return err
+	}
+	return f.Part.Validate()
+}
+
+// TokenFilter selects API tokens, newest first.
+type TokenFilter struct {
+	Kind     string
+	Active   *bool // neither revoked nor expired
+	BeforeID int64
+	Limit    int
+	NumberedPage
+}
+
+// Validate names the first field that is wrong.
+func (f TokenFilter) Validate() error {
+	if err := oneOf("kind", f.Kind, []string{TokenAPI, TokenPanel}); err != nil {
+		return err
+	}
+	return f.NumberedPage.Validate()
+}
+
+// UserFilter selects users, by name.
+type UserFilter struct {
+	Search   string // part of the name or the display name, whatever its case
+	Disabled *bool
+	After    string // a name
+	Limit    int
+	NumberedPage
 }

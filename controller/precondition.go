@@ -59,6 +59,16 @@ func (s Schedule) Version() string { return editionOf([]any{s.ID, s.UpdatedAt.UT
 // Version changes whenever somebody edits the settings.
 func (s Settings) Version() string { return editionOf(s) }
 
+// Version changes whenever somebody edits what the user is or may do; signing in and another password do not change it.
+func (u User) Version() string {
+	return editionOf([]any{u.ID, u.Name, u.DisplayName, u.Admin, u.Permissions, u.Projects, u.DisabledAt})
+}
+
+// Version changes when the token is rotated or revoked; its use does not change it.
+func (t APIToken) Version() string {
+	return editionOf([]any{t.ID, t.Name, t.Permissions, t.Projects, t.RotatedAt, t.RevokedAt})
+}
+
 // Version changes whenever somebody edits the server, and when another host takes its place.
 func (s Server) Version() string {
 	return editionOf([]any{s.ID, s.Name, s.NKey, s.Verifier, s.RevokedAt})

@@ -63,14 +63,6 @@ type Database struct {
 	MissingSince  *time.Time `json:"missing_since"`
 }
 
-// DatabaseFilter selects databases; empty fields select all.
-type DatabaseFilter struct {
-	Project    string
-	Server     string
-	Name       string
-	Unassigned bool
-}
-
 // EnrolmentSpec is what a caller gives to let one host enrol.
 type EnrolmentSpec struct {
 	ServerName string

@@ -106,9 +106,10 @@ func (a *API) registerAudit() {
 		func(ctx context.Context, _ *none) (*bodyOut[controller.AuditHead], error) {
 			return out(a.opt.Auditor.AuditHead(ctx, actorOf(ctx)))
 		})
-	register(a, operation{id: "list-security-events", method: http.MethodGet, path: "/security-events", summary: "What only a fault, a clone or an attack explains", tag: tagSystem, access: view},
-		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.SecurityEvent]], error) {
-			return list(a.opt.Store.SecurityEvents(ctx, actorOf(ctx)))
+	register(a, operation{id: "list-security-events", method: http.MethodGet, path: "/security-events", summary: "What only a fault, a clone or an attack explains, newest first", tag: tagSystem, access: view},
+		func(ctx context.Context, in *struct{ PageIn }) (*bodyOut[body.Page[controller.SecurityEvent]], error) {
+			rows, err := a.opt.Store.SecurityEvents(ctx, actorOf(ctx), in.BeforeID, in.Limit)
+			return page(rows, in.Limit, func(e controller.SecurityEvent) int64 { return e.ID }, err)
 		})
 	lines := map[string]*huma.MediaType{body.JSONLines: {Schema: &huma.Schema{Type: huma.TypeString}}}
 	a.huma.OpenAPI().Paths["/audit/export"].Get.Responses["200"].Content = lines

@@ -35,9 +35,10 @@ func (in *enrolIn) Resolve(ctx huma.Context) []error {
 
 func (a *API) registerEnrolment() {
 	manage := []string{controller.ManageServers}
-	register(a, operation{id: "list-enrolments", method: http.MethodGet, path: "/enrolments", summary: "Enrolment tokens, without their secrets", tag: tagServers, access: manage},
-		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Enrolment]], error) {
-			return list(a.opt.Store.Enrolments(ctx, actorOf(ctx)))
+	register(a, operation{id: "list-enrolments", method: http.MethodGet, path: "/enrolments", summary: "Enrolment tokens, without their secrets, newest first", tag: tagServers, access: manage},
+		func(ctx context.Context, in *struct{ PageIn }) (*bodyOut[body.Page[controller.Enrolment]], error) {
+			rows, err := a.opt.Store.Enrolments(ctx, actorOf(ctx), in.BeforeID, in.Limit)
+			return page(rows, in.Limit, func(e controller.Enrolment) int64 { return e.ID }, err)
 		})
 	register(a, operation{id: "create-enrolment", audit: "enrolment.create", method: http.MethodPost, path: "/enrolments", summary: "Make a token by which one host enrols, once", tag: tagServers, access: manage, creates: true, secret: true}, a.createEnrolment)
 	register(a, operation{id: "enrolment-status", unaudited: "it only tells", method: http.MethodPost, path: "/enroll/status", summary: "What became of an enrolment token, for whoever holds it", tag: tagServers, access: []string{accessPublic}}, a.enrolmentStatus)

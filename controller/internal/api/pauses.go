@@ -11,12 +11,14 @@ import (
 func (a *API) registerPauses() {
 	type pausesIn struct {
 		All bool `query:"all" doc:"Those too that are over"`
+		PageIn
 	}
 	view, manage := []string{controller.ViewBackups}, []string{controller.ManageSchedules}
 	store := a.opt.Store
-	register(a, operation{id: "list-pauses", method: http.MethodGet, path: "/pauses", summary: "What holds scheduled backups back", tag: tagSchedules, access: view},
-		func(ctx context.Context, in *pausesIn) (*bodyOut[body.List[controller.Pause]], error) {
-			return list(store.Pauses(ctx, actorOf(ctx), in.All))
+	register(a, operation{id: "list-pauses", method: http.MethodGet, path: "/pauses", summary: "What holds scheduled backups back, newest first", tag: tagSchedules, access: view},
+		func(ctx context.Context, in *pausesIn) (*bodyOut[body.Page[controller.Pause]], error) {
+			rows, err := store.Pauses(ctx, actorOf(ctx), in.All, in.BeforeID, in.Limit)
+			return page(rows, in.Limit, func(p controller.Pause) int64 { return p.ID }, err)
 		})
 	register(a, operation{
 		id: "create-pause", audit: "pause.create", method: http.MethodPost, path: "/pauses", summary: "Hold back the scheduled backups of a schedule, a server, a project or everything; what is missed meanwhile is recorded, and not made up for",

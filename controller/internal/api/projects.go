@@ -14,9 +14,16 @@ import (
 func (a *API) registerProjects() {
 	view, manage := []string{controller.ViewBackups}, []string{controller.ManageProjects}
 	store := a.opt.Store
-	register(a, operation{id: "list-projects", method: http.MethodGet, path: "/projects", summary: "The projects that the token sees", tag: tagProjects, access: view},
-		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Project]], error) {
-			return list(store.Projects(ctx, actorOf(ctx)))
+	register(a, operation{id: "list-projects", method: http.MethodGet, path: "/projects", summary: "The projects that the caller sees, by slug", tag: tagProjects, access: view},
+		func(ctx context.Context, in *struct {
+			Search string `query:"search" maxLength:"200" doc:"Part of the slug or the name, whatever its case"`
+			Server string `query:"server" doc:"Name or id; those that may use it"`
+			PartIn
+		},
+		) (*bodyOut[body.Part[controller.Project]], error) {
+			f := controller.ProjectFilter{Search: in.Search, Server: in.Server, Part: in.part()}
+			rows, err := store.Projects(ctx, actorOf(ctx), f)
+			return part(in.PartIn, rows, func(p controller.Project) int64 { return p.ID }, err, func() (controller.Total, error) { return store.CountProjects(ctx, actorOf(ctx), f) })
 		})
 	register(a, operation{id: "create-project", audit: "project.create", method: http.MethodPost, path: "/projects", summary: "Make a project and its keys", tag: tagProjects, access: manage, creates: true}, a.createProject)
 	register(a, operation{id: "get-project", method: http.MethodGet, path: "/projects/{ref}", summary: "One project", tag: tagProjects, access: view},

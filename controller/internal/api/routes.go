@@ -129,8 +129,51 @@ func (in NumberIn) numbered(t controller.Total) body.Numbered {
 
 // PageIn is the cursor of a list that is newest first.
 type PageIn struct {
-	BeforeID int64 `query:"before_id" minimum:"0" doc:"Rows with ids below it; the newest if absent"`
-	Limit    int   `query:"limit" minimum:"1" maximum:"200" default:"50"`
+	BeforeID int64 `query:"before_id" minimum:"0" doc:"Those that come before the row with this id; the newest if absent"`
+	Limit    int   `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Rows of an answer"`
+}
+
+// PartIn is the cursor of a list that is in an order of its own.
+type PartIn struct {
+	AfterID int64 `query:"after_id" minimum:"0" doc:"Those that follow the row with this id; the first if absent"`
+	Limit   int   `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"Rows of an answer"`
+	NumberIn
+}
+
+func (in PartIn) part() controller.Part {
+	return controller.Part{AfterID: in.AfterID, Limit: in.Limit, NumberedPage: in.number()}
+}
+
+// part makes a part of rows, or a page by its number.
+func part[T any](in PartIn, rows []T, id func(T) int64, err error, count func() (controller.Total, error)) (*bodyOut[body.Part[T]], error) {
+	if err != nil {
+		return nil, err
+	}
+	p := body.Part[T]{Items: rows}
+	if p.Items == nil {
+		p.Items = []T{}
+	}
+	switch {
+	case in.Page != 0:
+		total, err := count()
+		if err != nil {
+			return nil, err
+		}
+		p.Numbered = in.numbered(total)
+	case len(rows) >= in.Limit:
+		last := id(rows[len(rows)-1])
+		p.NextAfterID = &last
+	}
+	return out(p, nil)
+}
+
+// flag is a filter that is true, false or absent.
+func flag(text string) *bool {
+	if text == "" {
+		return nil
+	}
+	on := text == "true"
+	return &on
 }
 
 // BetweenIn bounds when rows were made.

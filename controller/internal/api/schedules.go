@@ -56,16 +56,12 @@ func (a *API) listSchedules(ctx context.Context, in *struct {
 	Frequency string `query:"frequency" enum:"hourly,daily,weekly,monthly,cron"`
 	Active    string `query:"active" enum:"true,false" doc:"Only active ones, or only those that are not"`
 	AfterID   int64  `query:"after_id" minimum:"0" doc:"Those that follow this one; the first if absent"`
-	Limit     int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
+	Limit     int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Rows of an answer"`
 	NumberIn
 },
 ) (*bodyOut[body.SchedulePage], error) {
 	f := controller.ScheduleFilter{
-		Project: in.Project, Server: in.Server, Database: in.Database, Engine: in.Engine, Frequency: in.Frequency, AfterID: in.AfterID, Limit: in.Limit, NumberedPage: in.number(),
-	}
-	if in.Active != "" {
-		active := in.Active == "true"
-		f.Active = &active
+		Project: in.Project, Server: in.Server, Database: in.Database, Engine: in.Engine, Frequency: in.Frequency, Active: flag(in.Active), AfterID: in.AfterID, Limit: in.Limit, NumberedPage: in.number(),
 	}
 	rows, err := a.opt.Store.Schedules(ctx, actorOf(ctx), f)
 	if err != nil {
@@ -116,7 +112,7 @@ func (a *API) previewSchedule(_ context.Context, in *bodyIn[body.PreviewSchedule
 func (a *API) listOccurrences(ctx context.Context, in *struct {
 	IDPath
 	Before time.Time `query:"before" doc:"Those before it; the newest if absent"`
-	Limit  int       `query:"limit" minimum:"1" maximum:"200" default:"50"`
+	Limit  int       `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Rows of an answer"`
 },
 ) (*bodyOut[body.OccurrencePage], error) {
 	rows, err := a.opt.Store.Occurrences(ctx, actorOf(ctx), in.ID, in.Before, in.Limit)

@@ -11,9 +11,17 @@ import (
 func (a *API) registerServers() {
 	view, manage := []string{controller.ViewBackups}, []string{controller.ManageServers}
 	store := a.opt.Store
-	register(a, operation{id: "list-servers", method: http.MethodGet, path: "/servers", summary: "Hosts with an agent", tag: tagServers, access: view},
-		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Server]], error) {
-			return list(store.Servers(ctx, actorOf(ctx)))
+	register(a, operation{id: "list-servers", method: http.MethodGet, path: "/servers", summary: "Hosts with an agent, by name; revoked ones come last", tag: tagServers, access: view},
+		func(ctx context.Context, in *struct {
+			Project string `query:"project" doc:"Slug, id or external id; those that it may use"`
+			Search  string `query:"search" maxLength:"200" doc:"Part of the name, whatever its case"`
+			Status  string `query:"status" enum:"online,offline,revoked"`
+			PartIn
+		},
+		) (*bodyOut[body.Part[controller.Server]], error) {
+			f := controller.ServerFilter{Project: in.Project, Search: in.Search, Status: in.Status, Part: in.part()}
+			rows, err := store.Servers(ctx, actorOf(ctx), f)
+			return part(in.PartIn, rows, func(s controller.Server) int64 { return s.ID }, err, func() (controller.Total, error) { return store.CountServers(ctx, actorOf(ctx), f) })
 		})
 	register(a, operation{id: "get-server", method: http.MethodGet, path: "/servers/{ref}", summary: "One server", tag: tagServers, access: view},
 		func(ctx context.Context, in *refIn) (*tagged[controller.Server], error) {
@@ -44,13 +52,18 @@ func (a *API) registerDatabases() {
 		Project    string `query:"project" doc:"Slug, id or external id"`
 		Server     string `query:"server" doc:"Name or id"`
 		Name       string `query:"name" doc:"Exact name"`
+		Search     string `query:"search" maxLength:"200" doc:"Part of the name, whatever its case"`
+		Engine     string `query:"engine" enum:"postgresql,mysql,sqlite"`
 		Unassigned bool   `query:"unassigned" doc:"Only those of no project"`
+		PartIn
 	}
 	manage := []string{controller.ManageProjects}
 	store := a.opt.Store
-	register(a, operation{id: "list-databases", method: http.MethodGet, path: "/databases", summary: "Databases that agents found", tag: tagDatabases, access: []string{controller.ViewBackups}},
-		func(ctx context.Context, in *databasesIn) (*bodyOut[body.List[controller.Database]], error) {
-			return list(store.Databases(ctx, actorOf(ctx), controller.DatabaseFilter{Project: in.Project, Server: in.Server, Name: in.Name, Unassigned: in.Unassigned}))
+	register(a, operation{id: "list-databases", method: http.MethodGet, path: "/databases", summary: "Databases that agents found, by server, instance and name", tag: tagDatabases, access: []string{controller.ViewBackups}},
+		func(ctx context.Context, in *databasesIn) (*bodyOut[body.Part[controller.Database]], error) {
+			f := controller.DatabaseFilter{Project: in.Project, Server: in.Server, Name: in.Name, Search: in.Search, Engine: in.Engine, Unassigned: in.Unassigned, Part: in.part()}
+			rows, err := store.Databases(ctx, actorOf(ctx), f)
+			return part(in.PartIn, rows, func(d controller.Database) int64 { return d.ID }, err, func() (controller.Total, error) { return store.CountDatabases(ctx, actorOf(ctx), f) })
 		})
 	register(a, operation{id: "assign-database", audit: "database.assign", method: http.MethodPost, path: "/databases/assign", summary: "Give a database to a project", tag: tagDatabases, access: manage},
 		func(ctx context.Context, in *bodyIn[body.AssignDatabase]) (*bodyOut[controller.Database], error) {

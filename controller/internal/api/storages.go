@@ -14,9 +14,16 @@ import (
 func (a *API) registerStorages() {
 	view, manage := []string{controller.ViewBackups}, []string{controller.ManageStorages}
 	store := a.opt.Store
-	register(a, operation{id: "list-storages", method: http.MethodGet, path: "/storages", summary: "Places for artifacts", tag: tagStorages, access: view},
-		func(ctx context.Context, _ *none) (*bodyOut[body.List[controller.Storage]], error) {
-			return list(store.Storages(ctx, actorOf(ctx)))
+	register(a, operation{id: "list-storages", method: http.MethodGet, path: "/storages", summary: "Places for artifacts, by name", tag: tagStorages, access: view},
+		func(ctx context.Context, in *struct {
+			Project string `query:"project" doc:"Slug, id or external id; its own storages and those of all projects"`
+			Kind    string `query:"kind" enum:"s3,local"`
+			PartIn
+		},
+		) (*bodyOut[body.Part[controller.Storage]], error) {
+			f := controller.StorageFilter{Project: in.Project, Kind: in.Kind, Part: in.part()}
+			rows, err := store.Storages(ctx, actorOf(ctx), f)
+			return part(in.PartIn, rows, func(s controller.Storage) int64 { return s.ID }, err, func() (controller.Total, error) { return store.CountStorages(ctx, actorOf(ctx), f) })
 		})
 	register(a, operation{id: "create-storage", audit: "storage.create", method: http.MethodPost, path: "/storages", summary: "Add a storage that passes its probe", tag: tagStorages, access: manage, creates: true, patient: true}, a.createStorage)
 	register(a, operation{id: "get-storage", method: http.MethodGet, path: "/storages/{ref}", summary: "One storage with its last probe", tag: tagStorages, access: view},

@@ -14,7 +14,9 @@ import (
 // lies outside is ENotFound. A *controller.Error is for the caller, every other error is internal.
 type Store interface {
 	CreateProject(ctx context.Context, actor controller.Actor, spec controller.ProjectSpec, recipient string, identity, appKey []byte) (controller.Project, error)
-	Projects(ctx context.Context, actor controller.Actor) ([]controller.Project, error)
+	// Projects lists by slug; CountProjects counts what it lists, whatever the page. The other lists have the same two.
+	Projects(ctx context.Context, actor controller.Actor, f controller.ProjectFilter) ([]controller.Project, error)
+	CountProjects(ctx context.Context, actor controller.Actor, f controller.ProjectFilter) (controller.Total, error)
 	Project(ctx context.Context, actor controller.Actor, ref string) (controller.Project, error)
 	UpdateProject(ctx context.Context, actor controller.Actor, ref string, spec controller.ProjectSpec) (controller.Project, error)
 	DeleteProject(ctx context.Context, actor controller.Actor, ref string) error
@@ -23,21 +25,24 @@ type Store interface {
 	RevokeServerGrant(ctx context.Context, actor controller.Actor, project, server string) error
 
 	CreateEnrolment(ctx context.Context, actor controller.Actor, spec controller.EnrolmentSpec, hash []byte) (controller.Enrolment, error)
-	Enrolments(ctx context.Context, actor controller.Actor) ([]controller.Enrolment, error)
+	Enrolments(ctx context.Context, actor controller.Actor, beforeID int64, limit int) ([]controller.Enrolment, error)
 	Enrol(ctx context.Context, tokenHash []byte, s controller.NewServer) (controller.Server, error)
 	// EnrolmentStatus is what became of a token; EUnauthorized if it is not known.
 	EnrolmentStatus(ctx context.Context, tokenHash []byte) (controller.EnrolmentStatus, error)
-	Servers(ctx context.Context, actor controller.Actor) ([]controller.Server, error)
+	Servers(ctx context.Context, actor controller.Actor, f controller.ServerFilter) ([]controller.Server, error)
+	CountServers(ctx context.Context, actor controller.Actor, f controller.ServerFilter) (controller.Total, error)
 	Server(ctx context.Context, actor controller.Actor, ref string) (controller.Server, error)
 	RevokeServer(ctx context.Context, actor controller.Actor, ref string) (controller.Server, error)
 	SetVerifier(ctx context.Context, actor controller.Actor, ref string, on bool) (controller.Server, error)
 
 	Databases(ctx context.Context, actor controller.Actor, f controller.DatabaseFilter) ([]controller.Database, error)
+	CountDatabases(ctx context.Context, actor controller.Actor, f controller.DatabaseFilter) (controller.Total, error)
 	AssignDatabase(ctx context.Context, actor controller.Actor, ref controller.DatabaseRef, project string) (controller.Database, error)
 	UnassignDatabase(ctx context.Context, actor controller.Actor, ref controller.DatabaseRef) (controller.Database, error)
 
 	CreateStorage(ctx context.Context, actor controller.Actor, spec controller.StorageSpec, probe json.RawMessage, ok bool, checksumMode string) (controller.Storage, error)
-	Storages(ctx context.Context, actor controller.Actor) ([]controller.Storage, error)
+	Storages(ctx context.Context, actor controller.Actor, f controller.StorageFilter) ([]controller.Storage, error)
+	CountStorages(ctx context.Context, actor controller.Actor, f controller.StorageFilter) (controller.Total, error)
 	Storage(ctx context.Context, actor controller.Actor, ref string) (controller.Storage, error)
 	// UpdateStorage keeps a change with what the probe of it found. Of a change that does not reach the store nothing is recorded.
 	UpdateStorage(ctx context.Context, actor controller.Actor, ref string, change controller.StorageChange, probe json.RawMessage, ok bool, checksumMode string) (controller.Storage, error)
@@ -46,7 +51,6 @@ type Store interface {
 
 	CreateBackups(ctx context.Context, actor controller.Actor, r controller.BackupRequest) ([]controller.BackupOutcome, error)
 	Backups(ctx context.Context, actor controller.Actor, f controller.BackupFilter) ([]controller.Backup, error)
-	// CountBackups counts what Backups lists; the other lists likewise.
 	CountBackups(ctx context.Context, actor controller.Actor, f controller.BackupFilter) (controller.Total, error)
 	Backup(ctx context.Context, actor controller.Actor, id int64) (controller.Backup, error)
 	BackupManifest(ctx context.Context, actor controller.Actor, id int64) ([]byte, error)
@@ -84,7 +88,9 @@ type Store interface {
 	CancelRestore(ctx context.Context, actor controller.Actor, restore int64, reason string) (controller.Job, error)
 
 	CreateToken(ctx context.Context, actor controller.Actor, spec controller.TokenSpec, hash []byte) (controller.APIToken, error)
-	Tokens(ctx context.Context, actor controller.Actor, beforeID int64, limit int) ([]controller.APIToken, error)
+	Tokens(ctx context.Context, actor controller.Actor, f controller.TokenFilter) ([]controller.APIToken, error)
+	CountTokens(ctx context.Context, actor controller.Actor, f controller.TokenFilter) (controller.Total, error)
+	Token(ctx context.Context, actor controller.Actor, id int64) (controller.APIToken, error)
 	// RotateToken gives a token a new secret; the one before works for the grace.
 	RotateToken(ctx context.Context, actor controller.Actor, id int64, hash []byte, grace time.Duration) (controller.APIToken, error)
 	RevokeToken(ctx context.Context, actor controller.Actor, id int64) error
@@ -115,7 +121,7 @@ type Store interface {
 	RunSchedule(ctx context.Context, actor controller.Actor, id int64) ([]controller.BackupOutcome, error)
 	// Occurrences are the records of a schedule, newest first; a zero before starts at the newest.
 	Occurrences(ctx context.Context, actor controller.Actor, schedule int64, before time.Time, limit int) ([]controller.ScheduleOccurrence, error)
-	Pauses(ctx context.Context, actor controller.Actor, all bool) ([]controller.Pause, error)
+	Pauses(ctx context.Context, actor controller.Actor, all bool, beforeID int64, limit int) ([]controller.Pause, error)
 	CreatePause(ctx context.Context, actor controller.Actor, spec controller.PauseSpec) (controller.Pause, error)
 	EndPause(ctx context.Context, actor controller.Actor, id int64) (controller.Pause, error)
 	// RetryBackup orders a backup that failed once more, as it was ordered.
@@ -126,8 +132,8 @@ type Store interface {
 	Settings(ctx context.Context, actor controller.Actor) (controller.Settings, error)
 	UpdateSettings(ctx context.Context, actor controller.Actor, s controller.Settings) (controller.Settings, error)
 
-	// StorageInventories are the last inventories of a storage, of a local one that of each host.
-	StorageInventories(ctx context.Context, actor controller.Actor, storage string) ([]controller.StorageInventory, error)
+	// StorageInventories are the last inventories of a storage, of a local one that of each host. They are by the name of the server, after one of them.
+	StorageInventories(ctx context.Context, actor controller.Actor, storage string, afterServer int64, limit int) ([]controller.StorageInventory, error)
 	// RequestInventory makes an inventory due now.
 	RequestInventory(ctx context.Context, actor controller.Actor, storage string) ([]controller.StorageInventory, error)
 	StorageFindings(ctx context.Context, actor controller.Actor, storage string, limit int) ([]controller.StorageFinding, error)
@@ -137,7 +143,7 @@ type Store interface {
 	ExportAudit(ctx context.Context, actor controller.Actor, f controller.AuditFilter, row func(controller.AuditEntry) error) error
 	// Refused records that an act was refused, and why.
 	Refused(ctx context.Context, actor controller.Actor, action, subject, code, reason string) error
-	SecurityEvents(ctx context.Context, actor controller.Actor) ([]controller.SecurityEvent, error)
+	SecurityEvents(ctx context.Context, actor controller.Actor, beforeID int64, limit int) ([]controller.SecurityEvent, error)
 
 	// BeginIdempotent claims the key for a request. A non-nil response is that of the first request with the same key and
 	// hash; another hash, or a first request still at work, is EConflict. A claim ends with EndIdempotent or AbandonIdempotent.
@@ -149,8 +155,9 @@ type Store interface {
 // People are the users of the console and their sessions. Passwords are PHC strings.
 type People interface {
 	CreateUser(ctx context.Context, actor controller.Actor, spec controller.UserSpec, password string) (controller.User, error)
-	// Users lists users by name, after one; empty starts at the first.
-	Users(ctx context.Context, actor controller.Actor, after string, limit int) ([]controller.User, error)
+	// Users lists by name.
+	Users(ctx context.Context, actor controller.Actor, f controller.UserFilter) ([]controller.User, error)
+	CountUsers(ctx context.Context, actor controller.Actor, f controller.UserFilter) (controller.Total, error)
 	User(ctx context.Context, actor controller.Actor, ref string) (controller.User, error)
 	UpdateUser(ctx context.Context, actor controller.Actor, ref string, change controller.UserChange) (controller.User, error)
 	DeleteUser(ctx context.Context, actor controller.Actor, ref string) error

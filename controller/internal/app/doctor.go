@@ -218,7 +218,9 @@ func hostOf(raw string) string {
 }
 
 func (f *findings) storages(ctx context.Context, cfg config.Config, cat *catalog.Catalog, log hclog.Logger) {
-	all, err := cat.Storages(ctx, wholeActor)
+	all, err := controller.Every(ctx, func(ctx context.Context, p controller.Part) ([]controller.Storage, error) {
+		return cat.Storages(ctx, wholeActor, controller.StorageFilter{Part: p})
+	}, func(s controller.Storage) int64 { return s.ID })
 	if err != nil {
 		f.fail("storages", err, "")
 		return
@@ -292,7 +294,9 @@ func (f *findings) controllers(cfg config.Config, h catalog.Health) {
 }
 
 func (f *findings) servers(ctx context.Context, cat *catalog.Catalog) {
-	all, err := cat.Servers(ctx, wholeActor)
+	all, err := controller.Every(ctx, func(ctx context.Context, p controller.Part) ([]controller.Server, error) {
+		return cat.Servers(ctx, wholeActor, controller.ServerFilter{Part: p})
+	}, func(s controller.Server) int64 { return s.ID })
 	if err != nil {
 		f.fail("servers", err, "")
 		return

@@ -107,7 +107,7 @@ func (p *People) Disable(ctx context.Context, name string, disabled bool) (contr
 // List calls f for each user, by name.
 func (p *People) List(ctx context.Context, f func(controller.User)) error {
 	for after := ""; ; {
-		users, err := p.cat.Users(ctx, p.actor, after, 200)
+		users, err := p.cat.Users(ctx, p.actor, controller.UserFilter{After: after, Limit: 200})
 		if err != nil || len(users) == 0 {
 			return err
 		}

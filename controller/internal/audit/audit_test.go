@@ -356,7 +356,7 @@ func TestLog_tamperedTail(t *testing.T) {
 	}
 	w.tamper("UPDATE audit_log SET actor = 'nobody' WHERE seq = 4")
 	w.anchored(l, 1)
-	events, err := w.store.SecurityEvents(t.Context(), w.admin)
+	events, err := w.store.SecurityEvents(t.Context(), w.admin, 0, 0)
 	w.ok(err)
 	if len(events) != 1 || events[0].Kind != controller.EventAuditChain || !strings.Contains(events[0].Detail, "row 4") || !strings.Contains(w.logged.String(), "tampered") {
 		t.Errorf("%+v %s", events, w.logged)

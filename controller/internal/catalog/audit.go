@@ -162,15 +162,16 @@ func (c *Catalog) Refused(ctx context.Context, actor controller.Actor, action, s
 	})
 }
 
-// SecurityEvents lists the newest events. They are of the whole installation: a caller of some projects is refused.
-func (c *Catalog) SecurityEvents(ctx context.Context, actor controller.Actor) ([]controller.SecurityEvent, error) {
+// SecurityEvents lists events, the newest first; beforeID 0 starts there. They are of the whole installation: a caller of some projects is refused.
+func (c *Catalog) SecurityEvents(ctx context.Context, actor controller.Actor, beforeID int64, limit int) ([]controller.SecurityEvent, error) {
 	if err := wholeInstallation(actor, "security events"); err != nil {
 		return nil, err
 	}
 	var out []controller.SecurityEvent
 	err := c.system(ctx, func(t *tx) error {
 		out = []controller.SecurityEvent{}
-		return t.scan(ctx, &out, "SELECT id, at, server_id, kind, detail, count FROM security_events ORDER BY at DESC, id DESC LIMIT 500")
+		return t.scan(ctx, &out, `SELECT id, at, server_id, kind, detail, count FROM security_events
+			WHERE ? = 0 OR (at, id) < (SELECT at, id FROM security_events WHERE id = ?) ORDER BY at DESC, id DESC LIMIT ?`, beforeID, beforeID, page(limit))
 	})
 	return out, err
 }

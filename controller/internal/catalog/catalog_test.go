@@ -204,7 +204,7 @@ func TestCatalog_Restart(t *testing.T) { // fault 28
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := f.Projects(t.Context(), f.admin)
+	_, err := f.Projects(t.Context(), f.admin, controller.ProjectFilter{})
 	f.refused(err, controller.EUnavailable)
 	f.refused(f.Ping(t.Context()), controller.EUnavailable, "127.0.0.1")
 	if strings.Contains(err.Error(), rolePassword.Reveal()) {
@@ -214,13 +214,13 @@ func TestCatalog_Restart(t *testing.T) { // fault 28
 		t.Fatal(err)
 	}
 	eventually(t, "the catalog answers again", func() bool {
-		_, err := f.Projects(t.Context(), f.admin)
+		_, err := f.Projects(t.Context(), f.admin, controller.ProjectFilter{})
 		if err != nil {
 			f.refused(err, controller.EUnavailable)
 		}
 		return err == nil
 	})
-	events := must[[]controller.SecurityEvent](t)(f.SecurityEvents(t.Context(), f.admin))
+	events := must[[]controller.SecurityEvent](t)(f.SecurityEvents(t.Context(), f.admin, 0, 0))
 	equal(t, "events after the restart", len(events), 1)
 	// A restart under idle connections is not noticed by callers.
 	if err := s.Restart(t.Context(), true); err != nil {
@@ -240,7 +240,7 @@ func TestCatalog_Cancelled(t *testing.T) {
 	f := open(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errStop)
-	_, err := f.Projects(ctx, f.admin)
+	_, err := f.Projects(ctx, f.admin, controller.ProjectFilter{})
 	if err == nil || !strings.Contains(err.Error(), errStop.Error()) {
 		t.Fatalf("error is %v, want the context's cause", err)
 	}

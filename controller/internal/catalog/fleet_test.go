@@ -450,7 +450,7 @@ func TestFence(t *testing.T) { // faults 6, 9, 24
 	if dup, _, err := f.Hello(ctx, foreign.AgentID, foreign.NKey, a.session, wire.Hello{Protocol: 1}); err != nil || !dup.Superseded {
 		t.Fatalf("a session of another server: %+v, %v", dup, err)
 	}
-	events := must[[]controller.SecurityEvent](t)(f.SecurityEvents(ctx, f.admin))
+	events := must[[]controller.SecurityEvent](t)(f.SecurityEvents(ctx, f.admin, 0, 0))
 	count := map[string]int64{}
 	for _, e := range events {
 		count[e.Kind] += e.Count
@@ -818,7 +818,7 @@ func TestSecurityEvents_Counted(t *testing.T) {
 	}
 	f.ok(f.AddSecurityEvent(ctx, a.AgentID, "forged_directive", "y\x00", 1))
 	f.ok(f.AddSecurityEvent(ctx, "", "forged_directive", "x", 1))
-	events := must[[]controller.SecurityEvent](t)(f.SecurityEvents(ctx, f.admin))
+	events := must[[]controller.SecurityEvent](t)(f.SecurityEvents(ctx, f.admin, 0, 0))
 	equal(t, "rows", len(events), 3)
 	slices.SortFunc(events, func(a, b controller.SecurityEvent) int { return int(b.Count - a.Count) })
 	if events[0].Count != 200 || *events[0].ServerID != a.ID || events[0].Kind != "forged_directive" || events[0].Detail != "x" {

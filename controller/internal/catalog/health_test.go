@@ -54,7 +54,7 @@ func TestServer_Outdated(t *testing.T) {
 	for agent, want := range map[string]bool{"v1.2.9": true, "1.3.0": false, "v1.4.0": false, "dev": false} {
 		f.sql("UPDATE servers SET agent_version = '%s'", agent)
 		one := must[controller.Server](t)(f.Server(t.Context(), admin, a.AgentID))
-		all := must[[]controller.Server](t)(f.Servers(t.Context(), admin))
+		all := must[[]controller.Server](t)(f.Servers(t.Context(), admin, controller.ServerFilter{}))
 		if one.Outdated != want || len(all) != 1 || all[0].Outdated != want {
 			t.Errorf("agent %s: outdated %t, %t, want %t", agent, one.Outdated, all[0].Outdated, want)
 		}

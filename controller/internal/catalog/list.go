@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -78,6 +79,41 @@ func (t *tx) count(ctx context.Context, table string, c conditions) (controller.
 	var n int64
 	err := t.scan(ctx, &n, "SELECT count(*) FROM (SELECT 1 FROM "+table+" WHERE "+c.where()+" LIMIT ?) q", append(c.args, controller.MaxCounted+1)...)
 	return controller.Total{N: min(n, controller.MaxCounted), More: n > controller.MaxCounted}, err
+}
+
+// contains adds that one of the columns has the text in it, whatever its case.
+func (c *conditions) contains(text string, columns ...string) {
+	if text == "" {
+		return
+	}
+	var any []string
+	for _, column := range columns {
+		any = append(any, "position(lower(?) IN lower("+column+")) > 0")
+		c.args = append(c.args, text)
+	}
+	c.list = append(c.list, "("+strings.Join(any, " OR ")+")")
+}
+
+// part reads a part of a list in the order of columns, of which the last is the row's id. What comes before the part is named by the id of
+// its last row; one that is not there any longer is refused, since nobody knows where it was.
+func (t *tx) part(ctx context.Context, rows any, columns, tables string, where conditions, order string, p controller.Part) error {
+	if p.AfterID != 0 {
+		last := order[strings.LastIndex(order, " ")+1:]
+		from := " FROM " + tables + " WHERE " + last + " = ?"
+		var there bool
+		if err := t.scan(ctx, &there, "SELECT EXISTS (SELECT"+from+")", p.AfterID); err != nil {
+			return err
+		}
+		if !there {
+			return controller.Invalid("after_id", "%d is not known here, or no longer", p.AfterID).WithHint("read the list from its beginning")
+		}
+		where.add("("+order+") > (SELECT "+order+from+")", p.AfterID)
+	}
+	limit, offset := p.PerPage, p.Offset()
+	if p.Page == 0 {
+		limit = min(cmp.Or(p.Limit, 100), controller.MaxPart)
+	}
+	return t.scan(ctx, rows, "SELECT "+columns+" FROM "+tables+" WHERE "+where.where()+" ORDER BY "+order+" LIMIT ? OFFSET ?", append(where.args, limit, offset)...)
 }
 
 // limits are the LIMIT and the OFFSET of a list.

@@ -20,12 +20,12 @@ func (t *tx) pausesSeen() string {
 	return "(" + string(t.sees("q.project_id")) + " OR q.project_id IS NULL)"
 }
 
-// Pauses lists the pauses that hold, newest first; with all, those that ended too.
-func (c *Catalog) Pauses(ctx context.Context, actor controller.Actor, all bool) ([]controller.Pause, error) {
+// Pauses lists the pauses that hold, newest first; with all, those that ended too. beforeID 0 starts at the newest.
+func (c *Catalog) Pauses(ctx context.Context, actor controller.Actor, all bool, beforeID int64, limit int) ([]controller.Pause, error) {
 	var out []controller.Pause
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.Pause{}
-		return t.scan(ctx, &out, "SELECT "+pauseColumns+" FROM "+pauseTables+" WHERE (? OR "+pauseOpen+") AND "+t.pausesSeen()+" ORDER BY q.id DESC LIMIT 500", all)
+		return t.scan(ctx, &out, "SELECT "+pauseColumns+" FROM "+pauseTables+" WHERE (? OR "+pauseOpen+") AND "+t.pausesSeen()+" AND (? = 0 OR q.id < ?) ORDER BY q.id DESC LIMIT ?", all, beforeID, beforeID, page(limit))
 	})
 	return out, err
 }

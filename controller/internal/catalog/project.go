@@ -160,13 +160,48 @@ func (t *tx) projectStorage(ctx context.Context, project int64, ref *string) (*i
 }
 
 // Projects lists the caller's projects by slug.
-func (c *Catalog) Projects(ctx context.Context, actor controller.Actor) ([]controller.Project, error) {
+func (c *Catalog) Projects(ctx context.Context, actor controller.Actor, f controller.ProjectFilter) ([]controller.Project, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
 	var out []controller.Project
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.Project{}
-		return t.scan(ctx, &out, "SELECT "+projectColumns+" FROM projects p WHERE p.deleted_at IS NULL AND ? ORDER BY p.slug", t.sees("p.id"))
+		where, err := t.projectConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		return t.part(ctx, &out, projectColumns, "projects p", where, "p.slug, p.id", f.Part)
 	})
 	return out, err
+}
+
+// CountProjects counts what Projects lists, whatever the page.
+func (c *Catalog) CountProjects(ctx context.Context, actor controller.Actor, f controller.ProjectFilter) (controller.Total, error) {
+	var n controller.Total
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		where, err := t.projectConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		n, err = t.count(ctx, "projects p", where)
+		return err
+	})
+	return n, err
+}
+
+func (t *tx) projectConditions(ctx context.Context, f controller.ProjectFilter) (conditions, error) {
+	var c conditions
+	c.add("p.deleted_at IS NULL AND ?", t.sees("p.id"))
+	c.contains(f.Search, "p.slug", "p.name")
+	if f.Server != "" {
+		s, err := t.server(ctx, f.Server)
+		if err != nil {
+			return c, err
+		}
+		c.add("EXISTS (SELECT FROM project_servers g WHERE g.project_id = p.id AND g.server_id = ?)", s.ID)
+	}
+	return c, nil
 }
 
 // Project returns one project by slug, id or external id.

@@ -435,26 +435,26 @@ func (t *tx) ownStorage(ctx context.Context, actor controller.Actor, ref string)
 	return st, err
 }
 
-// StorageInventories returns the last inventory of a storage, of a local one that of each host.
-func (c *Catalog) StorageInventories(ctx context.Context, actor controller.Actor, storage string) ([]controller.StorageInventory, error) {
+// StorageInventories returns the last inventory of a storage, of a local one that of each host, by the server's name, beginning after one of them.
+func (c *Catalog) StorageInventories(ctx context.Context, actor controller.Actor, storage string, afterServer int64, limit int) ([]controller.StorageInventory, error) {
 	var out []controller.StorageInventory
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		st, err := t.ownStorage(ctx, actor, storage)
 		if err != nil {
 			return err
 		}
-		out, err = t.inventories(ctx, st.ID)
+		out, err = t.inventories(ctx, st.ID, afterServer, limit)
 		return err
 	})
 	return out, err
 }
 
-func (t *tx) inventories(ctx context.Context, storage int64) ([]controller.StorageInventory, error) {
+func (t *tx) inventories(ctx context.Context, storage, afterServer int64, limit int) ([]controller.StorageInventory, error) {
 	out := []controller.StorageInventory{}
 	err := t.elevated(ctx, func() error { // its rows are for the controller alone
 		return t.scan(ctx, &out, `SELECT i.storage_id, i.server_id, coalesce(s.name, '') AS server, i.due_at, i.started_at, i.ended_at, i.requests, i.objects, i.bytes, i.missing, i.damaged,
 			i.archived, i.recovered, i.foreign_objects, i.stale_uploads, i.error FROM storage_inventories i LEFT JOIN servers s ON s.id = i.server_id
-			WHERE i.storage_id = ? ORDER BY s.name, i.server_id`, storage)
+			WHERE i.storage_id = ? AND (? = 0 OR (s.name, s.id) > (SELECT name, id FROM servers WHERE id = ?)) ORDER BY s.name, i.server_id LIMIT ?`, storage, afterServer, afterServer, page(limit))
 	})
 	return out, err
 }
@@ -477,7 +477,7 @@ func (c *Catalog) RequestInventory(ctx context.Context, actor controller.Actor, 
 		if err != nil {
 			return err
 		}
-		out, err = t.inventories(ctx, st.ID)
+		out, err = t.inventories(ctx, st.ID, 0, 200)
 		return err
 	})
 	return out, err

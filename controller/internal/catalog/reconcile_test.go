@@ -45,7 +45,7 @@ func TestInventory_Claim(t *testing.T) {
 	f.ok(f.PlanInventories(ctx, time.Hour, 24*time.Hour))
 	f.ok(f.PlanInventories(ctx, time.Hour, 24*time.Hour))
 	equal(t, "claimed before it is due", len(must[[]controller.InventoryDue](t)(f.ClaimInventories(ctx, 10))), 0)
-	all := must[[]controller.StorageInventory](t)(f.StorageInventories(ctx, f.admin, "s3"))
+	all := must[[]controller.StorageInventory](t)(f.StorageInventories(ctx, f.admin, "s3", 0, 0))
 	if wait := time.Until(all[0].DueAt); len(all) != 1 || wait < 59*time.Minute || wait > 2*time.Hour+time.Minute {
 		t.Fatalf("inventories are %+v", all)
 	}
@@ -66,7 +66,7 @@ func TestInventory_Claim(t *testing.T) {
 	f.failure(f.FailInventory(ctx, first, "x", time.Minute, time.Hour), wire.CodeStale)
 	f.ok(other.FinishInventory(ctx, second[0], controller.InventoryTotals{Objects: 7, Missing: 1}, time.Hour))
 	f.failure(other.FinishInventory(ctx, second[0], controller.InventoryTotals{Objects: 8}, time.Hour), wire.CodeStale)
-	i := must[[]controller.StorageInventory](t)(f.StorageInventories(ctx, f.admin, "s3"))[0]
+	i := must[[]controller.StorageInventory](t)(f.StorageInventories(ctx, f.admin, "s3", 0, 0))[0]
 	if i.Objects != 7 || i.Missing != 1 || i.EndedAt == nil || time.Until(i.DueAt) < 59*time.Minute {
 		t.Fatalf("%+v", i)
 	}
@@ -76,7 +76,7 @@ func TestInventory_Claim(t *testing.T) {
 		f.sql("UPDATE storage_inventories SET due_at = now()")
 		d := must[[]controller.InventoryDue](t)(f.ClaimInventories(ctx, 1))[0]
 		f.ok(f.FailInventory(ctx, d, "the store is down", time.Minute, 5*time.Minute))
-		i = must[[]controller.StorageInventory](t)(f.StorageInventories(ctx, f.admin, "s3"))[0]
+		i = must[[]controller.StorageInventory](t)(f.StorageInventories(ctx, f.admin, "s3", 0, 0))[0]
 		if wait := i.DueAt.Sub(*i.StartedAt); i.Error != "the store is down" || wait < want-time.Second || wait > want+5*time.Second || i.Objects != 7 {
 			t.Errorf("after failure %d it waits %s: %+v", n+1, wait, i)
 		}
@@ -296,7 +296,7 @@ func TestInventory_Hosts(t *testing.T) {
 	f.hello(idle)
 	f.completed(a, "app")
 	f.ok(f.PlanInventories(ctx, 0, time.Second))
-	all := must[[]controller.StorageInventory](t)(f.StorageInventories(ctx, f.admin, "host"))
+	all := must[[]controller.StorageInventory](t)(f.StorageInventories(ctx, f.admin, "host", 0, 0))
 	if len(all) != 1 || all[0].Server != "db-7" || all[0].ServerID != a.ID {
 		t.Fatalf("%+v", all)
 	}
@@ -320,7 +320,7 @@ func TestInventory_Hosts(t *testing.T) {
 	equal(t, "host of a finding", must[[]controller.StorageFinding](t)(f.StorageFindings(ctx, f.admin, "host", 10))[0].Server, "db-7")
 	must[controller.Server](t)(f.RevokeServer(ctx, f.admin, "db-7"))
 	f.ok(f.PlanInventories(ctx, 0, time.Second))
-	equal(t, "inventories of a revoked host", len(must[[]controller.StorageInventory](t)(f.StorageInventories(ctx, f.admin, "host"))), 0)
+	equal(t, "inventories of a revoked host", len(must[[]controller.StorageInventory](t)(f.StorageInventories(ctx, f.admin, "host", 0, 0))), 0)
 	equal(t, "findings of a revoked host", len(must[[]controller.StorageFinding](t)(f.StorageFindings(ctx, f.admin, "host", 10))), 0)
 }
 
@@ -339,7 +339,7 @@ func TestInventory_Scope(t *testing.T) {
 	}{
 		{only(p), "own", ""}, {only(p), "s3", controller.EForbidden}, {only(other), "own", controller.ENotFound}, {f.admin, "s3", ""}, {f.admin, "none", controller.ENotFound},
 	} {
-		_, one := f.StorageInventories(ctx, tc.who, tc.storage)
+		_, one := f.StorageInventories(ctx, tc.who, tc.storage, 0, 0)
 		_, two := f.RequestInventory(ctx, tc.who, tc.storage)
 		_, three := f.StorageFindings(ctx, tc.who, tc.storage, 10)
 		for _, err := range []error{one, two, three} {

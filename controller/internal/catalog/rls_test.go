@@ -163,7 +163,7 @@ func TestScope_UseCases(t *testing.T) {
 	restore := must[[]controller.Restore](t)(f.Restores(ctx, f.admin, controller.RestoreFilter{Project: two.Slug}))[0]
 	database := must[[]controller.Database](t)(f.Databases(ctx, f.admin, controller.DatabaseFilter{Project: two.Slug}))[0]
 	storage := int64(0)
-	for _, st := range must[[]controller.Storage](t)(f.Storages(ctx, f.admin)) {
+	for _, st := range must[[]controller.Storage](t)(f.Storages(ctx, f.admin, controller.StorageFilter{})) {
 		if st.ProjectID != nil && *st.ProjectID == two.ID {
 			storage = st.ID
 		}
@@ -172,7 +172,7 @@ func TestScope_UseCases(t *testing.T) {
 		SELECT project_id, id, server_id, instance, database_name, 'completed', true, 'i', 'devflow_staging_x', 'devflow_kept_x', 'replaced', 'kept', now() + interval '1 day' FROM database_backups WHERE id = %d`, theirs.ID)
 	kept := must[[]controller.Restore](t)(f.Restores(ctx, f.admin, controller.RestoreFilter{Project: two.Slug}))[0]
 	schedule := must[[]controller.Schedule](t)(f.Schedules(ctx, f.admin, controller.ScheduleFilter{Project: two.Slug}))[0].ID
-	pause := must[[]controller.Pause](t)(f.Pauses(ctx, f.admin, false))[0].ID
+	pause := must[[]controller.Pause](t)(f.Pauses(ctx, f.admin, false, 0, 0))[0].ID
 	hourly := controller.Timing{Frequency: "hourly"}
 	for what, err := range map[string]error{
 		"project":          second(f.Project(ctx, me, two.Slug)),
@@ -242,7 +242,7 @@ func TestScope_UseCases(t *testing.T) {
 		"change global":  second(f.UpdateStorage(ctx, me, "s3", controller.StorageChange{Name: ptr("x")}, nil, true, "")),
 		"pause all":      second(f.CreatePause(ctx, me, controller.PauseSpec{Scope: "everything", Reason: "x"})),
 		"pause server":   second(f.CreatePause(ctx, me, controller.PauseSpec{Server: "db-one", Reason: "x"})),
-		"security":       second(f.SecurityEvents(ctx, me)),
+		"security":       second(f.SecurityEvents(ctx, me, 0, 0)),
 		"token for all":  second(f.CreateToken(ctx, me, controller.TokenSpec{Name: "t", Permissions: []string{controller.ViewBackups}}, hash("t"))),
 		"free server":    second(f.CreateEnrolment(ctx, me, controller.EnrolmentSpec{ServerName: "x", TTL: 1e9}, hash("x"))),
 	} {
@@ -250,18 +250,18 @@ func TestScope_UseCases(t *testing.T) {
 			t.Errorf("%s by a limited caller: %v", what, err)
 		}
 	}
-	equal(t, "projects seen", len(must[[]controller.Project](t)(f.Projects(ctx, me))), 1)
-	equal(t, "servers seen", len(must[[]controller.Server](t)(f.Servers(ctx, me))), 1)
+	equal(t, "projects seen", len(must[[]controller.Project](t)(f.Projects(ctx, me, controller.ProjectFilter{}))), 1)
+	equal(t, "servers seen", len(must[[]controller.Server](t)(f.Servers(ctx, me, controller.ServerFilter{}))), 1)
 	equal(t, "databases seen", len(must[[]controller.Database](t)(f.Databases(ctx, me, controller.DatabaseFilter{}))), 1)
 	equal(t, "backups seen", len(must[[]controller.Backup](t)(f.Backups(ctx, me, controller.BackupFilter{}))), 2)
 	equal(t, "schedules seen", len(must[[]controller.Schedule](t)(f.Schedules(ctx, me, controller.ScheduleFilter{}))), 1)
-	equal(t, "pauses seen", len(must[[]controller.Pause](t)(f.Pauses(ctx, me, true))), 1)
+	equal(t, "pauses seen", len(must[[]controller.Pause](t)(f.Pauses(ctx, me, true, 0, 0))), 1)
 	equal(t, "restores seen", len(must[[]controller.Restore](t)(f.Restores(ctx, me, controller.RestoreFilter{}))), 1)
-	equal(t, "storages usable", len(must[[]controller.Storage](t)(f.Storages(ctx, me))), 2)
-	equal(t, "enrolments seen", len(must[[]controller.Enrolment](t)(f.Enrolments(ctx, me))), 2)
+	equal(t, "storages usable", len(must[[]controller.Storage](t)(f.Storages(ctx, me, controller.StorageFilter{}))), 2)
+	equal(t, "enrolments seen", len(must[[]controller.Enrolment](t)(f.Enrolments(ctx, me, 0, 0))), 2)
 	nobody := controller.Actor{Name: "nobody"}
 	equal(t, "backups that nobody sees", len(must[[]controller.Backup](t)(f.Backups(ctx, nobody, controller.BackupFilter{}))), 0)
-	equal(t, "servers that nobody sees", len(must[[]controller.Server](t)(f.Servers(ctx, nobody))), 0)
+	equal(t, "servers that nobody sees", len(must[[]controller.Server](t)(f.Servers(ctx, nobody, controller.ServerFilter{}))), 0)
 	for _, e := range must[[]controller.AuditEntry](t)(f.Audit(ctx, me, controller.AuditFilter{Project: "", Limit: 200})) {
 		if e.ProjectID == nil || *e.ProjectID != one.ID {
 			t.Errorf("audit entry %+v is seen", e)

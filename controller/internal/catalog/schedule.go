@@ -61,9 +61,8 @@ func (c *Catalog) Schedules(ctx context.Context, actor controller.Actor, f contr
 		if err != nil {
 			return err
 		}
-		limit, offset := limits(f.Limit, f.NumberedPage)
-		return t.scan(ctx, &out, `SELECT `+scheduleColumns+` FROM `+scheduleTables+` WHERE `+where.where()+` ORDER BY c.project_id, c.id LIMIT ? OFFSET ?`,
-			append(where.args, limit, offset)...)
+		p := controller.Part{AfterID: f.AfterID, Limit: page(f.Limit), NumberedPage: f.NumberedPage}
+		return t.part(ctx, &out, scheduleColumns, scheduleTables, where, "c.project_id, c.id", p)
 	})
 	return out, err
 }
@@ -105,7 +104,6 @@ func (t *tx) scheduleConditions(ctx context.Context, f controller.ScheduleFilter
 	if f.Active != nil {
 		c.add("c.is_active = ?", *f.Active)
 	}
-	c.number("(c.project_id, c.id) > (SELECT project_id, id FROM backup_schedules WHERE id = ?)", f.AfterID)
 	return c, nil
 }
 

@@ -631,8 +631,8 @@ func TestPause(t *testing.T) {
 		}
 		equal(t, "shown after its end", f.scheduleOf(s.ID).PausedReason, "")
 	}
-	equal(t, "pauses that hold", len(must[[]controller.Pause](t)(f.Pauses(ctx, f.admin, false))), 0)
-	equal(t, "pauses in all", len(must[[]controller.Pause](t)(f.Pauses(ctx, f.admin, true))), 4)
+	equal(t, "pauses that hold", len(must[[]controller.Pause](t)(f.Pauses(ctx, f.admin, false, 0, 0))), 0)
+	equal(t, "pauses in all", len(must[[]controller.Pause](t)(f.Pauses(ctx, f.admin, true, 0, 0))), 4)
 	equal(t, "after all pauses", f.occur(s.ID).State, controller.OccurrenceRun)
 	f.sql("UPDATE jobs SET status = 'failed'; UPDATE database_backups SET status = 'failed'")
 	// One that has ended by itself holds nothing back.
@@ -675,7 +675,7 @@ func TestPause_Scope(t *testing.T) {
 	all := must[controller.Pause](t)(f.CreatePause(ctx, f.admin, controller.PauseSpec{Scope: "everything", Reason: "x"}))
 	theirs := must[controller.Pause](t)(f.CreatePause(ctx, f.admin, controller.PauseSpec{Project: other.Slug, Reason: "x"}))
 	mine := must[controller.Pause](t)(f.CreatePause(ctx, me, controller.PauseSpec{Project: p.Slug, Reason: "x"}))
-	seen := must[[]controller.Pause](t)(f.Pauses(ctx, me, false))
+	seen := must[[]controller.Pause](t)(f.Pauses(ctx, me, false, 0, 0))
 	if len(seen) != 2 || seen[0].ID != mine.ID || seen[1].ID != all.ID {
 		t.Errorf("seen are %+v", seen)
 	}

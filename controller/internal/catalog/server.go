@@ -55,16 +55,59 @@ func (t *tx) server(ctx context.Context, ref string) (controller.Server, error) 
 }
 
 // Servers lists the servers of the installation, or those granted to the caller's projects, by name.
-func (c *Catalog) Servers(ctx context.Context, actor controller.Actor) ([]controller.Server, error) {
+func (c *Catalog) Servers(ctx context.Context, actor controller.Actor, f controller.ServerFilter) ([]controller.Server, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
 	var out []controller.Server
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.Server{}
-		return t.scan(ctx, &out, `SELECT `+c.serverColumns()+` FROM servers s WHERE `+t.granted()+` ORDER BY s.revoked_at IS NOT NULL, s.name, s.id`)
+		where, err := t.serverConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		return t.part(ctx, &out, c.serverColumns(), "servers s", where, "s.revoked_at IS NOT NULL, s.name, s.id", f.Part)
 	})
 	for i := range out {
 		out[i].OlderThan(version.Version)
 	}
 	return out, err
+}
+
+// CountServers counts what Servers lists, whatever the page.
+func (c *Catalog) CountServers(ctx context.Context, actor controller.Actor, f controller.ServerFilter) (controller.Total, error) {
+	var n controller.Total
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		where, err := t.serverConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		n, err = t.count(ctx, "servers s", where)
+		return err
+	})
+	return n, err
+}
+
+func (t *tx) serverConditions(ctx context.Context, f controller.ServerFilter) (conditions, error) {
+	var c conditions
+	c.add(t.granted())
+	c.contains(f.Search, "s.name")
+	switch f.Status {
+	case controller.ServerOnline:
+		c.add(t.cat.online())
+	case controller.ServerOffline:
+		c.add("s.revoked_at IS NULL AND NOT " + t.cat.online())
+	case controller.ServerRevoked:
+		c.add("s.revoked_at IS NOT NULL")
+	}
+	if f.Project != "" {
+		p, err := t.project(ctx, f.Project)
+		if err != nil {
+			return c, err
+		}
+		c.add("EXISTS (SELECT FROM project_servers g WHERE g.server_id = s.id AND g.project_id = ?)", p.ID)
+	}
+	return c, nil
 }
 
 // serversByID reads servers for the controller's own work.
@@ -211,12 +254,12 @@ func nameTaken(name string) error {
 	return controller.Errorf(controller.EConflict, "a server named %q exists already", name).WithHint("choose another name; if this host takes the place of that server, `devflowctl server token %q --replace`", name)
 }
 
-// Enrolments lists enrolment tokens, newest first.
-func (c *Catalog) Enrolments(ctx context.Context, actor controller.Actor) ([]controller.Enrolment, error) {
+// Enrolments lists enrolment tokens, newest first; beforeID 0 starts at the newest.
+func (c *Catalog) Enrolments(ctx context.Context, actor controller.Actor, beforeID int64, limit int) ([]controller.Enrolment, error) {
 	var out []controller.Enrolment
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.Enrolment{}
-		return t.scan(ctx, &out, "SELECT "+enrolmentColumns+" FROM enrolment_tokens WHERE ? ORDER BY id DESC LIMIT 200", t.sees("project_id"))
+		return t.scan(ctx, &out, "SELECT "+enrolmentColumns+" FROM enrolment_tokens WHERE ? AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?", t.sees("project_id"), beforeID, beforeID, page(limit))
 	})
 	return out, err
 }
@@ -345,31 +388,60 @@ const databaseColumns = `d.id, d.server_id, s.name AS server, d.instance, d.engi
 const databaseTables = "databases d JOIN servers s ON s.id = d.server_id LEFT JOIN projects p ON p.id = d.project_id"
 
 // Databases lists what the agents found, by server, instance and name. A caller of some projects sees those assigned to them.
-func (c *Catalog) Databases(ctx context.Context, actor controller.Actor, filter controller.DatabaseFilter) ([]controller.Database, error) {
+func (c *Catalog) Databases(ctx context.Context, actor controller.Actor, f controller.DatabaseFilter) ([]controller.Database, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
 	var out []controller.Database
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.Database{}
-		project, server := int64(0), int64(0)
-		if filter.Project != "" {
-			p, err := t.project(ctx, filter.Project)
-			if err != nil {
-				return err
-			}
-			project = p.ID
+		where, err := t.databaseConditions(ctx, f)
+		if err != nil {
+			return err
 		}
-		if filter.Server != "" {
-			s, err := t.server(ctx, filter.Server)
-			if err != nil {
-				return err
-			}
-			server = s.ID
-		}
-		return t.scan(ctx, &out, `SELECT `+databaseColumns+` FROM `+databaseTables+`
-			WHERE ? AND (? = 0 OR d.project_id = ?) AND (? = 0 OR d.server_id = ?) AND (? = '' OR d.name = ?) AND (NOT ? OR d.project_id IS NULL)
-			ORDER BY s.name, d.instance, d.name, d.id`,
-			t.sees("d.project_id"), project, project, server, server, filter.Name, filter.Name, filter.Unassigned)
+		return t.part(ctx, &out, databaseColumns, databaseTables, where, "s.name, d.instance, d.name, d.id", f.Part)
 	})
 	return out, err
+}
+
+// CountDatabases counts what Databases lists, whatever the page.
+func (c *Catalog) CountDatabases(ctx context.Context, actor controller.Actor, f controller.DatabaseFilter) (controller.Total, error) {
+	var n controller.Total
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		where, err := t.databaseConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		n, err = t.count(ctx, "databases d", where)
+		return err
+	})
+	return n, err
+}
+
+func (t *tx) databaseConditions(ctx context.Context, f controller.DatabaseFilter) (conditions, error) {
+	var c conditions
+	c.add("?", t.sees("d.project_id"))
+	if f.Project != "" {
+		p, err := t.project(ctx, f.Project)
+		if err != nil {
+			return c, err
+		}
+		c.add("d.project_id = ?", p.ID)
+	}
+	if f.Server != "" {
+		s, err := t.server(ctx, f.Server)
+		if err != nil {
+			return c, err
+		}
+		c.add("d.server_id = ?", s.ID)
+	}
+	c.equal("d.name", f.Name)
+	c.equal("d.engine", f.Engine)
+	c.contains(f.Search, "d.name")
+	if f.Unassigned {
+		c.add("d.project_id IS NULL")
+	}
+	return c, nil
 }
 
 // database finds one database that the scope sees; its name is matched exactly.

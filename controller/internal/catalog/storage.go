@@ -137,17 +137,52 @@ func (t *tx) clearDefault(ctx context.Context, project *int64) error {
 	return err
 }
 
-// Storages lists the storages that the caller's projects may use.
-func (c *Catalog) Storages(ctx context.Context, actor controller.Actor) ([]controller.Storage, error) {
+// Storages lists the storages that the caller's projects may use, by name.
+func (c *Catalog) Storages(ctx context.Context, actor controller.Actor, f controller.StorageFilter) ([]controller.Storage, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
 	var out []controller.Storage
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
 		out = []controller.Storage{}
-		return t.scan(ctx, &out, "SELECT "+storageColumns+usedColumns+" FROM "+t.storageTables()+" WHERE st.deleted_at IS NULL AND "+t.usable()+" ORDER BY st.name, st.id")
+		where, err := t.storageConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		return t.part(ctx, &out, storageColumns+usedColumns, t.storageTables(), where, "st.name, st.id", f.Part)
 	})
 	for i := range out {
 		out[i].Show()
 	}
 	return out, err
+}
+
+// CountStorages counts what Storages lists, whatever the page.
+func (c *Catalog) CountStorages(ctx context.Context, actor controller.Actor, f controller.StorageFilter) (controller.Total, error) {
+	var n controller.Total
+	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		where, err := t.storageConditions(ctx, f)
+		if err != nil {
+			return err
+		}
+		n, err = t.count(ctx, "storages st", where)
+		return err
+	})
+	return n, err
+}
+
+func (t *tx) storageConditions(ctx context.Context, f controller.StorageFilter) (conditions, error) {
+	var c conditions
+	c.add("st.deleted_at IS NULL AND " + t.usable())
+	c.equal("st.kind", f.Kind)
+	if f.Project != "" {
+		p, err := t.project(ctx, f.Project)
+		if err != nil {
+			return c, err
+		}
+		c.add("(st.project_id IS NULL OR st.project_id = ?)", p.ID)
+	}
+	return c, nil
 }
 
 // Storage returns one storage by name or id.

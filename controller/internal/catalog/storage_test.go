@@ -167,7 +167,7 @@ func TestStorage_Used(t *testing.T) {
 	equal(t, "same host", st.SameHost, false)
 	// A caller sees of a shared storage what is its own.
 	for _, p := range []controller.Project{one, two} {
-		for _, st := range must[[]controller.Storage](t)(f.Storages(ctx, only(p))) {
+		for _, st := range must[[]controller.Storage](t)(f.Storages(ctx, only(p), controller.StorageFilter{})) {
 			want := int64(0)
 			if st.Name == "s3" {
 				want = 1

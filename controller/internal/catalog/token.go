@@ -87,15 +87,60 @@ func reach(scope controller.Scope) string {
 	return "(projects IS NOT NULL AND projects <@ " + string(idArray(append([]int64{}, scope.Projects...))) + ")"
 }
 
-// Tokens lists the tokens that reach no further than the caller, newest first. beforeID 0 starts at the newest.
-func (c *Catalog) Tokens(ctx context.Context, actor controller.Actor, beforeID int64, limit int) ([]controller.APIToken, error) {
+// Tokens lists the tokens that reach no further than the caller, newest first.
+func (c *Catalog) Tokens(ctx context.Context, actor controller.Actor, f controller.TokenFilter) ([]controller.APIToken, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
 	var out []controller.APIToken
 	err := c.system(ctx, func(t *tx) error {
 		out = []controller.APIToken{}
-		return t.scan(ctx, &out, "SELECT "+tokenColumns+" FROM api_tokens WHERE "+reach(actor.Scope)+" AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?",
-			beforeID, beforeID, page(limit))
+		where := tokenConditions(actor, f)
+		where.number("id < ?", f.BeforeID)
+		limit, offset := limits(f.Limit, f.NumberedPage)
+		return t.scan(ctx, &out, "SELECT "+tokenColumns+" FROM api_tokens WHERE "+where.where()+" ORDER BY id DESC LIMIT ? OFFSET ?", append(where.args, limit, offset)...)
 	})
 	return out, err
+}
+
+// CountTokens counts what Tokens lists, whatever the page.
+func (c *Catalog) CountTokens(ctx context.Context, actor controller.Actor, f controller.TokenFilter) (controller.Total, error) {
+	var n controller.Total
+	err := c.system(ctx, func(t *tx) (err error) {
+		n, err = t.count(ctx, "api_tokens", tokenConditions(actor, f))
+		return err
+	})
+	return n, err
+}
+
+func tokenConditions(actor controller.Actor, f controller.TokenFilter) conditions {
+	var c conditions
+	c.add(reach(actor.Scope))
+	c.equal("kind", f.Kind)
+	if f.Active != nil {
+		c.add("(revoked_at IS NULL AND coalesce(expires_at > now(), true)) = ?", *f.Active)
+	}
+	return c
+}
+
+// Token returns one that reaches no further than the caller.
+func (c *Catalog) Token(ctx context.Context, actor controller.Actor, id int64) (controller.APIToken, error) {
+	var token controller.APIToken
+	err := c.system(ctx, func(t *tx) (err error) {
+		token, err = t.token(ctx, actor, id, "")
+		return err
+	})
+	return token, err
+}
+
+// token finds one; suffix may lock it.
+func (t *tx) token(ctx context.Context, actor controller.Actor, id int64, suffix string) (controller.APIToken, error) {
+	var token controller.APIToken
+	found, err := t.find(ctx, &token, "SELECT "+tokenColumns+" FROM api_tokens WHERE id = ? AND "+reach(actor.Scope)+suffix, id)
+	if err == nil && !found {
+		err = controller.Errorf(controller.ENotFound, "token %d does not exist", id).WithHint("`devflowctl token list` shows the tokens")
+	}
+	return token, err
 }
 
 // RotateToken gives a token a new secret. The one before works for the grace; a still older one ends at once. Whoever gets the secret of
@@ -106,13 +151,14 @@ func (c *Catalog) RotateToken(ctx context.Context, actor controller.Actor, id in
 		return token, err
 	}
 	err := c.system(ctx, func(t *tx) error {
-		found, err := t.find(ctx, &token, "SELECT "+tokenColumns+" FROM api_tokens WHERE id = ? AND "+reach(actor.Scope)+" FOR UPDATE", id)
-		switch {
-		case err != nil:
+		var err error
+		if token, err = t.token(ctx, actor, id, " FOR UPDATE"); err != nil {
 			return err
-		case !found:
-			return controller.Errorf(controller.ENotFound, "token %d does not exist", id)
-		case token.RevokedAt != nil:
+		}
+		if err := controller.Match(ctx, token.Version()); err != nil {
+			return err
+		}
+		if token.RevokedAt != nil {
 			return controller.Errorf(controller.EConflict, "token %d was revoked", id).WithHint("make another one")
 		}
 		if p, ok := actor.CanGrant(token.Permissions); !ok {
@@ -133,16 +179,12 @@ func (c *Catalog) RotateToken(ctx context.Context, actor controller.Actor, id in
 // RevokeToken ends a token. Revoking twice changes nothing.
 func (c *Catalog) RevokeToken(ctx context.Context, actor controller.Actor, id int64) error {
 	return c.system(ctx, func(t *tx) error {
-		var token struct {
-			Name    string
-			Revoked bool
-		}
-		found, err := t.find(ctx, &token, "SELECT name, revoked_at IS NOT NULL AS revoked FROM api_tokens WHERE id = ? AND "+reach(actor.Scope)+" FOR UPDATE", id)
-		if err != nil || token.Revoked {
+		token, err := t.token(ctx, actor, id, " FOR UPDATE")
+		if err != nil || token.RevokedAt != nil {
 			return err
 		}
-		if !found {
-			return controller.Errorf(controller.ENotFound, "token %d does not exist", id)
+		if err := controller.Match(ctx, token.Version()); err != nil {
+			return err
 		}
 		if _, err := t.exec(ctx, "UPDATE api_tokens SET revoked_at = now(), previous_hash = NULL, previous_until = NULL WHERE id = ?", id); err != nil {
 			return err

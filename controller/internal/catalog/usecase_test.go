@@ -122,7 +122,7 @@ func TestEnrol_Race(t *testing.T) { // fault 85
 	if s.Name != "db-1" || !s.Verifier || !slices.Equal(s.Projects, []int64{p.ID}) || s.NKey == "" || len(s.SigningKey) != 32 || s.Host.CPUs != 2 || s.AgentVersion != "1.0.0" || s.Online {
 		t.Fatalf("server is %+v", s)
 	}
-	e := must[[]controller.Enrolment](t)(f.Enrolments(t.Context(), f.admin))[0]
+	e := must[[]controller.Enrolment](t)(f.Enrolments(t.Context(), f.admin, 0, 0))[0]
 	if e.UsedAt == nil || *e.ServerID != s.ID || *e.ProjectID != p.ID {
 		t.Fatalf("enrolment is %+v", e)
 	}
@@ -412,7 +412,7 @@ func TestTokens(t *testing.T) {
 	if a := must[controller.Actor](t)(f.TokenByHash(ctx, hash("none"))); a.Scope.All || len(a.Scope.Projects) != 0 || none.Projects == nil {
 		t.Fatalf("a token of no project is %+v", a)
 	}
-	equal(t, "tokens that ci sees", len(must[[]controller.APIToken](t)(f.Tokens(ctx, ci, 0, 0))), 2)
+	equal(t, "tokens that ci sees", len(must[[]controller.APIToken](t)(f.Tokens(ctx, ci, controller.TokenFilter{}))), 2)
 	f.refused(f.RevokeToken(ctx, ci, admin.TokenID), controller.ENotFound)
 	f.ok(f.RevokeToken(ctx, admin, tok.ID))
 	f.ok(f.RevokeToken(ctx, admin, tok.ID))

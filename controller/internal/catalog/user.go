@@ -83,14 +83,42 @@ func userDetail(u controller.User) map[string]any {
 	return map[string]any{"id": u.ID, "admin": u.Admin, "permissions": u.Permissions, "projects": u.Projects, "disabled": u.DisabledAt != nil}
 }
 
-// Users lists the users who reach no further than the caller, by name, beginning after one; empty starts at the first.
-func (c *Catalog) Users(ctx context.Context, actor controller.Actor, after string, limit int) ([]controller.User, error) {
+// Users lists the users who reach no further than the caller, by name.
+func (c *Catalog) Users(ctx context.Context, actor controller.Actor, f controller.UserFilter) ([]controller.User, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
 	var out []controller.User
 	err := c.system(ctx, func(t *tx) error {
 		out = []controller.User{}
-		return t.scan(ctx, &out, "SELECT "+userColumns+" FROM users u WHERE u.deleted_at IS NULL AND "+reach(actor.Scope)+" AND u.name > ? ORDER BY u.name LIMIT ?", after, page(limit))
+		where := userConditions(actor, f)
+		if f.After != "" {
+			where.add("u.name > ?", f.After)
+		}
+		limit, offset := limits(f.Limit, f.NumberedPage)
+		return t.scan(ctx, &out, "SELECT "+userColumns+" FROM users u WHERE "+where.where()+" ORDER BY u.name LIMIT ? OFFSET ?", append(where.args, limit, offset)...)
 	})
 	return out, err
+}
+
+// CountUsers counts what Users lists, whatever the page.
+func (c *Catalog) CountUsers(ctx context.Context, actor controller.Actor, f controller.UserFilter) (controller.Total, error) {
+	var n controller.Total
+	err := c.system(ctx, func(t *tx) (err error) {
+		n, err = t.count(ctx, "users u", userConditions(actor, f))
+		return err
+	})
+	return n, err
+}
+
+func userConditions(actor controller.Actor, f controller.UserFilter) conditions {
+	var c conditions
+	c.add("u.deleted_at IS NULL AND " + reach(actor.Scope))
+	c.contains(f.Search, "u.name", "u.display_name")
+	if f.Disabled != nil {
+		c.add("(u.disabled_at IS NOT NULL) = ?", *f.Disabled)
+	}
+	return c
 }
 
 // User returns one by name or id.
@@ -121,6 +149,9 @@ func (c *Catalog) UpdateUser(ctx context.Context, actor controller.Actor, ref st
 				return err
 			}
 			if err := mayChange(actor, old); err != nil {
+				return err
+			}
+			if err := controller.Match(ctx, old.Version()); err != nil {
 				return err
 			}
 			if actor.UserID == old.ID && (change.Disabled != nil || change.Admin != nil || change.Permissions != nil || change.Projects != nil || change.AllProjects) {
@@ -180,6 +211,9 @@ func (c *Catalog) DeleteUser(ctx context.Context, actor controller.Actor, ref st
 		if err := mayChange(actor, u); err != nil {
 			return err
 		}
+		if err := controller.Match(ctx, u.Version()); err != nil {
+			return err
+		}
 		if actor.UserID == u.ID {
 			return controller.Errorf(controller.EConflict, "nobody deletes themselves").WithHint("ask someone else who may")
 		}
@@ -201,6 +235,9 @@ func (c *Catalog) SetPassword(ctx context.Context, actor controller.Actor, ref, 
 			return err
 		}
 		if err := mayChange(actor, u); err != nil {
+			return err
+		}
+		if err := controller.Match(ctx, u.Version()); err != nil {
 			return err
 		}
 		if u.Issuer != "" {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
@@ -24,8 +25,7 @@ func (c *Client) Whoami(ctx context.Context) (body.Whoami, error) {
 
 // Projects lists projects.
 func (c *Client) Projects(ctx context.Context) ([]controller.Project, error) {
-	l, err := get[body.List[controller.Project]](ctx, c, nil, "projects")
-	return l.Items, err
+	return every(ctx, c, url.Values{}, func(p controller.Project) int64 { return p.ID }, "projects")
 }
 
 // Project finds one by slug, id or external id.
@@ -74,8 +74,7 @@ func (c *Client) RevokeServerGrant(ctx context.Context, project, server string) 
 
 // Servers lists servers.
 func (c *Client) Servers(ctx context.Context) ([]controller.Server, error) {
-	l, err := get[body.List[controller.Server]](ctx, c, nil, "servers")
-	return l.Items, err
+	return every(ctx, c, url.Values{}, func(s controller.Server) int64 { return s.ID }, "servers")
 }
 
 // Server finds one by name or id.
@@ -93,10 +92,9 @@ func (c *Client) SetVerifier(ctx context.Context, ref string, on bool) (controll
 	return do[controller.Server](ctx, c, call{method: http.MethodPut, path: path("servers", ref, "verifier"), body: body.SetVerifier{Verifier: on}})
 }
 
-// Enrolments lists enrolment tokens.
+// Enrolments lists the newest enrolment tokens.
 func (c *Client) Enrolments(ctx context.Context) ([]controller.Enrolment, error) {
-	l, err := get[body.List[controller.Enrolment]](ctx, c, nil, "enrolments")
-	return l.Items, err
+	return newest[controller.Enrolment](ctx, c, url.Values{}, 1000, "enrolments")
 }
 
 // CreateEnrolment makes a token by which one host enrols.
@@ -110,8 +108,7 @@ func (c *Client) Databases(ctx context.Context, f controller.DatabaseFilter) ([]
 	if f.Unassigned {
 		q.Set("unassigned", "true")
 	}
-	l, err := get[body.List[controller.Database]](ctx, c, q, "databases")
-	return l.Items, err
+	return every(ctx, c, q, func(d controller.Database) int64 { return d.ID }, "databases")
 }
 
 // AssignDatabase gives one to a project.
@@ -126,8 +123,7 @@ func (c *Client) UnassignDatabase(ctx context.Context, in body.AssignDatabase) (
 
 // Storages lists storages.
 func (c *Client) Storages(ctx context.Context) ([]controller.Storage, error) {
-	l, err := get[body.List[controller.Storage]](ctx, c, nil, "storages")
-	return l.Items, err
+	return every(ctx, c, url.Values{}, func(s controller.Storage) int64 { return s.ID }, "storages")
 }
 
 // Storage finds one by name or id.
@@ -181,7 +177,13 @@ func (c *Client) CreateBackups(ctx context.Context, in body.CreateBackups) ([]bo
 
 // Backups lists one page, newest first.
 func (c *Client) Backups(ctx context.Context, f controller.BackupFilter) (body.Page[controller.Backup], error) {
-	q := pageOf(f.BeforeID, f.Limit, "project", f.Project, "database", f.Database, "server", f.Server, "status", f.Status, "type", f.Type, "health", f.Health)
+	q := pageOf(f.BeforeID, f.Limit, "project", f.Project, "database", f.Database, "server", f.Server, "status", f.Status, "type", f.Type, "health", f.Health,
+		"engine", f.Engine, "storage", f.Storage, "sort", f.Sort)
+	between(q, f.Between)
+	numbered(q, f.NumberedPage)
+	if f.Ascending {
+		q.Set("order", "asc")
+	}
 	if f.Verified != nil {
 		q.Set("verified", strconv.FormatBool(*f.Verified))
 	}
@@ -206,6 +208,21 @@ func pageOf(beforeID int64, limit int, pairs ...string) url.Values {
 		q.Set("limit", strconv.Itoa(limit))
 	}
 	return q
+}
+
+func between(q url.Values, b controller.Between) {
+	for name, t := range map[string]*time.Time{"since": b.Since, "until": b.Until} {
+		if t != nil {
+			q.Set(name, t.UTC().Format(time.RFC3339Nano))
+		}
+	}
+}
+
+func numbered(q url.Values, p controller.NumberedPage) {
+	if p.Page > 0 {
+		q.Set("page", strconv.Itoa(p.Page))
+		q.Set("per_page", strconv.Itoa(p.PerPage))
+	}
 }
 
 // Backup is one backup.
@@ -280,8 +297,13 @@ func (c *Client) KeepKept(ctx context.Context, n int64, in body.KeepKept) (contr
 }
 
 // Restores lists one page, newest first.
-func (c *Client) Restores(ctx context.Context, project string, beforeID int64, limit int) (body.Page[controller.Restore], error) {
-	return get[body.Page[controller.Restore]](ctx, c, pageOf(beforeID, limit, "project", project), "restores")
+func (c *Client) Restores(ctx context.Context, f controller.RestoreFilter) (body.Page[controller.Restore], error) {
+	q := pageOf(f.BeforeID, f.Limit, "project", f.Project, "server", f.Server, "database", f.Database, "status", f.Status, "kind", f.Kind)
+	between(q, f.Between)
+	if f.Backup != 0 {
+		q.Set("backup_id", id(f.Backup))
+	}
+	return get[body.Page[controller.Restore]](ctx, c, q, "restores")
 }
 
 // Restore is one restore.
@@ -292,6 +314,17 @@ func (c *Client) Restore(ctx context.Context, n int64) (controller.Restore, erro
 // CancelRestore stops it.
 func (c *Client) CancelRestore(ctx context.Context, n int64, reason string) (controller.Job, error) {
 	return post[controller.Job](ctx, c, body.Reason{Reason: reason}, "restores", id(n), "cancel")
+}
+
+// Jobs lists one page, newest first, without their attempts.
+func (c *Client) Jobs(ctx context.Context, f controller.JobFilter) (body.Page[controller.Job], error) {
+	q := pageOf(f.BeforeID, f.Limit, "project", f.Project, "server", f.Server, "kind", f.Kind, "status", f.Status)
+	for name, n := range map[string]int64{"backup_id": f.Backup, "restore_id": f.Restore} {
+		if n != 0 {
+			q.Set(name, id(n))
+		}
+	}
+	return get[body.Page[controller.Job]](ctx, c, q, "jobs")
 }
 
 // Job is one execution.
@@ -334,8 +367,7 @@ func (c *Client) RevokeToken(ctx context.Context, n int64) error {
 	return err
 }
 
-// SecurityEvents lists what only a fault, a clone or an attack explains.
+// SecurityEvents lists the newest of what only a fault, a clone or an attack explains.
 func (c *Client) SecurityEvents(ctx context.Context) ([]controller.SecurityEvent, error) {
-	l, err := get[body.List[controller.SecurityEvent]](ctx, c, nil, "security-events")
-	return l.Items, err
+	return newest[controller.SecurityEvent](ctx, c, url.Values{}, 1000, "security-events")
 }

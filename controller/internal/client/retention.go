@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"devflowbackup/controller"
@@ -36,14 +37,35 @@ func (c *Client) UpdateSettings(ctx context.Context, in body.UpdateSettings) (co
 
 // StorageInventories are the last inventories of a storage, of a local one that of each host.
 func (c *Client) StorageInventories(ctx context.Context, ref string) ([]controller.StorageInventory, error) {
-	l, err := get[body.List[controller.StorageInventory]](ctx, c, nil, "storages", ref, "inventory")
-	return l.Items, err
+	return c.inventoriesAfter(ctx, ref, nil)
 }
 
 // RequestInventory makes them due now.
 func (c *Client) RequestInventory(ctx context.Context, ref string) ([]controller.StorageInventory, error) {
 	l, err := post[body.List[controller.StorageInventory]](ctx, c, nil, "storages", ref, "inventory")
-	return l.Items, err
+	if err != nil || len(l.Items) < inventoriesAtOnce {
+		return l.Items, err
+	}
+	return c.inventoriesAfter(ctx, ref, l.Items)
+}
+
+const inventoriesAtOnce = 200
+
+// inventoriesAfter adds those of the hosts that follow.
+func (c *Client) inventoriesAfter(ctx context.Context, ref string, all []controller.StorageInventory) ([]controller.StorageInventory, error) {
+	q := url.Values{"limit": {strconv.Itoa(inventoriesAtOnce)}}
+	for {
+		if len(all) > 0 {
+			q.Set("after_server_id", id(all[len(all)-1].ServerID))
+		}
+		l, err := get[body.List[controller.StorageInventory]](ctx, c, q, "storages", ref, "inventory")
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, l.Items...); len(l.Items) < inventoriesAtOnce {
+			return all, nil
+		}
+	}
 }
 
 // StorageFindings are what lies on a storage and is not the catalog's.

@@ -10,11 +10,14 @@ import (
 	"devflowbackup/controller/internal/api/body"
 )
 
-// Schedules lists one page, by project and id; afterID 0 starts at the first.
-func (c *Client) Schedules(ctx context.Context, project string, afterID int64, limit int) (body.SchedulePage, error) {
-	q := pageOf(0, limit, "project", project)
-	if afterID > 0 {
-		q.Set("after_id", id(afterID))
+// Schedules lists one page, by project and id.
+func (c *Client) Schedules(ctx context.Context, f controller.ScheduleFilter) (body.SchedulePage, error) {
+	q := pageOf(0, f.Limit, "project", f.Project, "server", f.Server, "database", f.Database, "engine", f.Engine, "frequency", f.Frequency)
+	if f.AfterID > 0 {
+		q.Set("after_id", id(f.AfterID))
+	}
+	if f.Active != nil {
+		q.Set("active", strconv.FormatBool(*f.Active))
 	}
 	return get[body.SchedulePage](ctx, c, q, "schedules")
 }
@@ -60,14 +63,13 @@ func (c *Client) Occurrences(ctx context.Context, n int64, before time.Time, lim
 	return get[body.OccurrencePage](ctx, c, q, "schedules", id(n), "occurrences")
 }
 
-// Pauses lists what holds scheduled backups back, or all pauses that there were.
+// Pauses lists what holds scheduled backups back, or the newest of all pauses that there were.
 func (c *Client) Pauses(ctx context.Context, all bool) ([]controller.Pause, error) {
 	q := values()
 	if all {
 		q.Set("all", strconv.FormatBool(all))
 	}
-	l, err := get[body.List[controller.Pause]](ctx, c, q, "pauses")
-	return l.Items, err
+	return newest[controller.Pause](ctx, c, q, 1000, "pauses")
 }
 
 // CreatePause makes one.

@@ -37,7 +37,9 @@ const sameHost = "backups lie on the same host as their database: what takes the
 // probeLocal asks each connected host that has a backup directory to try it. One that fails is no reason to refuse the others; the
 // storage passes unless all fail.
 func (f *Fleet) probeLocal(ctx context.Context, st controller.Storage) (ProbeResult, error) {
-	servers, err := f.opt.Store.Servers(ctx, controller.Actor{Name: "probe", Scope: controller.Scope{All: true}})
+	servers, err := controller.Every(ctx, func(ctx context.Context, p controller.Part) ([]controller.Server, error) {
+		return f.opt.Store.Servers(ctx, controller.Actor{Name: "probe", Scope: controller.Scope{All: true}}, controller.ServerFilter{Status: controller.ServerOnline, Part: p})
+	}, func(s controller.Server) int64 { return s.ID })
 	if err != nil {
 		return ProbeResult{}, fmt.Errorf("list servers: %w", err)
 	}

@@ -56,7 +56,7 @@ type Store interface {
 	ProjectIdentitySecret(ctx context.Context, project int64) ([]byte, error)
 	// ProjectAppKey is the text that aes-256-cbc keys are derived from; it is made if the project has none.
 	ProjectAppKey(ctx context.Context, project int64) ([]byte, error)
-	Servers(ctx context.Context, actor controller.Actor) ([]controller.Server, error)
+	Servers(ctx context.Context, actor controller.Actor, f controller.ServerFilter) ([]controller.Server, error)
 }
 
 // Storages opens object stores.

@@ -288,7 +288,7 @@ func (s *store) NewestObject(context.Context, int64) (string, error) {
 	return s.newest, s.broken("NewestObject")
 }
 
-func (s *store) Servers(_ context.Context, actor controller.Actor) ([]controller.Server, error) {
+func (s *store) Servers(_ context.Context, actor controller.Actor, _ controller.ServerFilter) ([]controller.Server, error) {
 	if !actor.Scope.All {
 		return nil, nil
 	}

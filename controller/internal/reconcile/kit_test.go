@@ -267,7 +267,7 @@ func (k *kit) inventory(storage string) controller.StorageInventory {
 	}
 	var now controller.StorageInventory
 	apitest.Eventually(k.t, "the inventory ends", func() bool {
-		all, err := k.Store.StorageInventories(k.t.Context(), k.Admin, storage)
+		all, err := k.Store.StorageInventories(k.t.Context(), k.Admin, storage, 0, 0)
 		k.ok(err)
 		now = all[0]
 		return now.StartedAt != nil && (asked[0].StartedAt == nil || now.StartedAt.After(*asked[0].StartedAt)) && (now.Error != "" || now.EndedAt != nil && !now.EndedAt.Before(*now.StartedAt))

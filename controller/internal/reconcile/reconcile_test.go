@@ -165,7 +165,7 @@ func TestFault26_Inventories(t *testing.T) {
 	}
 	for _, name := range []string{"main", "hosts"} {
 		apitest.Eventually(t, "the inventory of "+name, func() bool {
-			all, err := k.Store.StorageInventories(t.Context(), k.Admin, name)
+			all, err := k.Store.StorageInventories(t.Context(), k.Admin, name, 0, 0)
 			k.ok(err)
 			return len(all) == 1 && all[0].EndedAt != nil && (name == "main") == (all[0].ServerID == 0)
 		})
@@ -174,7 +174,7 @@ func TestFault26_Inventories(t *testing.T) {
 	if k.main.count("List") != 1 || local.count("List") != 1 || idle.count("List") != 0 {
 		t.Errorf("listed %d, %d and %d times, want 1, 1 and 0", k.main.count("List"), local.count("List"), idle.count("List"))
 	}
-	all, err := k.Store.StorageInventories(t.Context(), k.Admin, "hosts")
+	all, err := k.Store.StorageInventories(t.Context(), k.Admin, "hosts", 0, 0)
 	k.ok(err)
 	if all[0].Server != "db-7" || all[0].Objects != 4 || all[0].Error != "" || time.Until(all[0].DueAt) < 50*time.Second {
 		t.Errorf("%+v", all[0])
@@ -289,7 +289,7 @@ func TestReconciler_Stop(t *testing.T) {
 	<-hangs
 	r.Stop()
 	r.Stop()
-	all, err := k.Store.StorageInventories(t.Context(), k.Admin, "main")
+	all, err := k.Store.StorageInventories(t.Context(), k.Admin, "main", 0, 0)
 	k.ok(err)
 	if all[0].Error != "" || all[0].EndedAt != nil || k.logged("did not come to its end") != 0 {
 		t.Errorf("%+v", all[0])

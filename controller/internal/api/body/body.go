@@ -18,6 +18,13 @@ type Page[T any] struct {
 	Numbered
 }
 
+// Part is a part of a list that is in an order of its own, such as by name. NextAfterID is the after_id of the part that follows; null at the end.
+type Part[T any] struct {
+	Items       []T    `json:"items" nullable:"false"`
+	NextAfterID *int64 `json:"next_after_id" nullable:"true"`
+	Numbered
+}
+
 // Numbered is there where a page was asked for by its number.
 type Numbered struct {
 	Page      int    `json:"page,omitempty"`

@@ -40,6 +40,7 @@ type SetPassword struct {
 type Users struct {
 	Items     []controller.User `json:"items" nullable:"false"`
 	NextAfter *string           `json:"next_after" nullable:"true"`
+	Numbered
 }
 
 // SignIn asks for a session.
