@@ -296,7 +296,7 @@ aes-256-cbc the app key, by --app-key-file or --identity-file. aes-256-cbc needs
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&output, "out", "o", "", "file to write")
+	c.outFlag(cmd, &output, "", "file to write")
 	f.StringVar(&identity, "identity-file", "", "file with the project's keys, or an escrow key")
 	f.StringVar(&appKey, "app-key-file", "", "file with the app key, for aes-256-cbc")
 	f.StringVar(&manifest, "manifest", "", "the manifest's file (default FILE.manifest.json if it is there)")

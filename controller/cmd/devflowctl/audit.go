@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"time"
@@ -56,8 +57,7 @@ func past(flag, text string) (*time.Time, error) {
 }
 
 func (c *ctl) auditList() *cobra.Command {
-	var limit int
-	var before int64
+	var page pageFlags
 	var flags auditFlags
 	cmd := &cobra.Command{
 		Use: "list", Short: "List who did what, newest first", Args: cobra.NoArgs,
@@ -70,7 +70,7 @@ func (c *ctl) auditList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, next, err := pages(limit, before, func(before int64, n int) ([]controller.AuditEntry, *int64, error) {
+			all, next, err := pages(page, func(before int64, n int) ([]controller.AuditEntry, *int64, error) {
 				filter.BeforeID, filter.Limit = before, n
 				p, err := cl.Audit(cmd.Context(), filter)
 				return p.Items, p.NextBeforeID, err
@@ -88,7 +88,7 @@ func (c *ctl) auditList() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	pageFlags(cmd, &limit, &before)
+	page.add(cmd)
 	return cmd
 }
 
@@ -151,7 +151,7 @@ func (c *ctl) auditExport() *cobra.Command {
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVarP(&file, "out", "o", "", "the file to write; standard output if absent")
+	c.outFlag(cmd, &file, "", "the file to write; standard output if absent")
 	return cmd
 }
 
@@ -302,17 +302,38 @@ func (c *ctl) auditSecurity() *cobra.Command {
 
 const pageSize = 200
 
-func pageFlags(cmd *cobra.Command, limit *int, before *int64) {
-	cmd.Flags().IntVar(limit, "limit", 50, "how many")
-	cmd.Flags().Int64Var(before, "before", 0, "only ids below this one")
+// pageFlags say which part of a list is shown.
+type pageFlags struct {
+	limit  int
+	before int64
+	all    bool
 }
 
-// pages collects up to limit rows. The second result is where the next ones begin, nil at the end.
-func pages[T any](limit int, before int64, read func(before int64, n int) ([]T, *int64, error)) ([]T, *int64, error) {
-	if limit < 1 || before < 0 {
-		return nil, nil, usagef("--limit and --before are positive numbers")
+func (p *pageFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.IntVar(&p.limit, "limit", 50, "how many")
+	f.BoolVar(&p.all, "all", false, "as many as there are")
+	f.Int64Var(&p.before, "before", 0, "only ids below this one")
+}
+
+// most is how many rows are wanted.
+func (p *pageFlags) most() (int, error) {
+	if p.limit < 1 || p.before < 0 {
+		return 0, usagef("--limit and --before are positive numbers")
 	}
-	all := []T{}
+	if p.all {
+		return math.MaxInt, nil
+	}
+	return p.limit, nil
+}
+
+// pages collects the rows that are wanted, page by page. The second result is where the next ones begin, nil at the end.
+func pages[T any](p pageFlags, read func(before int64, n int) ([]T, *int64, error)) ([]T, *int64, error) {
+	limit, err := p.most()
+	if err != nil {
+		return nil, nil, err
+	}
+	all, before := []T{}, p.before
 	for {
 		part, next, err := read(before, min(limit-len(all), pageSize))
 		if err != nil {
@@ -324,6 +345,23 @@ func pages[T any](limit int, before int64, read func(before int64, n int) ([]T, 
 		}
 		before = *next
 	}
+}
+
+// betweenFlags bound when rows were made.
+type betweenFlags struct{ since, until string }
+
+func (b *betweenFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&b.since, "since", "", "only those made from then on: 2026-01-02, 2026-01-02T03:04, or 24h for that long ago")
+	cmd.Flags().StringVar(&b.until, "until", "", "only those made before then")
+}
+
+func (b *betweenFlags) read() (controller.Between, error) {
+	var out controller.Between
+	var err error
+	if out.Since, err = past("since", b.since); err == nil {
+		out.Until, err = past("until", b.until)
+	}
+	return out, err
 }
 
 func more(t *rows, next *int64) {

@@ -75,7 +75,7 @@ Prints a line for each database, and totals. Fails if any of them failed; with s
 	f.IntVar(&in.Level, "level", 0, "1 to 19 for zstd (default 3), 1 to 9 for gzip (default 6)")
 	f.DurationVar(&maxDuration, "max-duration", 0, "fail a backup that takes longer (default 1h)")
 	f.StringVar(&in.VerifyAfter, "verify-after", "", "verify each backup once it is completed: none, checksum or content (default none)")
-	f.BoolVar(&wait, "wait", false, "wait for the end, with progress")
+	waitFlags(cmd, &wait, false, "wait for the end, with progress")
 	return cmd
 }
 
@@ -101,7 +101,7 @@ func (c *ctl) backedUp(ctx context.Context, cl *client.Client, outcomes []body.B
 				jobs = append(jobs, watchBackup(cl, b))
 			}
 		}
-		waitErr = c.wait(ctx, jobs)
+		waitErr = c.wait(ctx, cl, jobs)
 	}
 	totals := backupTotals{Databases: len(outcomes), Millis: time.Since(start).Milliseconds()}
 	for _, o := range outcomes {
@@ -212,6 +212,15 @@ func watchBackup(cl *client.Client, b *controller.Backup) *watched {
 	id := b.ID
 	return &watched{
 		name: b.DatabaseName, cancel: fmt.Sprintf("devflowctl backup cancel %d", id),
+		about: func(e controller.Event) bool {
+			switch e.Kind {
+			case controller.EventBackup:
+				return eventRow(e) == id
+			case controller.EventJob, controller.EventProgress:
+				return max(e.JobID, eventRow(e)) == b.JobID
+			}
+			return false
+		},
 		poll: func(ctx context.Context) (jobState, error) {
 			now, err := cl.Backup(ctx, id)
 			if err != nil {
@@ -245,14 +254,12 @@ func backupState(b controller.Backup) string {
 
 func (c *ctl) backupList() *cobra.Command {
 	var f controller.BackupFilter
-	var verified, unverified, held bool
+	var made betweenFlags
+	var page pageFlags
+	var verified, unverified, held, watch, ascending bool
 	cmd := &cobra.Command{
 		Use: "list [PROJECT]", Short: "List backups, newest first", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
 			if len(args) == 1 {
 				f.Project = args[0]
 			}
@@ -265,19 +272,50 @@ func (c *ctl) backupList() *cobra.Command {
 			if cmd.Flags().Changed("held") {
 				f.Held = &held
 			}
-			all, next, err := pages(f.Limit, f.BeforeID, func(before int64, n int) ([]controller.Backup, *int64, error) {
-				q := f
-				q.BeforeID, q.Limit = before, n
-				p, err := cl.Backups(cmd.Context(), q)
-				return p.Items, p.NextBeforeID, err
-			})
+			var err error
+			if f.Between, err = made.read(); err != nil {
+				return err
+			}
+			f.Ascending = ascending
+			sorted := f.Sort != "" || ascending
+			if sorted && (watch || page.before != 0) {
+				return usagef("--sort and --ascending go neither with --watch nor with --before")
+			}
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			read := func() ([]controller.Backup, *int64, error) {
+				if sorted {
+					all, err := sortedBackups(cmd.Context(), cl, f, page)
+					return all, nil, err
+				}
+				return pages(page, func(before int64, n int) ([]controller.Backup, *int64, error) {
+					q := f
+					q.BeforeID, q.Limit = before, n
+					p, err := cl.Backups(cmd.Context(), q)
+					return p.Items, p.NextBeforeID, err
+				})
+			}
+			head := []string{"ID", "PROJECT", "DATABASE", "SERVER", "TYPE", "STATUS", "STORED", "VERIFIED", "STORAGE", "CREATED"}
+			if watch {
+				return follow(cmd.Context(), c, cl, listWatch[controller.Backup]{
+					project: f.Project, kinds: []string{controller.EventBackup}, head: head, row: backupCells,
+					read: func() ([]controller.Backup, error) { all, _, err := read(); return all, err },
+					id:   func(b controller.Backup) int64 { return b.ID },
+					state: func(b controller.Backup) string {
+						return strings.Join([]string{b.Status, backupState(b), stamp(b.VerifiedAt), stamp(b.HeldAt), stamp(b.DeletedAt)}, "|")
+					},
+				})
+			}
+			all, next, err := read()
 			if err != nil {
 				return err
 			}
 			return c.show(all, func(t *rows) {
-				t.head("ID", "PROJECT", "DATABASE", "SERVER", "TYPE", "STATUS", "STORED", "VERIFIED", "STORAGE", "CREATED")
+				t.head(head...)
 				for _, b := range all {
-					t.row(number(b.ID), b.Project, b.DatabaseName, b.Server, b.Type, backupState(b), sizeOf(b.FileSize), verifiedWord(b), storageWord(b), ago(&b.CreatedAt))
+					t.row(backupCells(b)...)
 				}
 				more(t, next)
 			})
@@ -287,6 +325,8 @@ func (c *ctl) backupList() *cobra.Command {
 	fl.StringVar(&f.Project, "project", "", "only of a project")
 	fl.StringVar(&f.Database, "database", "", "only of a database: its exact name, or its id")
 	fl.StringVar(&f.Server, "on", "", "only of a server")
+	fl.StringVar(&f.Engine, "engine", "", "only of postgresql, mysql or sqlite")
+	fl.StringVar(&f.Storage, "storage", "", "only on a storage")
 	fl.StringVar(&f.Status, "status", "", "only pending, running, completed or failed ones")
 	fl.StringVar(&f.Type, "type", "", "only manual, scheduled, pre_deploy or pre_restore ones")
 	fl.StringVar(&f.Health, "health", "", "only ok, missing, corrupt, archived or deleting ones")
@@ -295,8 +335,38 @@ func (c *ctl) backupList() *cobra.Command {
 	fl.Int64Var(&f.Schedule, "schedule", 0, "only those of a schedule")
 	fl.BoolVar(&held, "held", false, "only held ones; --held=false: only those that are not")
 	fl.BoolVar(&f.Deleted, "deleted", false, "deleted ones too")
-	pageFlags(cmd, &f.Limit, &f.BeforeID)
+	fl.StringVar(&f.Sort, "sort", "", "by created, size or duration, the largest first; the last two within a project or a database")
+	fl.BoolVar(&ascending, "ascending", false, "the other way round")
+	made.add(cmd)
+	page.add(cmd)
+	watchFlag(cmd, &watch)
 	return cmd
+}
+
+// sortedBackups are the first ones of an order; it is known of the first 10000.
+func sortedBackups(ctx context.Context, cl *client.Client, f controller.BackupFilter, page pageFlags) ([]controller.Backup, error) {
+	most, err := page.most()
+	if err != nil {
+		return nil, err
+	}
+	const each = 100
+	all := []controller.Backup{}
+	for f.Page = 1; ; f.Page++ {
+		f.PerPage = each
+		p, err := cl.Backups(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, p.Items...); len(all) >= most || len(p.Items) < each || f.Page >= p.LastPage {
+			return all[:min(len(all), most)], nil
+		}
+	}
+}
+
+func backupCells(b controller.Backup) []string {
+	return []string{
+		number(b.ID), b.Project, b.DatabaseName, b.Server, b.Type, backupState(b), sizeOf(b.FileSize), verifiedWord(b), storageWord(b), ago(&b.CreatedAt),
+	}
 }
 
 func verifiedWord(b controller.Backup) string {
@@ -555,7 +625,7 @@ func (c *ctl) backupVerify() *cobra.Command {
 	f.BoolVar(&in.All, "all", false, "all completed backups that are not verified yet")
 	f.StringVar(&in.Project, "project", "", "all completed backups of a project")
 	f.StringVar(&in.Level, "level", "", "checksum or content (default checksum)")
-	f.BoolVar(&wait, "wait", true, "wait for the end, with progress; --wait=false does not")
+	waitFlags(cmd, &wait, true, "wait for the end, with progress; --wait=false does not")
 	return cmd
 }
 
@@ -566,7 +636,7 @@ func (c *ctl) verified(ctx context.Context, cl *client.Client, jobs []controller
 		for i := range jobs {
 			list[i] = watchJob(cl, &jobs[i], fmt.Sprintf("backup %d", jobs[i].BackupID))
 		}
-		waitErr = c.wait(ctx, list)
+		waitErr = c.wait(ctx, cl, list)
 	}
 	failed := 0
 	for _, j := range jobs {
@@ -617,6 +687,9 @@ func watchJob(cl *client.Client, j *controller.Job, name string) *watched {
 	id := j.ID
 	return &watched{
 		name: name, cancel: fmt.Sprintf("devflowctl job cancel %d", id),
+		about: func(e controller.Event) bool {
+			return (e.Kind == controller.EventJob || e.Kind == controller.EventProgress) && max(e.JobID, eventRow(e)) == id
+		},
 		poll: func(ctx context.Context) (jobState, error) {
 			now, err := cl.Job(ctx, id)
 			if err != nil {
@@ -645,7 +718,69 @@ func (c *ctl) jobCommand() *cobra.Command {
 		return c.cancelled(j)
 	})
 	cancel.Flags().StringVar(&reason, "reason", "", "for the audit log")
-	return c.group("job", "Single executions", show, cancel)
+	return c.group("job", "Single executions", c.jobList(), show, cancel)
+}
+
+func (c *ctl) jobList() *cobra.Command {
+	var f controller.JobFilter
+	var page pageFlags
+	var watch bool
+	cmd := &cobra.Command{
+		Use: "list [PROJECT]", Short: "List executions, newest first", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				f.Project = args[0]
+			}
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			read := func() ([]controller.Job, *int64, error) {
+				return pages(page, func(before int64, n int) ([]controller.Job, *int64, error) {
+					q := f
+					q.BeforeID, q.Limit = before, n
+					p, err := cl.Jobs(cmd.Context(), q)
+					return p.Items, p.NextBeforeID, err
+				})
+			}
+			head := []string{"ID", "KIND", "BACKUP", "SERVER", "STATUS", "ATTEMPT", "WAITS", "TIME", "BY", "CREATED"}
+			if watch {
+				return follow(cmd.Context(), c, cl, listWatch[controller.Job]{
+					project: f.Project, kinds: []string{controller.EventJob}, head: head, row: jobCells,
+					read:  func() ([]controller.Job, error) { all, _, err := read(); return all, err },
+					id:    func(j controller.Job) int64 { return j.ID },
+					state: func(j controller.Job) string { return fmt.Sprint(j.Status, j.AttemptNo, j.Waiting) },
+				})
+			}
+			all, next, err := read()
+			if err != nil {
+				return err
+			}
+			return c.show(all, func(t *rows) {
+				t.head(head...)
+				for _, j := range all {
+					t.row(jobCells(j)...)
+				}
+				more(t, next)
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.Project, "project", "", "only of a project")
+	fl.StringVar(&f.Server, "on", "", "only of a server")
+	fl.StringVar(&f.Kind, "kind", "", "only of a kind, such as "+strings.Join(controller.JobKinds, ", "))
+	fl.StringVar(&f.Status, "status", "", "only of a status; open are those that have not ended")
+	fl.Int64Var(&f.Backup, "backup", 0, "only those of a backup")
+	fl.Int64Var(&f.Restore, "restore", 0, "only those of a restore")
+	page.add(cmd)
+	watchFlag(cmd, &watch)
+	return cmd
+}
+
+func jobCells(j controller.Job) []string {
+	return []string{
+		number(j.ID), j.Kind, number(j.BackupID), j.Server, j.Status, fmt.Sprintf("%d of %d", j.AttemptNo, j.MaxAttempts), j.Waiting, between(j.StartedAt, j.EndedAt), j.CreatedBy, ago(&j.CreatedAt),
+	}
 }
 
 func (c *ctl) showJob(j controller.Job) error {

@@ -159,7 +159,7 @@ func (c *ctl) backupRetry() *cobra.Command {
 		}
 		return c.backedUp(ctx, cl, []body.BackupOutcome{{Database: b.DatabaseName, Server: b.Server, Instance: b.Instance, Backup: &b}}, wait)
 	})
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end, with progress")
+	waitFlags(cmd, &wait, false, "wait for the end, with progress")
 	return cmd
 }
 
@@ -171,11 +171,7 @@ func (c *ctl) settingsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := cl.Settings(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return c.show(s, settingsFacts(s))
+			return showVersion(cmd.Context(), c, cl.Settings, settingsFacts)
 		},
 	}
 	var zone, at string
@@ -205,7 +201,7 @@ func (c *ctl) settingsCommand() *cobra.Command {
 	}
 	set.Flags().StringVar(&zone, "timezone", "", "IANA name of the zone in which the daily clean-up has its time")
 	set.Flags().StringVar(&at, "cleanup-time", "", "HH:MM of the daily clean-up")
-	return c.group("settings", "Settings of the installation", show, set)
+	return c.group("settings", "Settings of the installation", show, matchFlag(set))
 }
 
 func settingsFacts(s controller.Settings) func(*rows) {
@@ -295,7 +291,7 @@ func (c *ctl) awaitInventory(ctx context.Context, cl *client.Client, ref string,
 			return s, nil
 		},
 	}
-	err := c.wait(ctx, []*watched{job})
+	err := c.wait(ctx, cl, []*watched{job})
 	return all, err
 }
 

@@ -55,7 +55,7 @@ right is known at the end, by the exit status.
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&d.out, "out", "o", ".", "file or directory to write to; - is standard output")
+	c.outFlag(cmd, &d.out, ".", "file or directory to write to; - is standard output")
 	f.StringVar(&object, "object", wire.ObjectArtifact, "artifact, fingerprint, globals, manifest or all")
 	f.BoolVar(&d.decrypt, "decrypt", false, "take encryption and compression off; the controller does it")
 	f.BoolVar(&d.viaController, "via-controller", false, "do not ask the store itself")

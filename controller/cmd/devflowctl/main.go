@@ -44,7 +44,7 @@ func run() int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "devflowctl: "+describe(err))
+	fmt.Fprintln(os.Stderr, "devflowctl: "+c.describe(ctx, err))
 	return exitStatus(err)
 }
 
@@ -70,7 +70,7 @@ func exitStatus(err error) int {
 }
 
 // describe is the error with what to do about it on a line of its own.
-func describe(err error) string {
+func (c *ctl) describe(ctx context.Context, err error) string {
 	var p *body.Problem
 	if !errors.As(err, &p) {
 		return cleanLines(err.Error())
@@ -91,8 +91,8 @@ func describe(err error) string {
 		b.WriteString(clean(p.Detail))
 	}
 	b.WriteString(cleanLines(after))
-	if p.Hint != "" {
-		b.WriteString("\n  hint: " + clean(p.Hint))
+	for _, hint := range c.hints(ctx, p) {
+		b.WriteString("\n  hint: " + clean(hint))
 	}
 	b.WriteString(problemsOf(p))
 	if p.Status >= 500 && p.RequestID != "" {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -128,6 +130,15 @@ func projectFacts(p controller.Project) func(*rows) {
 		if p.DefaultStorageID != nil {
 			t.fact("storage", number(*p.DefaultStorageID))
 		}
+		jobs, bytes := "no limit", "no limit"
+		if p.MaxJobsPerHour != nil {
+			jobs = number(*p.MaxJobsPerHour)
+		}
+		if p.MaxBytesPerDay != nil {
+			bytes = size(*p.MaxBytesPerDay)
+		}
+		t.fact("backups an hour", jobs)
+		t.fact("bytes a day", bytes)
 		t.fact("created", stamp(&p.CreatedAt))
 	}
 }
@@ -140,18 +151,14 @@ func (c *ctl) projectShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := cl.Project(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return c.show(p, projectFacts(p))
+			return showVersion(cmd.Context(), c, func(ctx context.Context) (controller.Project, error) { return cl.Project(ctx, args[0]) }, projectFacts)
 		},
 	}
 }
 
 func (c *ctl) projectUpdate() *cobra.Command {
 	var in body.UpdateProject
-	var external, storage string
+	var external, storage, jobs, bytes string
 	cmd := &cobra.Command{
 		Use: "update PROJECT", Aliases: []string{"edit"}, Short: "Change a project; what is not given stays", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -168,6 +175,12 @@ func (c *ctl) projectUpdate() *cobra.Command {
 			if cmd.Flags().Changed("escrow") && in.EscrowRecipients == nil {
 				in.EscrowRecipients = []string{}
 			}
+			if in.MaxJobsPerHour, err = limitFlag(cmd, "max-jobs-per-hour", jobs, func(text string) (int64, error) { return strconv.ParseInt(text, 10, 64) }, "a number of backups"); err != nil {
+				return err
+			}
+			if in.MaxBytesPerDay, err = limitFlag(cmd, "max-bytes-per-day", bytes, parseSize, "a size such as 500GiB"); err != nil {
+				return err
+			}
 			p, err := cl.UpdateProject(cmd.Context(), args[0], in)
 			if err != nil {
 				return err
@@ -182,11 +195,40 @@ func (c *ctl) projectUpdate() *cobra.Command {
 	f.StringVar(&in.DefaultEncryption, "encryption", "", "for backups that do not say: age, aes-256-cbc or none")
 	f.StringSliceVar(&in.EscrowRecipients, "escrow", nil, "replaces the escrow recipients, for backups from now on (repeatable); empty removes them")
 	f.StringVar(&storage, "storage", "", "storage for backups that name none; empty for the installation's default")
-	return cmd
+	f.StringVar(&jobs, "max-jobs-per-hour", "", "how many backups may be ordered within any hour; none is no limit")
+	f.StringVar(&bytes, "max-bytes-per-day", "", "how much may be stored within any 24 hours, such as 500GiB; none is no limit")
+	return matchFlag(cmd)
+}
+
+// limitFlag is what a limit is set to: absent if it was not given, null for none.
+func limitFlag(cmd *cobra.Command, name, text string, parse func(string) (int64, error), allowed string) (body.Clearable[int64], error) {
+	if !cmd.Flags().Changed(name) {
+		return body.Clearable[int64]{}, nil
+	}
+	if text == "none" {
+		return body.Cleared[int64](), nil
+	}
+	n, err := parse(text)
+	if err != nil || n < 1 {
+		return body.Clearable[int64]{}, usagef("--%s %q is not allowed; use %s, or none", name, text, allowed)
+	}
+	return body.SetTo(n), nil
+}
+
+// parseSize reads bytes, with a unit of 1024 or without one.
+func parseSize(text string) (int64, error) {
+	digits := strings.TrimRight(text, "KMGTPiB ")
+	units := map[string]uint{"": 0, "B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40, "PiB": 50}
+	shift, known := units[strings.TrimSpace(text[len(digits):])]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err == nil && (!known || n < 0 || n > math.MaxInt64>>shift) {
+		err = strconv.ErrRange
+	}
+	return n << shift, err
 }
 
 func (c *ctl) projectDelete() *cobra.Command {
-	return &cobra.Command{
+	return matchFlag(&cobra.Command{
 		Use: "delete PROJECT", Short: "Close a project; its backups stay", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
@@ -198,7 +240,7 @@ func (c *ctl) projectDelete() *cobra.Command {
 			}
 			return c.done("project %s is deleted; its backups stay", args[0])
 		},
-	}
+	})
 }
 
 func (c *ctl) projectGrant() *cobra.Command {
@@ -256,7 +298,7 @@ Keep it offline and apart from the storage. The export is written to the audit l
 			return err
 		},
 	}
-	cmd.Flags().StringVarP(&file, "out", "o", "", "write it to a new file of mode 0600 instead")
+	c.outFlag(cmd, &file, "", "write it to a new file of mode 0600 instead")
 	return cmd
 }
 

@@ -59,7 +59,7 @@ Without --confirm on a terminal the plan is shown, and the target's name is aske
 		},
 	}
 	in.add(cmd)
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end, with progress")
+	waitFlags(cmd, &wait, false, "wait for the end, with progress")
 	return cmd
 }
 
@@ -68,8 +68,18 @@ Without --confirm on a terminal the plan is shown, and the target's name is aske
 func (c *ctl) restored(ctx context.Context, cl *client.Client, r controller.Restore, wait bool) error {
 	var waitErr error
 	if wait {
-		waitErr = c.wait(ctx, []*watched{{
+		waitErr = c.wait(ctx, cl, []*watched{{
 			name: r.DatabaseName, cancel: fmt.Sprintf("devflowctl restore cancel %d", r.ID),
+			about: func(e controller.Event) bool {
+				switch {
+				case e.Kind == controller.EventRestore:
+					return eventRow(e) == r.ID
+				case e.Kind == controller.EventProgress && e.JobID == r.JobID:
+					return true
+				}
+				// The backup that it waits for is asked for, and its progress with it.
+				return e.Progress == nil && (e.Kind == controller.EventJob && eventRow(e) == r.JobID || e.Kind == controller.EventBackup && r.SafetyBackupID != nil && eventRow(e) == *r.SafetyBackupID)
+			},
 			poll: func(ctx context.Context) (jobState, error) {
 				now, err := cl.Restore(ctx, r.ID)
 				if err != nil {
@@ -278,49 +288,87 @@ func describeSelection(s wire.Selection) string {
 }
 
 func (c *ctl) restoreList() *cobra.Command {
-	var project string
-	var limit int
-	var before int64
+	var f controller.RestoreFilter
+	var made betweenFlags
+	var page pageFlags
+	var watch bool
 	cmd := &cobra.Command{
-		Use: "list", Short: "List restores, newest first", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use: "list [PROJECT]", Short: "List restores, newest first", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				f.Project = args[0]
+			}
+			var err error
+			if f.Between, err = made.read(); err != nil {
+				return err
+			}
 			cl, err := c.client()
 			if err != nil {
 				return err
 			}
-			all, next, err := pages(limit, before, func(before int64, n int) ([]controller.Restore, *int64, error) {
-				p, err := cl.Restores(cmd.Context(), project, before, n)
-				return p.Items, p.NextBeforeID, err
-			})
+			read := func() ([]controller.Restore, *int64, error) {
+				return pages(page, func(before int64, n int) ([]controller.Restore, *int64, error) {
+					q := f
+					q.BeforeID, q.Limit = before, n
+					p, err := cl.Restores(cmd.Context(), q)
+					return p.Items, p.NextBeforeID, err
+				})
+			}
+			head := []string{"ID", "KIND", "BACKUP", "PROJECT", "DATABASE", "SERVER", "STATUS", "TARGET", "KEPT", "TIME", "CREATED"}
+			if watch {
+				return follow(cmd.Context(), c, cl, listWatch[controller.Restore]{
+					project: f.Project, kinds: []string{controller.EventRestore}, head: head, row: restoreCells,
+					read: func() ([]controller.Restore, error) { all, _, err := read(); return all, err },
+					id:   func(r controller.Restore) int64 { return r.ID },
+					state: func(r controller.Restore) string {
+						return strings.Join([]string{r.Status, r.TargetState, r.KeptState, r.KeptError, stamp(r.KeptUntil)}, "|")
+					},
+				})
+			}
+			all, next, err := read()
 			if err != nil {
 				return err
 			}
 			return c.show(all, func(t *rows) {
-				t.head("ID", "KIND", "BACKUP", "PROJECT", "DATABASE", "SERVER", "STATUS", "TARGET", "KEPT", "TIME", "CREATED")
+				t.head(head...)
 				for _, r := range all {
-					kind := "new"
-					switch {
-					case r.UndoOf != nil:
-						kind = "undo of " + number(*r.UndoOf)
-					case r.InPlace:
-						kind = "in place"
-					}
-					kept := r.KeptState
-					if kept == controller.KeptKept {
-						kept = "removed " + ago(r.KeptUntil)
-						if r.KeptError != "" {
-							kept = "NOT REMOVED"
-						}
-					}
-					t.row(number(r.ID), kind, number(r.BackupID), r.Project, r.DatabaseName, r.Server, r.Status, r.TargetState, kept, between(r.StartedAt, r.CompletedAt), ago(&r.CreatedAt))
+					t.row(restoreCells(r)...)
 				}
 				more(t, next)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&project, "project", "", "only of a project")
-	pageFlags(cmd, &limit, &before)
+	fl := cmd.Flags()
+	fl.StringVar(&f.Project, "project", "", "only of a project")
+	fl.StringVar(&f.Server, "on", "", "only into a server")
+	fl.StringVar(&f.Database, "database", "", "only into a database: its exact name")
+	fl.StringVar(&f.Status, "status", "", "only pending, running, completed or failed ones")
+	fl.StringVar(&f.Kind, "kind", "", "only restores, or only those of kind undo")
+	fl.Int64Var(&f.Backup, "backup", 0, "only those of a backup")
+	made.add(cmd)
+	page.add(cmd)
+	watchFlag(cmd, &watch)
 	return cmd
+}
+
+func restoreCells(r controller.Restore) []string {
+	kind := "new"
+	switch {
+	case r.UndoOf != nil:
+		kind = "undo of " + number(*r.UndoOf)
+	case r.InPlace:
+		kind = "in place"
+	}
+	kept := r.KeptState
+	if kept == controller.KeptKept {
+		kept = "removed " + ago(r.KeptUntil)
+		if r.KeptError != "" {
+			kept = "NOT REMOVED"
+		}
+	}
+	return []string{
+		number(r.ID), kind, number(r.BackupID), r.Project, r.DatabaseName, r.Server, r.Status, r.TargetState, kept, between(r.StartedAt, r.CompletedAt), ago(&r.CreatedAt),
+	}
 }
 
 func (c *ctl) restoreShow() *cobra.Command {

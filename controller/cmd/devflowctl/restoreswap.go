@@ -55,7 +55,7 @@ Without --confirm on a terminal the plan is shown, and the target's name is aske
 	in.add(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&plan, "plan", false, "only show what would be done, and what would stop it; status 1 if something would")
-	f.BoolVar(&wait, "wait", false, "wait for the end")
+	waitFlags(cmd, &wait, false, "wait for the end, with progress")
 	return cmd
 }
 

@@ -21,6 +21,8 @@ type ctl struct {
 	flags   settings
 	profile string // given by a flag
 	output  string
+	tries   int // of a request; 0: as many as are usual
+
 }
 
 const (
@@ -43,8 +45,10 @@ The controller and its token come from flags, the environment or ~/.config/devfl
                 DEVFLOW_STORAGE_CA  storage_ca_file  the store's CA certificate, for downloads
   --output                          output        table or json
 
-"devflowctl login" keeps URL, CA and token as a profile, and nothing of this is needed any more; --profile, or DEVFLOW_PROFILE, names one
-of several.
+"devflowctl login" keeps URL, CA and a token, or with --user the session of a person, as a profile, and nothing of this is needed any
+more; --profile, or DEVFLOW_PROFILE, names one of several.
+
+"devflowctl completion bash", or zsh, fish, powershell, prints a script that completes commands, flags, and the names and ids of what there is.
 
 Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3 there was nothing to back up.`,
 		SilenceErrors: true, SilenceUsage: true,
@@ -69,16 +73,24 @@ Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3
 	p.StringVar(&c.flags.TokenFile, "token-file", "", "file with the API token (DEVFLOW_TOKEN_FILE, or the token in DEVFLOW_TOKEN)")
 	p.StringVar(&c.flags.CAFile, "ca", "", "file with the installation's CA certificate (DEVFLOW_CA)")
 	p.StringVar(&c.profile, "profile", "", "what login keeps and other commands use, where there are several (DEVFLOW_PROFILE)")
-	p.StringVar(&c.flags.Output, "output", "", "table or json")
+	p.StringVarP(&c.flags.Output, "output", "o", "", "table or json")
 	root.AddCommand(
 		c.projectCommand(), c.serverCommand(), c.databaseCommand(), c.storageCommand(),
 		c.backupCommand(), c.restoreCommand(), c.jobCommand(), c.scheduleCommand(), c.pauseCommand(), c.tokenCommand(), c.userCommand(), c.auditCommand(),
-		c.loginCommand(), c.logoutCommand(), c.whoamiCommand(), c.profilesCommand(),
+		c.preDeployCommand(), c.statisticsCommand(), c.trendsCommand(), c.overviewCommand(), c.eventsCommand(),
+		c.loginCommand(), c.logoutCommand(), c.whoamiCommand(), c.sessionCommand(), c.profilesCommand(),
 		c.settingsCommand(),
 		c.artifactCommand(), c.keyCommand(), c.versionCommand(),
 	)
 	wrapArgs(root)
+	c.complete(root)
 	return root
+}
+
+// outFlag is -o for a file, on a command that writes one; there the format is said by --output alone.
+func (c *ctl) outFlag(cmd *cobra.Command, file *string, otherwise, usage string) {
+	cmd.Flags().StringVarP(file, "out", "o", otherwise, usage)
+	cmd.Flags().StringVar(&c.flags.Output, "output", "", "table or json; -o is --out here")
 }
 
 // group is what a command that only holds others does.
@@ -127,11 +139,12 @@ func (c *ctl) client() (*client.Client, error) {
 	if s.Server == "" {
 		return nil, usagef("which controller? `devflowctl login URL` keeps it; or give its URL by --server or DEVFLOW_URL")
 	}
-	token, err := c.token(s, p)
-	if err != nil {
+	opt := client.Options{URL: s.Server, UserAgent: "devflowctl/" + version.Version, Tries: c.tries}
+	if p != nil && p.Session != "" && c.asProfile() {
+		opt.Session = p.session()
+	} else if opt.Token, err = c.token(s, p); err != nil {
 		return nil, err
 	}
-	opt := client.Options{URL: s.Server, Token: token, UserAgent: "devflowctl/" + version.Version}
 	if p != nil && c.flags.CAFile == "" && c.env("DEVFLOW_CA") == "" {
 		opt.CAPEM = []byte(p.CA)
 	} else if s.CAFile != "" {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -317,7 +318,7 @@ func (c *ctl) scheduleEdit() *cobra.Command {
 		return c.show(s, scheduleFacts(s))
 	}
 	flags.add(cmd)
-	return cmd
+	return matchFlag(cmd)
 }
 
 func (c *ctl) scheduleActivate(on bool) *cobra.Command {
@@ -325,22 +326,22 @@ func (c *ctl) scheduleActivate(on bool) *cobra.Command {
 	if !on {
 		use, short = "deactivate", "Let a schedule occur no more, until it is activated"
 	}
-	return c.on("schedule", use, short, func(ctx context.Context, cl *client.Client, id int64) error {
+	return matchFlag(c.on("schedule", use, short, func(ctx context.Context, cl *client.Client, id int64) error {
 		s, err := cl.UpdateSchedule(ctx, id, body.UpdateSchedule{IsActive: &on})
 		if err != nil {
 			return err
 		}
 		return c.show(s, scheduleFacts(s))
-	})
+	}))
 }
 
 func (c *ctl) scheduleDelete() *cobra.Command {
-	return c.on("schedule", "delete", "Delete a schedule; its backups stay", func(ctx context.Context, cl *client.Client, id int64) error {
+	return matchFlag(c.on("schedule", "delete", "Delete a schedule; its backups stay", func(ctx context.Context, cl *client.Client, id int64) error {
 		if err := cl.DeleteSchedule(ctx, id); err != nil {
 			return err
 		}
 		return c.done("schedule %d is deleted; its backups stay until someone deletes them: `devflowctl backup list --schedule %d`", id, id)
-	})
+	}))
 }
 
 func (c *ctl) scheduleRun() *cobra.Command {
@@ -352,45 +353,63 @@ func (c *ctl) scheduleRun() *cobra.Command {
 		}
 		return c.backedUp(ctx, cl, outcomes, wait)
 	})
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end, with progress")
+	waitFlags(cmd, &wait, false, "wait for the end, with progress")
 	return cmd
 }
 
 func (c *ctl) scheduleShow() *cobra.Command {
 	return c.on("schedule", "show", "Show one schedule, and when it occurs next", func(ctx context.Context, cl *client.Client, id int64) error {
-		s, err := cl.Schedule(ctx, id)
-		if err != nil {
-			return err
-		}
-		return c.show(s, scheduleFacts(s))
+		return showVersion(ctx, c, func(ctx context.Context) (body.Schedule, error) { return cl.Schedule(ctx, id) }, scheduleFacts)
 	})
 }
 
 func (c *ctl) scheduleList() *cobra.Command {
-	var project string
-	var limit int
-	var after int64
+	var f controller.ScheduleFilter
+	var page pageFlags
+	var active, inactive, watch bool
 	cmd := &cobra.Command{
 		Use: "list [PROJECT]", Short: "List schedules", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				f.Project = args[0]
+			}
+			if active && inactive {
+				return usagef("--active and --inactive exclude each other")
+			}
+			if active || inactive {
+				f.Active = &active
+			}
 			cl, err := c.client()
 			if err != nil {
 				return err
 			}
-			if len(args) == 1 {
-				project = args[0]
+			read := func() ([]body.Schedule, *int64, error) {
+				return pages(page, func(after int64, n int) ([]body.Schedule, *int64, error) {
+					q := f
+					q.AfterID, q.Limit = after, n
+					p, err := cl.Schedules(cmd.Context(), q)
+					return p.Items, p.NextAfterID, err
+				})
 			}
-			all, next, err := pages(limit, after, func(after int64, n int) ([]body.Schedule, *int64, error) {
-				p, err := cl.Schedules(cmd.Context(), project, after, n)
-				return p.Items, p.NextAfterID, err
-			})
+			head := []string{"ID", "PROJECT", "COVERS", "WHEN", "STATE", "NEXT RUN", "LAST RUN", "KEEPS", "STORAGE"}
+			if watch {
+				return follow(cmd.Context(), c, cl, listWatch[body.Schedule]{
+					project: f.Project, kinds: []string{controller.EventSchedule}, head: head, row: scheduleCells,
+					read: func() ([]body.Schedule, error) { all, _, err := read(); return all, err },
+					id:   func(s body.Schedule) int64 { return s.ID },
+					state: func(s body.Schedule) string {
+						return s.Version() + scheduleState(s) + stamp(s.NextRunAt) + stamp(s.LastRunAt)
+					},
+				})
+			}
+			all, next, err := read()
 			if err != nil {
 				return err
 			}
 			return c.show(all, func(t *rows) {
-				t.head("ID", "PROJECT", "COVERS", "WHEN", "STATE", "NEXT RUN", "LAST RUN", "KEEPS", "STORAGE")
+				t.head(head...)
 				for _, s := range all {
-					t.row(number(s.ID), s.Project, covers(s), s.Label, scheduleState(s), ago(s.NextRunAt), ago(s.LastRunAt), s.Text(), cmp.Or(s.Storage, s.StorageDisk, "default"))
+					t.row(scheduleCells(s)...)
 				}
 				if next != nil {
 					t.note("There may be more: --after %d", *next)
@@ -398,16 +417,31 @@ func (c *ctl) scheduleList() *cobra.Command {
 			})
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&project, "project", "", "only of a project")
-	f.IntVar(&limit, "limit", 200, "how many")
-	f.Int64Var(&after, "after", 0, "only those that follow this one")
+	fl := cmd.Flags()
+	fl.StringVar(&f.Project, "project", "", "only of a project")
+	fl.StringVar(&f.Server, "on", "", "only of databases of a server")
+	fl.StringVar(&f.Database, "database", "", "only of a database: its exact name, or its id")
+	fl.StringVar(&f.Engine, "engine", "", "only of postgresql, mysql or sqlite")
+	fl.StringVar(&f.Frequency, "frequency", "", "only hourly, daily, weekly, monthly or cron ones")
+	fl.BoolVar(&active, "active", false, "only active ones")
+	fl.BoolVar(&inactive, "inactive", false, "only those that are not active")
+	fl.IntVar(&page.limit, "limit", 200, "how many")
+	fl.BoolVar(&page.all, "all", false, "as many as there are")
+	fl.Int64Var(&page.before, "after", 0, "only those that follow this one")
+	watchFlag(cmd, &watch)
 	return cmd
+}
+
+func scheduleCells(s body.Schedule) []string {
+	return []string{
+		number(s.ID), s.Project, covers(s), s.Label, scheduleState(s), ago(s.NextRunAt), ago(s.LastRunAt), s.Text(), cmp.Or(s.Storage, s.StorageDisk, "default"),
+	}
 }
 
 func (c *ctl) scheduleHistory() *cobra.Command {
 	var limit int
 	var before string
+	var every bool
 	cmd := c.on("schedule", "history", "List what became of each occurrence, newest first: run, missed or skipped, and why", nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		id, err := identifier("schedule", args[0])
@@ -426,6 +460,9 @@ func (c *ctl) scheduleHistory() *cobra.Command {
 		cl, err := c.client()
 		if err != nil {
 			return err
+		}
+		if every {
+			limit = math.MaxInt
 		}
 		all := []controller.ScheduleOccurrence{}
 		next := &from
@@ -448,6 +485,7 @@ func (c *ctl) scheduleHistory() *cobra.Command {
 		})
 	}
 	cmd.Flags().IntVar(&limit, "limit", 50, "how many occurrences")
+	cmd.Flags().BoolVar(&every, "all", false, "as many as there are")
 	cmd.Flags().StringVar(&before, "before", "", "only those before a time, such as 2026-01-02T03:04")
 	return cmd
 }

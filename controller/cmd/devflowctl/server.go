@@ -104,25 +104,43 @@ func (c *ctl) serverToken() *cobra.Command {
 }
 
 func (c *ctl) serverList() *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	cmd := &cobra.Command{
 		Use: "list", Short: "List servers", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cl, err := c.client()
 			if err != nil {
 				return err
 			}
+			head := []string{"ID", "NAME", "STATE", "SEEN", "AGENT", "INSTANCES", "VERIFIER", "PROJECTS"}
+			if watch {
+				return follow(cmd.Context(), c, cl, listWatch[controller.Server]{
+					kinds: []string{controller.EventAgent}, head: head, row: serverCells,
+					read: func() ([]controller.Server, error) { return cl.Servers(cmd.Context()) },
+					id:   func(s controller.Server) int64 { return s.ID },
+					state: func(s controller.Server) string {
+						return strings.Join([]string{s.Name, serverState(s), agentVersion(s), instances(s), yes(s.Verifier), numbers(s.Projects)}, "|")
+					},
+				})
+			}
 			all, err := cl.Servers(cmd.Context())
 			if err != nil {
 				return err
 			}
 			return c.show(all, func(t *rows) {
-				t.head("ID", "NAME", "STATE", "SEEN", "AGENT", "INSTANCES", "VERIFIER", "PROJECTS")
+				t.head(head...)
 				for _, s := range all {
-					t.row(number(s.ID), s.Name, serverState(s), ago(s.LastSeenAt), agentVersion(s), instances(s), yes(s.Verifier), numbers(s.Projects))
+					t.row(serverCells(s)...)
 				}
 			})
 		},
 	}
+	watchFlag(cmd, &watch)
+	return cmd
+}
+
+func serverCells(s controller.Server) []string {
+	return []string{number(s.ID), s.Name, serverState(s), ago(s.LastSeenAt), agentVersion(s), instances(s), yes(s.Verifier), numbers(s.Projects)}
 }
 
 func serverState(s controller.Server) string {
@@ -204,11 +222,7 @@ func (c *ctl) serverShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := cl.Server(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return c.show(s, serverFacts(s))
+			return showVersion(cmd.Context(), c, func(ctx context.Context) (controller.Server, error) { return cl.Server(ctx, args[0]) }, serverFacts)
 		},
 	}
 }
@@ -230,11 +244,11 @@ func (c *ctl) serverVerifier() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&off, "off", false, "take the permission away")
-	return cmd
+	return matchFlag(cmd)
 }
 
 func (c *ctl) serverRevoke() *cobra.Command {
-	return &cobra.Command{
+	return matchFlag(&cobra.Command{
 		Use: "revoke SERVER", Short: "Cut an agent off for good; its backups stay", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
@@ -251,16 +265,16 @@ func (c *ctl) serverRevoke() *cobra.Command {
 			c.stillKept(cmd.Context(), cl, s)
 			return nil
 		},
-	}
+	})
 }
 
 // stillKept names, on standard error, what restores in place have kept on a server whose agent removes it no more.
 func (c *ctl) stillKept(ctx context.Context, cl *client.Client, s controller.Server) {
 	var before int64
 	for {
-		p, err := cl.Restores(ctx, "", before, 200)
+		p, err := cl.Restores(ctx, controller.RestoreFilter{Server: number(s.ID), BeforeID: before, Limit: pageSize})
 		if err != nil {
-			fmt.Fprintf(c.err, "what restores in place have kept there was not to be had: %s\n", describe(err))
+			fmt.Fprintf(c.err, "what restores in place have kept there was not to be had: %s\n", c.describe(ctx, err))
 			return
 		}
 		for _, r := range p.Items {

@@ -120,9 +120,20 @@ func (c *ctl) loadOutput() error {
 	return nil
 }
 
+// asProfile tells whether it is the profile that says who asks: nothing nearer does.
+func (c *ctl) asProfile() bool {
+	if c.flags.TokenFile != "" {
+		return false
+	}
+	return c.profile != "" || strings.TrimSpace(c.env("DEVFLOW_TOKEN")) == "" && c.env("DEVFLOW_TOKEN_FILE") == ""
+}
+
 // token prefers the file that a flag names, then the profile that a flag names, then the environment, then a profile, then the file that the
 // settings name.
 func (c *ctl) token(s settings, p *profile) (secret.String, error) {
+	if p != nil && p.Session != "" {
+		p = nil // it has none
+	}
 	if p != nil && c.profile != "" && c.flags.TokenFile == "" {
 		return secret.String(p.Token), nil
 	}

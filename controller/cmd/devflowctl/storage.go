@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -208,11 +209,7 @@ func (c *ctl) storageShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := cl.Storage(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return c.show(s, storageFacts(s))
+			return showVersion(cmd.Context(), c, func(ctx context.Context) (controller.Storage, error) { return cl.Storage(ctx, args[0]) }, storageFacts)
 		},
 	}
 }
@@ -266,7 +263,7 @@ DEVFLOW_SECRET_KEY.`,
 	f.StringVar(&in.AccessKey, "access-key", "", "new access key id, with its secret key")
 	f.StringVar(&secretFile, "secret-key-file", "", "file with the new secret key (or the key in DEVFLOW_SECRET_KEY)")
 	f.BoolVar(&in.Force, "force", false, "keep the change although the probe failed; the storage is not used before a probe passes")
-	return cmd
+	return matchFlag(cmd)
 }
 
 func (c *ctl) storageProbe() *cobra.Command {
@@ -293,7 +290,7 @@ func (c *ctl) storageProbe() *cobra.Command {
 }
 
 func (c *ctl) storageDefault() *cobra.Command {
-	return &cobra.Command{
+	return matchFlag(&cobra.Command{
 		Use: "default STORAGE", Short: "Use a storage for backups that name none", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
@@ -306,11 +303,11 @@ func (c *ctl) storageDefault() *cobra.Command {
 			}
 			return c.done("storage %s is the default", s.Name)
 		},
-	}
+	})
 }
 
 func (c *ctl) storageRemove() *cobra.Command {
-	return &cobra.Command{
+	return matchFlag(&cobra.Command{
 		Use: "remove STORAGE", Aliases: []string{"delete"}, Short: "Forget a storage that holds no backup", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
@@ -322,5 +319,5 @@ func (c *ctl) storageRemove() *cobra.Command {
 			}
 			return c.done("storage %s is removed", args[0])
 		},
-	}
+	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -9,7 +10,6 @@ import (
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
 	"devflowbackup/controller/internal/client"
-	"devflowbackup/controller/internal/prompt"
 )
 
 func (c *ctl) userCommand() *cobra.Command {
@@ -28,12 +28,12 @@ func (c *ctl) userCommand() *cobra.Command {
 			}
 			return c.done("user %s is signed out everywhere", name)
 		}),
-		c.onUser("delete", "Delete a user; the audit log keeps the name", func(cmd *cobra.Command, cl *client.Client, name string) error {
+		matchFlag(c.onUser("delete", "Delete a user; the audit log keeps the name", func(cmd *cobra.Command, cl *client.Client, name string) error {
 			if err := cl.DeleteUser(cmd.Context(), name); err != nil {
 				return err
 			}
 			return c.done("user %s is deleted", name)
-		}),
+		})),
 	)
 }
 
@@ -127,9 +127,9 @@ func (c *ctl) userAdd() *cobra.Command {
 				return usagef("what may the user do? Give --admin, or --permission: %s", strings.Join(controller.Permissions, ", "))
 			}
 			if !without {
-				password, err := prompt.Secret(c.in, c.err, "password", true)
+				password, err := c.secret("password", true)
 				if err != nil {
-					return usageError{err}
+					return err
 				}
 				in.Password = password.Reveal()
 			}
@@ -169,7 +169,7 @@ func (c *ctl) userList() *cobra.Command {
 
 func (c *ctl) userShow() *cobra.Command {
 	return c.onUser("show", "Show a user", func(cmd *cobra.Command, cl *client.Client, name string) error {
-		return c.userChanged(cl.User(cmd.Context(), name))
+		return showVersion(cmd.Context(), c, func(ctx context.Context) (controller.User, error) { return cl.User(ctx, name) }, userFacts)
 	})
 }
 
@@ -199,14 +199,14 @@ func (c *ctl) userUpdate() *cobra.Command {
 	f.StringSliceVar(&in.Permissions, "permission", nil, "what the user may do (repeatable), or all")
 	f.StringSliceVar(&in.Projects, "project", nil, "limits the user to a project (repeatable)")
 	f.BoolVar(&in.AllProjects, "all-projects", false, "limits the user to no project")
-	return cmd
+	return matchFlag(cmd)
 }
 
 func (c *ctl) userPasswd() *cobra.Command {
 	return c.onUser("passwd", "Give a user another password, from the terminal or the first line of standard input", func(cmd *cobra.Command, cl *client.Client, name string) error {
-		password, err := prompt.Secret(c.in, c.err, "new password", true)
+		password, err := c.secret("new password", true)
 		if err != nil {
-			return usageError{err}
+			return err
 		}
 		if _, err := cl.SetPassword(cmd.Context(), name, body.SetPassword{Password: password.Reveal()}); err != nil {
 			return err

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
+	"devflowbackup/controller/internal/client"
 )
 
 const (
@@ -25,7 +27,9 @@ type watched struct {
 	name   string
 	cancel string // the command that stops it
 	poll   func(context.Context) (jobState, error)
+	about  func(controller.Event) bool // whether an event is of it; nil: none is
 
+	stale bool // it has to be asked for
 	state jobState
 	since time.Time // of the progress below
 	bytes int64
@@ -40,12 +44,19 @@ type jobState struct {
 	progress *controller.Progress
 }
 
-// wait follows the jobs until each has ended. Ctrl-C leaves them running and says how to stop them. A controller that restarts is
-// waited for.
-func (c *ctl) wait(ctx context.Context, jobs []*watched) error {
+// wait follows the jobs until each has ended: by events, and where none are told by asking. Ctrl-C leaves them running and says how to stop
+// them. A controller that restarts is waited for.
+func (c *ctl) wait(ctx context.Context, cl *client.Client, jobs []*watched) error {
+	if len(jobs) == 0 {
+		return nil
+	}
 	p := &progressView{c: c, live: c.terminal()}
 	defer p.clear()
+	hearing, deaf := context.WithCancel(ctx)
+	defer deaf()
+	l := c.listen(hearing, cl, "")
 	pause, failing := firstPoll, time.Time{}
+	stale(jobs)
 	for {
 		err := poll(ctx, jobs)
 		switch {
@@ -65,11 +76,56 @@ func (c *ctl) wait(ctx context.Context, jobs []*watched) error {
 			return nil
 		}
 		p.show(jobs, err)
+		if err != nil || !l.live.Load() || slices.ContainsFunc(jobs, func(j *watched) bool { return j.about == nil }) {
+			pause = min(pause*5/4, slowestPoll)
+		} else {
+			pause = safetyLook
+		}
+		l.news(ctx, jobs, pause, p)
+	}
+}
+
+// news returns when one of the jobs has to be asked for: it was told that something of it has changed, or the pause is over. Progress that
+// is told is shown meanwhile.
+func (l *listener) news(ctx context.Context, jobs []*watched, pause time.Duration, p *progressView) {
+	over := time.NewTimer(pause)
+	defer over.Stop()
+	for {
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause):
+			return
+		case <-over.C:
+			stale(jobs)
+			return
+		case e := <-l.events:
+			if e.Kind == "" {
+				stale(jobs)
+				return
+			}
+			news := false
+			for _, j := range open(jobs) {
+				switch {
+				case j.about == nil || !j.about(e):
+				case e.Progress != nil && j.state.progress != nil:
+					s := j.state
+					s.progress = e.Progress
+					j.observe(s, time.Now())
+					p.show(jobs, nil)
+				default:
+					j.stale, news = true, true
+				}
+			}
+			if news {
+				return
+			}
 		}
-		pause = min(pause*5/4, slowestPoll)
+	}
+}
+
+// stale has every open job asked for.
+func stale(jobs []*watched) {
+	for _, j := range open(jobs) {
+		j.stale = true
 	}
 }
 
@@ -83,12 +139,15 @@ func open(jobs []*watched) []*watched {
 	return left
 }
 
-// poll asks for each open job once, a few at a time. It returns one of the errors.
+// poll asks once for each open job that something may have happened to, a few at a time. It returns one of the errors.
 func poll(ctx context.Context, jobs []*watched) error {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, pollTogether)
 	errs := make(chan error, len(jobs))
 	for _, j := range open(jobs) {
+		if !j.stale {
+			continue
+		}
 		slots <- struct{}{}
 		wg.Add(1)
 		go func() {
@@ -98,6 +157,7 @@ func poll(ctx context.Context, jobs []*watched) error {
 				errs <- err
 				return
 			}
+			j.stale = false
 			j.observe(s, time.Now())
 		}()
 	}
@@ -185,7 +245,12 @@ func (p *progressView) show(jobs []*watched, err error) {
 	if err != nil {
 		parts = append(parts, "asking again: "+err.Error())
 	}
-	line := clean(strings.Join(parts, " · "))
+	p.say(strings.Join(parts, " · "))
+}
+
+// say shows a line.
+func (p *progressView) say(line string) {
+	line = clean(line)
 	if p.live {
 		// The line must not wrap, or redrawing would leave its first part.
 		if r := []rune(line); len(r) > 118 {

@@ -23,8 +23,8 @@ import (
 	"devflowbackup/controller/internal/password"
 )
 
-// SessionCookie holds the secret of a session. The prefix makes browsers take it only over TLS, from this host, for all of it.
-const SessionCookie = "__Host-devflow"
+// SessionCookie holds the secret of a session.
+const SessionCookie = body.SessionCookie
 
 const sessionPrefix = "dfs_"
 

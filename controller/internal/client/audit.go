@@ -59,10 +59,7 @@ func (c *Client) ExportAudit(ctx context.Context, f controller.AuditFilter, w io
 		return 0, fmt.Errorf("write the request of the export: %w", err)
 	}
 	req.Header.Set("Accept", body.JSONLines)
-	req.Header.Set("User-Agent", c.agent)
-	if !c.token.Empty() {
-		req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
-	}
+	c.identify(req)
 	broke := func(err error, begun bool) error {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause

@@ -1,8 +1,8 @@
 // Package client is the HTTP API from the caller's side.
 //
-// Invariants: what the server refused comes back as its *body.Problem, whole; the token travels in one header, to the server that was
-// configured and nowhere else, and is in no error; a request that creates carries an Idempotency-Key, so that sending it again after
-// a lost answer is safe, and it is sent again.
+// Invariants: what the server refused comes back as its *body.Problem, whole; the token, or the session, travels in one header, to the
+// server that was configured and nowhere else, and is in no error; a request that creates carries an Idempotency-Key, so that sending it
+// again after a lost answer is safe, and it is sent again.
 package client
 
 import (
@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,25 +34,36 @@ const (
 	maxAnswer  = 64 << 20 // bytes; a list of every database of a large installation fits
 	maxTries   = 4
 	firstPause = 200 * time.Millisecond // between tries; doubles
+	maxSlowed  = 30 * time.Second       // a controller that asks for more patience than that is not waited for
 )
 
 // Options of New.
 type Options struct {
 	URL       string // https://host:port, without a path
 	Token     secret.String
+	Session   Session
 	CAPEM     []byte // trusted instead of the system's roots; empty: the system's
 	UserAgent string
+	Tries     int // of a request that may be repeated; 4 if zero
 
 	StorageCAPEM []byte        // trusted beside the system's roots for links that lead to a store
 	Stall        time.Duration // how long a download may stand still; 0: two minutes
 }
 
+// Session is a person who signed in. It counts where there is no token.
+type Session struct {
+	Cookie secret.String // its value
+	CSRF   string        // sent with each write
+}
+
 // Client calls one controller. It is safe for concurrent use.
 type Client struct {
-	base  string
-	token secret.String
-	agent string
-	http  *http.Client
+	base    string
+	token   secret.String
+	session Session
+	agent   string
+	tries   int
+	http    *http.Client
 
 	streams, stores *http.Client // of downloads: through the controller, and from stores
 	stall           time.Duration
@@ -79,7 +91,7 @@ func New(opt Options) (*Client, error) {
 	}
 	return &Client{
 		streams: streaming(conf.Clone()), stores: streaming(store), stall: cmp.Or(opt.Stall, stallTimeout),
-		base: u.Scheme + "://" + u.Host + prefix, token: opt.Token, agent: opt.UserAgent,
+		base: u.Scheme + "://" + u.Host + prefix, token: opt.Token, session: opt.Session, agent: opt.UserAgent, tries: cmp.Or(opt.Tries, maxTries),
 		http: &http.Client{
 			Transport: &http.Transport{
 				Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, ForceAttemptHTTP2: true,
@@ -147,15 +159,39 @@ func (c *Client) send(ctx context.Context, r call) ([]byte, error) {
 	pause := firstPause
 	for try := 1; ; try++ {
 		text, err := c.once(ctx, r, payload)
-		if err == nil || !repeatable || try == maxTries || !transient(err) || ctx.Err() != nil {
+		slowed := slowedFor(err)
+		if err == nil || !repeatable || try >= c.tries || !transient(err) && slowed == 0 || ctx.Err() != nil {
 			return text, err
 		}
 		select {
 		case <-ctx.Done():
 			return nil, err
-		case <-time.After(pause):
+		case <-time.After(max(pause, slowed)):
 		}
 		pause *= 2
+	}
+}
+
+// slowedFor is how long a controller asks to wait that got too many requests; 0 if it does not, or asks for too much.
+func slowedFor(err error) time.Duration {
+	var p *body.Problem
+	if !errors.As(err, &p) || p.Code != body.CodeRate || p.RetryAfter > maxSlowed {
+		return 0
+	}
+	return p.RetryAfter
+}
+
+// identify adds who asks.
+func (c *Client) identify(req *http.Request) {
+	req.Header.Set("User-Agent", c.agent)
+	switch {
+	case !c.token.Empty():
+		req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
+	case !c.session.Cookie.Empty():
+		req.Header.Set("Cookie", body.SessionCookie+"="+c.session.Cookie.Reveal())
+		if req.Method != http.MethodGet && req.Method != http.MethodHead {
+			req.Header.Set(body.CSRF, c.session.CSRF)
+		}
 	}
 }
 
@@ -209,12 +245,12 @@ func (c *Client) once(ctx context.Context, r call, payload []byte) ([]byte, erro
 		return nil, fmt.Errorf("write the request %s %s: %w", r.method, r.path, err)
 	}
 	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", c.agent)
+	c.identify(req)
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if !c.token.Empty() {
-		req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
+	if version := matchOf(ctx); version != "" && r.method != http.MethodGet {
+		req.Header.Set("If-Match", version)
 	}
 	if r.key != "" {
 		req.Header.Set(body.IdempotencyKey, r.key)
@@ -235,6 +271,7 @@ func (c *Client) once(ctx context.Context, r call, payload []byte) ([]byte, erro
 		return nil, fmt.Errorf("the answer of %s %s is larger than %d bytes", r.method, r.path, maxAnswer)
 	}
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
+		tell(ctx, res)
 		return text, nil
 	}
 	return nil, refusal(res, text)
@@ -245,6 +282,9 @@ func refusal(res *http.Response, text []byte) error {
 	if kind, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); err == nil && kind == body.ContentType {
 		var p body.Problem
 		if json.Unmarshal(text, &p) == nil && p.Status != 0 {
+			if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && n > 0 {
+				p.RetryAfter = time.Duration(min(n, 86_400)) * time.Second
+			}
 			return &p
 		}
 	}

@@ -2,6 +2,7 @@ package body
 
 import (
 	"encoding/json"
+	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/shared/wire"
@@ -34,6 +35,9 @@ const ContentType = "application/problem+json"
 // JSONLines is the content type of an export: one JSON object a line.
 const JSONLines = "application/jsonl"
 
+// SessionCookie holds the secret of a session. The prefix makes browsers take it only over TLS, from this host, for all of it.
+const SessionCookie = "__Host-devflow"
+
 // Headers.
 const (
 	IdempotencyKey = "Idempotency-Key"
@@ -62,6 +66,8 @@ type Problem struct {
 	PreDeploy *controller.PreDeploy `json:"pre_deploy,omitempty" doc:"Of backup_failed: what became of each database"`
 	// Problems are all that is known to stop a restore, and what a person should know before it.
 	Problems []wire.Problem `json:"problems,omitempty" doc:"What stops a restore, and what to know before it; those that stop it come first"`
+	// RetryAfter is the header of that name, for whoever reads the answer.
+	RetryAfter time.Duration `json:"-"`
 }
 
 // FieldError is one wrong field.
