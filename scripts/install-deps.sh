@@ -79,6 +79,8 @@ have zstd     || need "zstd (compression)" zstd
 have openssl  || need "openssl" openssl
 # For the console, which is built once and embedded in the controller; nothing of it runs on hosts.
 have_node     || need "node 18 or newer with npm (https://nodejs.org)" "nodejs npm"
+# For the test that calls the API as the panel does.
+have php      || need "PHP 8.1 or newer (php)" php-cli
 # For the tests of the units; it is not started. About 12 MB.
 have systemd-analyze || need "systemd-analyze" systemd
 # For the tests of packages and of the installation in one line.
@@ -129,7 +131,7 @@ if (( ${#missing[@]} )); then
 	"${apt[@]}" update
 	"${apt[@]}" install -y --no-install-recommends "${packages[@]}"
 	hash -r
-	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl && have systemd-analyze && have curl && have adduser && have_node || {
+	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl && have systemd-analyze && have curl && have adduser && have_node && have php || {
 		say "apt-get ended well, yet something of this is still missing: ${packages[*]}"
 		exit 1
 	}
