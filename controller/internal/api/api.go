@@ -95,6 +95,7 @@ func New(opt Options) *API {
 	a.registerAll()
 	a.serveBootstrap()
 	a.serveProvider(group)
+	a.complete()
 	a.serveDocument(group)
 	return a
 }
@@ -106,7 +107,11 @@ func config(opt Options) huma.Config {
 	cfg.OpenAPIPath = ""  // serveDocument
 	cfg.SchemasPath = ""
 	cfg.RejectUnknownQueryParameters = true
-	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
+	schemas := huma.NewMapRegistry(schemaPrefix, schemaName)
+	// Before the first operation: a schema is made once.
+	schemas.RegisterTypeAlias(reflect.TypeFor[body.Clearable[int64]](), reflect.TypeFor[*int64]())
+	schemas.RegisterTypeAlias(reflect.TypeFor[body.Clearable[bool]](), reflect.TypeFor[*bool]())
+	cfg.Components.Schemas = schemas
 	cfg.Info.Description = "Backups of databases, proven. Errors are problem+json (RFC 9457) with a stable code."
 	cfg.Servers = []*huma.Server{{URL: Prefix}}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
@@ -123,6 +128,8 @@ var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[wire.Selection]():      "ChosenSelection",
 	reflect.TypeFor[controller.Session]():  "SignInSession",
 }
+
+const schemaPrefix = "#/components/schemas/"
 
 func schemaName(t reflect.Type, hint string) string {
 	if name, ok := schemaNames[t]; ok {

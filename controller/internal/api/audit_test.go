@@ -121,6 +121,7 @@ func TestAudit_everyWrite(t *testing.T) {
 		{op: "create-backups", in: `{"database":"app"}`, result: "accepted", then: func(a *answer) { backup = number(item(a).ID); finish() }},
 		{op: "verify-backup", path: "/backups/{backup}/verify", result: "accepted", subject: "{backup}", then: func(a *answer) { r.Verified(agent, r.Start(agent)[0]) }},
 		{op: "verify-backups", in: `{"project":"shop"}`, result: "accepted", subject: "{backup}", then: func(a *answer) { r.Verified(agent, r.Start(agent)[0]) }},
+		{op: "pre-deploy", path: "/projects/shop/pre-deploy", in: `{"databases":["app"],"wait_seconds":0}`, result: "accepted", then: func(*answer) { finish() }},
 		{op: "create-download", path: "/backups/{backup}/download", subject: "{backup}"},
 		{op: "create-restore", in: func() any { return `{"backup_id":` + backup + `,"to_database":"copy","to_server":"db-1"}` }, result: "accepted", then: func(a *answer) { restore = id(a) }},
 		{op: "cancel-restore", path: "/restores/{restore}/cancel"},

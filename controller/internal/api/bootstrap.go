@@ -28,7 +28,7 @@ func (a *API) serveBootstrap() {
 		op := &huma.Operation{
 			OperationID: id, Method: http.MethodGet, Path: path, Summary: summary, Tags: []string{tagSystem}, Servers: []*huma.Server{{URL: "/"}}, Parameters: params,
 			Extensions: map[string]any{ExtensionAccess: []string{accessPublic}},
-			Responses:  map[string]*huma.Response{"200": answer(http.StatusText(http.StatusOK))},
+			Responses:  map[string]*huma.Response{"200": answer(http.StatusText(http.StatusOK)), "500": {}},
 		}
 		if len(params) > 0 {
 			op.Responses["206"] = answer(http.StatusText(http.StatusPartialContent))
@@ -46,7 +46,7 @@ func (a *API) serveBootstrap() {
 		c.Data(http.StatusOK, "application/x-pem-file", a.opt.Bootstrap.CA())
 	})
 	file("get-package", "/packages/{file}", "A package of the agent, or SHA256SUMS, which names them", "application/octet-stream",
-		[]*huma.Param{{Name: "file", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}}, a.sendPackage)
+		[]*huma.Param{{Name: "file", In: "path", Required: true, Description: "As SHA256SUMS names it, or that itself", Schema: &huma.Schema{Type: huma.TypeString}}}, a.sendPackage)
 }
 
 func (a *API) sendPackage(c *gin.Context) {

@@ -38,7 +38,7 @@ func newDownloadToken() (token string, hash []byte) {
 
 // linkIn is a request by a link. An operation without a token is limited by its address.
 type linkIn struct {
-	Token   string `path:"token" minLength:"1" maxLength:"200"`
+	Token   string `path:"token" minLength:"1" maxLength:"200" doc:"Of the link"`
 	Range   string `header:"Range" doc:"bytes=N-: from byte N on. Any other form is answered with the whole"`
 	IfRange string `header:"If-Range" doc:"The ETag of what is there already: another one is answered with the whole"`
 	remote  string

@@ -577,12 +577,12 @@ func TestBackups_orders(t *testing.T) {
 func TestDownload_serverLimits(t *testing.T) {
 	t.Parallel()
 	r, b, c := completed(t, true, "")
-	const limit = 200 * time.Millisecond
+	const limit = 500 * time.Millisecond
 	pause := func(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(3 * limit):
+		case <-time.After(2 * limit):
 			return nil
 		}
 	}

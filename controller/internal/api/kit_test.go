@@ -72,7 +72,9 @@ func (r *rig) as(token, method, path string, in any, headers ...string) *answer 
 	if err != nil {
 		r.Fatal(err)
 	}
-	return &answer{r, res.StatusCode, res.Header, text, method + " " + path}
+	a := &answer{r, res.StatusCode, res.Header, text, method + " " + path}
+	r.conforms(method, path, a)
+	return a
 }
 
 // do is as with the admin's token, under the API's prefix.

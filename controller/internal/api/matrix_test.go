@@ -81,7 +81,11 @@ func (r *rig) direct(c caller, op route, path string, in any) *answer {
 	}
 	w := httptest.NewRecorder()
 	r.API.ServeHTTP(w, req)
-	return &answer{r, w.Code, w.Header(), w.Body.Bytes(), c.kind + ": " + op.Method + " " + path}
+	a := &answer{r, w.Code, w.Header(), w.Body.Bytes(), c.kind + ": " + op.Method + " " + path}
+	if a.header.Get("Content-Type") != "text/event-stream" {
+		r.conforms(op.Method, path, a)
+	}
+	return a
 }
 
 // TestMatrix tries every operation of the document with every permission by itself, as a token, as a panel's token for a user, and as a

@@ -224,13 +224,16 @@ func TestSignIn_lockedOut(t *testing.T) {
 		}
 		return n
 	}
-	if n := wait(r.signIn("anna", userPassword)); n < 25 || n > 31 {
-		t.Errorf("the first lock is of %d s", n)
+	lock := func() string {
+		return r.SQL("SELECT max(round(extract(epoch FROM locked_until - last_at))) FROM sign_in_failures")
+	}
+	if n, of := wait(r.signIn("anna", userPassword)), lock(); n > 31 || of != "30" {
+		t.Errorf("the first lock is of %s s, of which %d are left", of, n)
 	}
 	r.SQL("UPDATE sign_in_failures SET locked_until = now() - interval '1 second'")
 	r.signIn("anna", "wrong again").refused(http.StatusUnauthorized, controller.EUnauthorized)
-	if n := wait(r.signIn("anna", userPassword)); n < 55 || n > 61 {
-		t.Errorf("the second lock is of %d s", n)
+	if n, of := wait(r.signIn("anna", userPassword)), lock(); n > 61 || of != "60" {
+		t.Errorf("the second lock is of %s s, of which %d are left", of, n)
 	}
 	r.SQL("UPDATE sign_in_failures SET locked_until = now() - interval '1 second'")
 	r.signIn("anna", userPassword).is(http.StatusCreated)

@@ -14,7 +14,7 @@ import (
 func (a *API) registerProjects() {
 	view, manage := []string{controller.ViewBackups}, []string{controller.ManageProjects}
 	store := a.opt.Store
-	register(a, operation{id: "list-projects", method: http.MethodGet, path: "/projects", summary: "The projects that the caller sees, by slug", tag: tagProjects, access: view},
+	register(a, operation{id: "list-projects", method: http.MethodGet, path: "/projects", summary: "The projects that the caller sees, by slug", tag: tagProjects, errors: []int{http.StatusNotFound}, access: view},
 		func(ctx context.Context, in *struct {
 			Search string `query:"search" maxLength:"200" doc:"Part of the slug or the name, whatever its case"`
 			Server string `query:"server" doc:"Name or id; those that may use it"`

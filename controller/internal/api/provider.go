@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,21 +39,21 @@ const (
 func (a *API) serveProvider(group *gin.RouterGroup) {
 	for _, p := range []struct {
 		id, path, summary string
-		params            []string
+		params            map[string]string
 		handle            gin.HandlerFunc
 	}{
-		{"oidc-sign-in", "/session/oidc", "Send the browser to the OpenID Connect provider; it comes back to return_to", []string{"return_to"}, a.beginProvider},
-		{"oidc-callback", "/session/oidc/callback", "Where the provider sends the browser back; the answer sets the cookie of the session", []string{"code", "state", "error"}, a.finishProvider},
+		{"oidc-sign-in", "/session/oidc", "Send the browser to the OpenID Connect provider; it comes back to return_to", map[string]string{"return_to": "The console's page to come back to"}, a.beginProvider},
+		{"oidc-callback", "/session/oidc/callback", "Where the provider sends the browser back; the answer sets the cookie of the session", map[string]string{"code": "What the provider vouches by", "state": "Of the sign-in that the browser began", "error": "What the provider says that went wrong"}, a.finishProvider},
 	} {
 		group.GET(p.path, p.handle)
 		op := &huma.Operation{
 			OperationID: p.id, Method: http.MethodGet, Path: p.path, Summary: p.summary, Tags: []string{tagSession}, Extensions: map[string]any{ExtensionAccess: []string{accessPublic}},
 			Responses: map[string]*huma.Response{},
 		}
-		for _, name := range p.params {
-			op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "query", Schema: &huma.Schema{Type: huma.TypeString}})
+		for _, name := range slices.Sorted(maps.Keys(p.params)) {
+			op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "query", Description: p.params[name], Schema: &huma.Schema{Type: huma.TypeString}})
 		}
-		for _, status := range []int{http.StatusFound, http.StatusNotFound, http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		for _, status := range []int{http.StatusFound, http.StatusNotFound, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable} {
 			op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status)}
 		}
 		a.huma.OpenAPI().AddOperation(op)

@@ -67,7 +67,7 @@ type (
 	}
 	// IDPath names a thing by its id in the path.
 	IDPath struct {
-		ID int64 `path:"id" minimum:"1"`
+		ID int64 `path:"id" minimum:"1" doc:"Its id"`
 	}
 	bodyIn[T any]  struct{ Body T }
 	bodyOut[T any] struct{ Body T }

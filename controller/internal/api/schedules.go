@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"reflect"
 	"time"
 
 	"devflowbackup/controller"
@@ -16,10 +15,7 @@ const upcoming = 5
 
 func (a *API) registerSchedules() {
 	view, manage := []string{controller.ViewBackups}, []string{controller.ManageSchedules}
-	store, schemas := a.opt.Store, a.huma.OpenAPI().Components.Schemas
-	schemas.RegisterTypeAlias(reflect.TypeFor[body.Clearable[int64]](), reflect.TypeFor[*int64]())
-	schemas.RegisterTypeAlias(reflect.TypeFor[body.Clearable[bool]](), reflect.TypeFor[*bool]())
-
+	store := a.opt.Store
 	register(a, operation{id: "list-schedules", method: http.MethodGet, path: "/schedules", summary: "Schedules, with when each occurs next", tag: tagSchedules, access: view, errors: []int{http.StatusNotFound}}, a.listSchedules)
 	register(a, operation{
 		id: "create-schedule", audit: "schedule.create", method: http.MethodPost, path: "/schedules", summary: "Make a schedule of one database, of all of a project, or of those whose names match",

@@ -11,7 +11,7 @@ import (
 func (a *API) registerServers() {
 	view, manage := []string{controller.ViewBackups}, []string{controller.ManageServers}
 	store := a.opt.Store
-	register(a, operation{id: "list-servers", method: http.MethodGet, path: "/servers", summary: "Hosts with an agent, by name; revoked ones come last", tag: tagServers, access: view},
+	register(a, operation{id: "list-servers", method: http.MethodGet, path: "/servers", summary: "Hosts with an agent, by name; revoked ones come last", tag: tagServers, errors: []int{http.StatusNotFound}, access: view},
 		func(ctx context.Context, in *struct {
 			Project string `query:"project" doc:"Slug, id or external id; those that it may use"`
 			Search  string `query:"search" maxLength:"200" doc:"Part of the name, whatever its case"`
@@ -59,7 +59,7 @@ func (a *API) registerDatabases() {
 	}
 	manage := []string{controller.ManageProjects}
 	store := a.opt.Store
-	register(a, operation{id: "list-databases", method: http.MethodGet, path: "/databases", summary: "Databases that agents found, by server, instance and name", tag: tagDatabases, access: []string{controller.ViewBackups}},
+	register(a, operation{id: "list-databases", method: http.MethodGet, path: "/databases", summary: "Databases that agents found, by server, instance and name", tag: tagDatabases, errors: []int{http.StatusNotFound}, access: []string{controller.ViewBackups}},
 		func(ctx context.Context, in *databasesIn) (*bodyOut[body.Part[controller.Database]], error) {
 			f := controller.DatabaseFilter{Project: in.Project, Server: in.Server, Name: in.Name, Search: in.Search, Engine: in.Engine, Unassigned: in.Unassigned, Part: in.part()}
 			rows, err := store.Databases(ctx, actorOf(ctx), f)

@@ -14,7 +14,7 @@ import (
 func (a *API) registerStorages() {
 	view, manage := []string{controller.ViewBackups}, []string{controller.ManageStorages}
 	store := a.opt.Store
-	register(a, operation{id: "list-storages", method: http.MethodGet, path: "/storages", summary: "Places for artifacts, by name", tag: tagStorages, access: view},
+	register(a, operation{id: "list-storages", method: http.MethodGet, path: "/storages", summary: "Places for artifacts, by name", tag: tagStorages, errors: []int{http.StatusNotFound}, access: view},
 		func(ctx context.Context, in *struct {
 			Project string `query:"project" doc:"Slug, id or external id; its own storages and those of all projects"`
 			Kind    string `query:"kind" enum:"s3,local"`
