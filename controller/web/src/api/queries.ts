@@ -50,8 +50,19 @@ export function useManifest(id: number, wanted: boolean) {
   });
 }
 
+// whole reads a list to its end; nearly always that is one request.
+async function whole<T>(ask: (query: { after_id?: number; limit: number }) => Promise<{ items: T[]; next_after_id: number | null }>) {
+  const items: T[] = [];
+  for (let query: { after_id?: number; limit: number } = { limit: 500 }; ; ) {
+    const part = await ask(query);
+    items.push(...part.items);
+    if (part.next_after_id === null) return { items };
+    query = { ...query, after_id: part.next_after_id };
+  }
+}
+
 export const useProjects = () =>
-  useQuery({ queryKey: ["projects"], queryFn: ({ signal }) => take(api.GET("/projects", { signal })) });
+  useQuery({ queryKey: ["projects"], queryFn: ({ signal }) => whole((query) => take(api.GET("/projects", { params: { query }, signal }))) });
 
 export const useProject = (ref: string) =>
   useQuery({ queryKey: ["project", ref], queryFn: ({ signal }) => take(api.GET("/projects/{ref}", { params: { path: { ref } }, signal })) });
@@ -59,7 +70,7 @@ export const useProject = (ref: string) =>
 export const useDatabases = (query: { project?: string; server?: string; unassigned?: boolean }, wanted = true) =>
   useQuery({
     queryKey: ["databases", query], enabled: wanted, refetchInterval: () => askEvery(false),
-    queryFn: ({ signal }) => take(api.GET("/databases", { params: { query }, signal })),
+    queryFn: ({ signal }) => whole((part) => take(api.GET("/databases", { params: { query: { ...query, ...part } }, signal }))),
   });
 
 export const useSchedules = (project: string | undefined) =>
@@ -69,9 +80,9 @@ export const useSchedules = (project: string | undefined) =>
   });
 
 export const useServers = (fast = false) =>
-  useQuery({ queryKey: ["servers"], refetchInterval: () => (fast ? 2_000 : askEvery(false)), queryFn: ({ signal }) => take(api.GET("/servers", { signal })) });
+  useQuery({ queryKey: ["servers"], refetchInterval: () => (fast ? 2_000 : askEvery(false)), queryFn: ({ signal }) => whole((query) => take(api.GET("/servers", { params: { query }, signal }))) });
 
-export const useStorages = () => useQuery({ queryKey: ["storages"], queryFn: ({ signal }) => take(api.GET("/storages", { signal })) });
+export const useStorages = () => useQuery({ queryKey: ["storages"], queryFn: ({ signal }) => whole((query) => take(api.GET("/storages", { params: { query }, signal }))) });
 
 export const useRestores = (query: { project?: string; page?: number; per_page?: number; before_id?: number; limit?: number }) =>
   useQuery({
