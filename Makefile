@@ -227,9 +227,11 @@ bench: deps tools build bin/bench ## Speed and memory against the bare tools, ra
 	@[ -n '$(BENCH)' ] || $(MAKE) --no-print-directory bench-scale
 
 .PHONY: bench-scale
-bench-scale: deps ## How the catalog scales: due schedules of 100,000, a plan for 100,000 backups, lists of 1,000,000
+bench-scale: deps console ## How catalog and API scale: schedules of 100,000, a plan for 100,000 backups, lists and the panel's calls with 1,000,000
 	$(STEP) 'the catalog with many rows'
-	@go test -run '^$$' -bench '^BenchmarkScale_' -benchtime 200x ./controller/internal/catalog
+	@go test -timeout 40m -run '^$$' -bench '^BenchmarkScale_' -benchtime 200x ./controller/internal/catalog
+	$(STEP) 'the calls of a panel, with 1,000,000 backups'
+	@go test -timeout 40m -run '^$$' -bench '^BenchmarkScale_' -benchtime 2000x ./controller/internal/api
 	@go test -run '^$$' -bench '^BenchmarkPlan' ./controller/internal/retention
 
 .PHONY: bin/bench

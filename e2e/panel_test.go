@@ -246,8 +246,10 @@ func TestPanel(t *testing.T) {
 		}
 		sql("DROP VIEW broken")
 		p.deploy(t, ctx, panelID, "deploy-3", "completed")
-		if d := p.deploy(t, ctx, panelID, "deploy-4", "completed", names["sqlite"]); len(d.Databases) != 1 {
-			t.Errorf("of one database: %+v", d)
+		for _, key := range []string{"deploy-4", "deploy-5"} {
+			if d := p.deploy(t, ctx, panelID, key, "completed", names["sqlite"]); len(d.Databases) != 1 {
+				t.Errorf("of one database: %+v", d)
+			}
 		}
 		if all := p.backups(t, ctx, "type=pre_deploy&status=failed"); len(all) != 1 || all[0].DatabaseName != names["mysql"] || all[0].ErrorMessage == "" {
 			t.Errorf("failed ones: %+v", all)
@@ -282,16 +284,21 @@ func TestPanel(t *testing.T) {
 		p.flow(t, ctx, "foreign", map[string]any{"user": user, "project": "panel", "other": panelOtherID, "foreign": foreign.ID}, &struct{}{}, nil)
 	})
 	t.Run("Cleanup", func(t *testing.T) {
-		// Of those that were made before deploys the newest three stay, and what is younger than 30 days.
-		sqlite := p.backups(t, ctx, "status=completed&database="+url.QueryEscape(names["sqlite"]))
-		old := sqlite[len(sqlite)-1]
-		e.age(t, ctx, old.ID, "40 days")
+		// Of those that were made before deploys the newest three stay, and, as none was verified, the oldest.
+		sqlite := p.backups(t, ctx, "type=pre_deploy&status=completed&database="+url.QueryEscape(names["sqlite"]))
+		if len(sqlite) != 5 {
+			t.Fatalf("there are %d, not five", len(sqlite))
+		}
+		old := sqlite[3]
+		for _, b := range sqlite[3:] {
+			e.age(t, ctx, b.ID, "40 days")
+		}
 		var plan struct {
 			Kept, Removed int
 			Remove        []int64
 		}
 		p.flow(t, ctx, "cleanup", nil, &plan, nil)
-		if len(sqlite) < 4 || plan.Removed != 1 || !slices.Equal(plan.Remove, []int64{old.ID}) || plan.Kept < 9 {
+		if plan.Removed != 1 || !slices.Equal(plan.Remove, []int64{old.ID}) || plan.Kept < 9 {
 			t.Errorf("with %d aged, of %d backups, the plan is %+v", old.ID, len(sqlite), plan)
 		}
 		if b := e.backup(t, ctx, old.ID); b.DeletedAt != nil {

@@ -43,13 +43,24 @@ type quickstart struct {
 	exited chan struct{}
 }
 
-func startQuickstart(t *testing.T, dir string, env ...string) *quickstart {
+func startQuickstart(t *testing.T, dir string, args ...string) *quickstart {
+	t.Helper()
+	return launchQuickstart(t, dir, nil, args)
+}
+
+// onceQuickstart ends by itself.
+func onceQuickstart(t *testing.T, dir string) *quickstart {
+	t.Helper()
+	return launchQuickstart(t, dir, []string{"ONCE=1"}, nil)
+}
+
+func launchQuickstart(t *testing.T, dir string, env, args []string) *quickstart {
 	t.Helper()
 	root, err := s3kit.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := &quickstart{cmd: exec.Command(filepath.Join(root, "bin", "quickstart")), out: &output{}, exited: make(chan struct{})}
+	q := &quickstart{cmd: exec.Command(filepath.Join(root, "bin", "quickstart"), args...), out: &output{}, exited: make(chan struct{})}
 	q.cmd.Dir = root
 	q.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "DEVFLOW_QUICKSTART_DIR=" + dir}, env...)
 	q.cmd.Stdout, q.cmd.Stderr = q.out, q.out
@@ -119,12 +130,12 @@ func TestQuickstart(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 
 	t.Run("Killed", func(t *testing.T) {
-		q := startQuickstart(t, dir, "ONCE=1")
+		q := onceQuickstart(t, dir)
 		q.until(t, ctx, "Make a project")
 		if len(stack.ProcessesIn(dir)) < 4 {
 			t.Errorf("too few processes run: %v", stack.ProcessesIn(dir))
 		}
-		second := startQuickstart(t, dir, "ONCE=1")
+		second := onceQuickstart(t, dir)
 		if code := second.status(t, ctx); code != 1 || !strings.Contains(second.out.String(), "in use by another quickstart") {
 			t.Errorf("a second quickstart in the same directory ends with %d: %s", code, second.out)
 		}
@@ -137,7 +148,7 @@ func TestQuickstart(t *testing.T) {
 
 	t.Run("StaysUp", func(t *testing.T) {
 		q := startQuickstart(t, dir)
-		q.until(t, ctx, "logs  ")
+		q.until(t, ctx, "the CA above has signed")
 		running := stack.ProcessesIn(dir)
 		addresses, err := stack.Listeners(append(running, stack.Running{PID: q.cmd.Process.Pid}))
 		if err != nil {
@@ -157,6 +168,8 @@ func TestQuickstart(t *testing.T) {
 		if !regexp.MustCompile(`(?m)^ +multipart +ok +\d+ `).MatchString(text) {
 			t.Error("it does not show how the storage was probed")
 		}
+
+		signsIn(t, ctx, dir, text)
 
 		// The commands that it suggests work as they stand there.
 		root, err := s3kit.Root()
@@ -199,7 +212,7 @@ func TestQuickstart(t *testing.T) {
 
 	t.Run("Again", func(t *testing.T) {
 		began := time.Now()
-		q := startQuickstart(t, dir, "ONCE=1")
+		q := onceQuickstart(t, dir)
 		if code := q.status(t, ctx); code != 0 {
 			t.Fatalf("it ends with status %d", code)
 		}
@@ -245,6 +258,49 @@ func TestQuickstart(t *testing.T) {
 		}
 		nothingRuns(t, ctx, dir, time.Second)
 	})
+}
+
+// signsIn opens the console's page, and signs in to it as the last lines say.
+func signsIn(t *testing.T, ctx context.Context, dir, text string) {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^   Console +(https://\S+) +user (\S+), password (\S+)$`).FindStringSubmatch(text)
+	if m == nil {
+		t.Error("it does not say how to sign in to the console")
+		return
+	}
+	authority := filepath.Join(dir, "controller", "ca.pem")
+	page, err := exec.CommandContext(ctx, "curl", "-sS", "--fail", "--cacert", authority, m[1]).Output()
+	if err != nil || !bytes.Contains(page, []byte("<title>")) {
+		t.Errorf("the console's page: %v: %.200s", err, page)
+	}
+	in := `{"name":"` + m[2] + `","password":"` + m[3] + `"}`
+	session, err := exec.CommandContext(ctx, "curl", "-sS", "--fail-with-body", "--cacert", authority, "-H", "Content-Type: application/json", "-H", "Origin: "+m[1], "-d", in, m[1]+"/api/v1/session").CombinedOutput()
+	if err != nil || !bytes.Contains(session, []byte("csrf_token")) {
+		t.Errorf("sign in: %v: %s", err, session)
+	}
+}
+
+// TestQuickstart_Arguments: it takes none, and says so before it does anything.
+func TestQuickstart_Arguments(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	for _, tc := range []struct {
+		args   []string
+		status int
+		says   string
+	}{
+		{[]string{"-h"}, 0, "usage: quickstart"}, {[]string{"--help"}, 0, "ONCE=1"}, {[]string{"-x"}, 2, `"-x" is not understood`}, {[]string{"shop"}, 2, `"shop" is not understood`},
+		{[]string{"-h", "shop"}, 2, `"-h" is not understood`}, {[]string{""}, 2, "usage: quickstart"},
+	} {
+		dir := filepath.Join(t.TempDir(), "nothing")
+		q := startQuickstart(t, dir, tc.args...)
+		if code := q.status(t, ctx); code != tc.status || !strings.Contains(q.out.String(), tc.says) {
+			t.Errorf("%q: status %d: %s", tc.args, code, q.out)
+		}
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%q: it began: %v", tc.args, err)
+		}
+	}
 }
 
 // proven checks the closing table: each engine on each storage, with every row of it proven, and each codec among them.

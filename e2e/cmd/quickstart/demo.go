@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -360,9 +362,14 @@ type hints struct {
 	env, url, token string
 	ca, downloads   string
 	clients         []string
+	user, password  string // of the console
 }
 
-func (d *demo) hints() hints {
+func (d *demo) hints(ctx context.Context) (hints, error) {
+	user, password, err := d.person(ctx)
+	if err != nil {
+		return hints{}, err
+	}
 	env := filepath.Join(d.dir.path, "env")
 	lines := []string{"# . " + env}
 	for _, setting := range d.client.Env() {
@@ -383,8 +390,23 @@ func (d *demo) hints() hints {
 	}
 	return hints{
 		backup: d.trips[0].backup.ID, env: env, url: d.controller.URL(), token: d.client.TokenFile, ca: d.client.CAFile,
-		downloads: d.dir.path, clients: clients,
+		downloads: d.dir.path, clients: clients, user: user, password: password,
+	}, nil
+}
+
+// person is who signs in to the console. The password is a new one in each run: it is kept nowhere but on the screen.
+func (d *demo) person(ctx context.Context) (name, password string, err error) {
+	name, password = "admin", rand.Text()
+	made := map[string]any{"name": name, "admin": true, "password": password}
+	var refused *stack.ProblemError
+	err = d.client.API(ctx, http.MethodPost, "/users", made, nil)
+	if errors.As(err, &refused) && refused.Status == http.StatusConflict { // by an earlier run
+		err = d.client.API(ctx, http.MethodPut, "/users/"+name+"/password", map[string]any{"password": password}, nil)
 	}
+	if err != nil {
+		return "", "", fmt.Errorf("make a user of the console: %w", err)
+	}
+	return name, password, nil
 }
 
 // reader is the command line, with settings of the environment before it, of the client that everyone uses for the database.

@@ -18,7 +18,36 @@ import (
 	"time"
 )
 
+const usage = `usage: quickstart
+
+Shows DevFlow Backup on this machine, from end to end: databases of three engines are backed up, verified and restored, and all of it is
+compared. Then it stays up until Ctrl-C, with a console to look at. It takes no arguments, but for -h.
+
+environment:
+   ONCE=1                   ends when everything is proven
+   DEVFLOW_QUICKSTART_DIR   where everything lies; the next run goes on from there
+`
+
+// usageStatus is the exit status of a command line that is not understood.
+const usageStatus = 2
+
+// understood prints the usage if it is asked for, and tells whether to go on and, if not, with which status to end.
+func understood(args []string, out, errOut io.Writer) (goOn bool, status int) {
+	switch {
+	case len(args) == 0:
+		return true, 0
+	case len(args) == 1 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help"):
+		fmt.Fprint(out, usage)
+		return false, 0
+	}
+	fmt.Fprintf(errOut, "quickstart: %q is not understood\n\n%s", args[0], usage)
+	return false, usageStatus
+}
+
 func main() {
+	if goOn, status := understood(os.Args[1:], os.Stdout, os.Stderr); !goOn {
+		os.Exit(status)
+	}
 	// A closed terminal must not end us before the parts are stopped.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -74,7 +103,11 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if once {
 		return nil
 	}
-	st.next(d.hints())
+	h, err := d.hints(ctx)
+	if err != nil {
+		return err
+	}
+	st.next(h)
 	select {
 	case <-ctx.Done():
 		st.say("\nStopping. Everything stays in %s; `make quickstart` goes on from there.", dir.shown())

@@ -139,9 +139,13 @@ It stays up until Ctrl-C. In another terminal:
    API           %s/api/v1/openapi.json
    admin token   %s
    CA            %s
-   logs          %s`,
+   logs          %s
+
+   Console       %s    user %s, password %s
+                 (the browser asks about the certificate, which the CA above has signed)`,
 		shorten(h.env), h.backup, h.backup, h.backup, shorten(h.downloads), h.backup, strings.Join(h.clients, "\n   "),
-		h.url, shorten(h.token), shorten(h.ca), shorten(filepath.Join(s.dir, "logs")))
+		h.url, shorten(h.token), shorten(h.ca), shorten(filepath.Join(s.dir, "logs")),
+		h.url, h.user, h.password)
 }
 
 func seconds(d time.Duration) string {
