@@ -105,7 +105,9 @@ func (c *ctl) complete(cmd *cobra.Command) {
 		case known:
 			offers[i] = c.offers(thing)
 		case strings.Contains(w, "FILE") || strings.Contains(w, "DIR"):
-			offers[i] = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) { return nil, cobra.ShellCompDirectiveDefault }
+			offers[i] = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+				return nil, cobra.ShellCompDirectiveDefault
+			}
 		}
 	}
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {

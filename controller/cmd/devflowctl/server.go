@@ -14,7 +14,7 @@ import (
 )
 
 func (c *ctl) serverCommand() *cobra.Command {
-	return c.group("server", "Hosts with an agent", c.serverAdd(), c.serverToken(), c.serverList(), c.serverShow(), c.serverVerifier(), c.serverRevoke())
+	return c.group("server", "Hosts with an agent", c.serverAdd(), c.serverToken(), c.serverEnrolments(), c.serverList(), c.serverShow(), c.serverVerifier(), c.serverRevoke())
 }
 
 func (c *ctl) serverAdd() *cobra.Command {
@@ -101,6 +101,38 @@ func (c *ctl) serverToken() *cobra.Command {
 	}
 	e.flags(cmd)
 	return cmd
+}
+
+func (c *ctl) serverEnrolments() *cobra.Command {
+	return &cobra.Command{
+		Use: "enrolments", Short: "List the tokens by which hosts enrol, newest first, and what became of them", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			all, err := cl.Enrolments(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.show(all, func(t *rows) {
+				t.head("ID", "SERVER", "STATE", "EXPIRES", "MADE")
+				for _, e := range all {
+					t.row(number(e.ID), e.ServerName, enrolmentState(e), ago(&e.ExpiresAt), ago(&e.CreatedAt))
+				}
+			})
+		},
+	}
+}
+
+func enrolmentState(e controller.Enrolment) string {
+	switch {
+	case e.UsedAt != nil:
+		return "used " + ago(e.UsedAt)
+	case e.ExpiresAt.Before(time.Now()):
+		return "expired"
+	}
+	return "open"
 }
 
 func (c *ctl) serverList() *cobra.Command {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,11 +11,12 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
+	"devflowbackup/controller/internal/client"
 	"devflowbackup/shared/version"
 )
 
 func (c *ctl) tokenCommand() *cobra.Command {
-	return c.group("token", "API tokens", c.tokenCreate(), c.tokenList(), c.tokenRotate(), c.tokenRevoke())
+	return c.group("token", "API tokens", c.tokenCreate(), c.tokenList(), c.tokenShow(), c.tokenRotate(), c.tokenRevoke())
 }
 
 func (c *ctl) tokenCreate() *cobra.Command {
@@ -84,22 +86,49 @@ func (c *ctl) tokenList() *cobra.Command {
 			return c.show(all, func(r *rows) {
 				r.head("ID", "NAME", "KIND", "PERMISSIONS", "PROJECTS", "USED", "EXPIRES", "STATE")
 				for _, t := range all {
-					permissions := strings.Join(t.Permissions, ",")
-					if len(t.Permissions) == len(controller.Permissions) {
-						permissions = "all"
-					}
-					state := "valid"
-					switch {
-					case t.RevokedAt != nil:
-						state = "revoked"
-					case t.ExpiresAt != nil && t.ExpiresAt.Before(time.Now()):
-						state = "expired"
-					}
-					r.row(number(t.ID), t.Name, t.Kind, permissions, tokenProjects(t), ago(t.LastUsedAt), ago(t.ExpiresAt), state)
+					r.row(number(t.ID), t.Name, t.Kind, tokenMay(t), tokenProjects(t), ago(t.LastUsedAt), ago(t.ExpiresAt), tokenState(t))
 				}
 			})
 		},
 	}
+}
+
+func tokenMay(t controller.APIToken) string {
+	if len(t.Permissions) == len(controller.Permissions) {
+		return "all"
+	}
+	return strings.Join(t.Permissions, ",")
+}
+
+func tokenState(t controller.APIToken) string {
+	switch {
+	case t.RevokedAt != nil:
+		return "revoked"
+	case t.ExpiresAt != nil && t.ExpiresAt.Before(time.Now()):
+		return "expired"
+	}
+	return "valid"
+}
+
+func (c *ctl) tokenShow() *cobra.Command {
+	return c.on("token", "show", "Show one API token, without its secret", func(ctx context.Context, cl *client.Client, id int64) error {
+		return showVersion(ctx, c, func(ctx context.Context) (controller.APIToken, error) { return cl.Token(ctx, id) }, func(t controller.APIToken) func(*rows) {
+			return func(r *rows) {
+				r.fact("id", number(t.ID))
+				r.fact("name", t.Name)
+				r.fact("kind", t.Kind)
+				r.fact("permissions", tokenMay(t))
+				r.fact("projects", tokenProjects(t))
+				r.fact("state", tokenState(t))
+				r.fact("used", ago(t.LastUsedAt))
+				r.fact("expires", ago(t.ExpiresAt))
+				r.fact("rotated", ago(t.RotatedAt))
+				if t.PreviousUntil != nil && t.PreviousUntil.After(time.Now()) {
+					r.fact("the one before works until", stamp(t.PreviousUntil))
+				}
+			}
+		})
+	})
 }
 
 func (c *ctl) tokenRotate() *cobra.Command {
@@ -139,11 +168,11 @@ func (c *ctl) tokenRotate() *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&grace, "grace", 24*time.Hour, "how long the secret before it works; 0 ends it at once")
-	return cmd
+	return matchFlag(cmd)
 }
 
 func (c *ctl) tokenRevoke() *cobra.Command {
-	return &cobra.Command{
+	return matchFlag(&cobra.Command{
 		Use: "revoke ID", Short: "End an API token", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := identifier("token", args[0])
@@ -159,7 +188,7 @@ func (c *ctl) tokenRevoke() *cobra.Command {
 			}
 			return c.done("token %d is revoked", id)
 		},
-	}
+	})
 }
 
 func (c *ctl) versionCommand() *cobra.Command {

@@ -59,3 +59,8 @@ func (c *Client) SignOutUser(ctx context.Context, ref string) error {
 	_, err := c.send(ctx, call{method: http.MethodDelete, path: path("users", ref, "sessions")})
 	return err
 }
+
+// Token is one API token, without its secret.
+func (c *Client) Token(ctx context.Context, n int64) (controller.APIToken, error) {
+	return get[controller.APIToken](ctx, c, nil, "tokens", id(n))
+}
