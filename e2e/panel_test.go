@@ -283,6 +283,24 @@ func TestPanel(t *testing.T) {
 		user := panelUser{"zoe@example.com", "*", panelID}
 		p.flow(t, ctx, "foreign", map[string]any{"user": user, "project": "panel", "other": panelOtherID, "foreign": foreign.ID}, &struct{}{}, nil)
 	})
+	t.Run("Quota", func(t *testing.T) { // fault 77
+		limit := func(jobs any) {
+			t.Helper()
+			if err := e.ctl.API(ctx, "PATCH", "/projects/panel", map[string]any{"max_jobs_per_hour": jobs}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := len(p.backups(t, ctx, ""))
+		limit(before)
+		p.flow(t, ctx, "quota", map[string]any{"database": names["sqlite"]}, &struct{}{}, nil)
+		if d := p.deploy(t, ctx, panelID, "deploy-flood", "backup_failed"); !strings.Contains(d.Why, "max_jobs_per_hour") {
+			t.Errorf("%+v", d)
+		}
+		if now := len(p.backups(t, ctx, "")); now != before {
+			t.Errorf("there were %d backups, past the limit there are %d", before, now)
+		}
+		limit(nil)
+	})
 	t.Run("Cleanup", func(t *testing.T) {
 		// Of those that were made before deploys the newest three stay, and, as none was verified, the oldest.
 		sqlite := p.backups(t, ctx, "type=pre_deploy&status=completed&database="+url.QueryEscape(names["sqlite"]))

@@ -434,6 +434,16 @@ function foreign(Client $panel, array $on): array
     return ['gone' => count($gone)];
 }
 
+/** A project that has reached its limit orders no more, whoever asks. */
+function quota(Client $panel, array $on): array
+{
+    $p = refused(429, 'quota_exceeded', $panel->call('POST', '/backups', ['project' => $on['project'], 'database' => $on['database']]));
+    holds(str_contains($p->why(), 'max_jobs_per_hour'), 'it names the limit', $p->why());
+    refused(403, 'forbidden', $panel->call('PATCH', "/projects/{$on['project']}", ['max_jobs_per_hour' => null]));
+
+    return ['why' => $p->why()];
+}
+
 /** What a clean-up would do, and why. */
 function cleanup(Client $panel, array $on): array
 {
