@@ -22,8 +22,3 @@ const words: Record<string, string> = {
 };
 
 export const permissionWords = (name: string) => words[name] ?? name;
-
-/** Why a button is not there to be pressed. */
-export function lacking(...needed: string[]): string {
-  return `You need the permission ${needed.join(" and ")}. Ask whoever manages people and tokens.`;
-}

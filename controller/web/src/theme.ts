@@ -5,7 +5,7 @@ const blue: MantineColorsTuple = ["#edf4ff", "#dbe7fb", "#b4cdf5", "#8ab1f0", "#
 export const theme = createTheme({
   colors: { blue },
   primaryColor: "blue",
-  primaryShade: { light: 8, dark: 6 },
+  primaryShade: { light: 8, dark: 7 },
   fontFamily: 'Inter, "Inter Variable", ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif',
   fontFamilyMonospace: 'ui-monospace, SFMono-Regular, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace',
   headings: { fontWeight: "650" },

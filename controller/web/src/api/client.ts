@@ -83,6 +83,19 @@ export async function take<T>(call: Promise<Answer<T>>): Promise<T> {
   throw new ApiError(problemOf(answer.error, answer.response));
 }
 
+/** A thing and its version, which an edit names in If-Match. */
+export type Versioned<T> = { value: T; etag: string };
+
+/** The answer of a call with the version of what it shows. */
+export async function takeVersion<T>(call: Promise<Answer<T>>): Promise<Versioned<T>> {
+  let etag = "";
+  const value = await take(call.then((a) => ((etag = a.response.headers.get("ETag") ?? ""), a)));
+  return { value, etag };
+}
+
+/** The header of an edit that is made only while the thing is still that version. */
+export const ifMatch = (etag: string) => ({ "If-Match": etag || undefined });
+
 function unreachable(): Problem {
   return {
     type: "about:blank", title: "Unreachable", status: 0, code: "unreachable", request_id: "",

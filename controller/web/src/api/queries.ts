@@ -42,6 +42,14 @@ export function useBackupLog(id: number, busy: boolean) {
   });
 }
 
+/** The verifications of a backup, the newest first. */
+export const useVerifications = (backup: number) =>
+  useQuery({
+    queryKey: ["job", "verifications", backup],
+    queryFn: ({ signal }) => take(api.GET("/jobs", { params: { query: { backup_id: backup, kind: "verify", limit: 50 } }, signal })),
+    refetchInterval: (q) => askEvery(!!q.state.data?.items.some((j) => !j.ended_at)),
+  });
+
 export function useManifest(id: number, wanted: boolean) {
   return useQuery({
     queryKey: ["manifest", id],

@@ -1,13 +1,14 @@
 import { Alert, Badge, Button, Checkbox, Group, Modal, MultiSelect, PasswordInput, Select, SimpleGrid, Stack, Switch, Table, Tabs, Text, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { IconKey, IconPlus, IconRefresh, IconTrash, IconUserPlus, IconUsers } from "../icons";
+import { IconKey, IconPencil, IconPlus, IconRefresh, IconTrash, IconUserPlus, IconUsers } from "../icons";
 import { useState } from "react";
-import { api, take, type Schemas } from "../api/client";
+import { api, ifMatch, take, takeVersion, type Schemas, type Versioned } from "../api/client";
 import { useSession } from "../api/session";
 import { useAct, useProjects } from "../api/queries";
 import { permissionWords } from "../permission";
 import { Confirm } from "../ui/dialog";
 import { Act, Copyable, Do, Empty, PageHead, Rows, Section, Time } from "../ui/parts";
+import { EditModal, EditProblem } from "../ui/fresh";
 import { fieldError, ProblemAlert } from "../ui/problem";
 import { refused, toast } from "../ui/toast";
 
@@ -55,6 +56,7 @@ function People() {
   const list = useQuery({ queryKey: ["users"], queryFn: ({ signal }) => take(api.GET("/users", { params: { query: { limit: 200 } }, signal })) });
   const [adding, setAdding] = useState(false);
   const [removed, setRemoved] = useState<User | null>(null);
+  const [edited, setEdited] = useState<string | null>(null);
   const { who } = useSession();
   const remove = useAct((u: User) => take(api.DELETE("/users/{ref}", { params: { path: { ref: u.name } } })), "users");
   const disable = useAct((u: User) => take(api.PATCH("/users/{ref}", { params: { path: { ref: u.name } }, body: { disabled: !u.disabled_at } })), "users");
@@ -72,12 +74,13 @@ function People() {
                 <Table.Td data-label="Signs in by">{u.issuer ? "OpenID Connect" : u.has_password ? "Password" : "No password yet"}</Table.Td>
                 <Table.Td data-label="Last sign-in"><Time at={u.last_sign_in_at} /></Table.Td>
                 <Table.Td data-label="Enabled"><Switch checked={!u.disabled_at} disabled={u.id === who.user_id} onChange={() => disable.mutate(u, { onError: refused })} aria-label={`${u.name}: enabled`} /></Table.Td>
-                <Table.Td className="wide"><div className="actions"><Act label="Delete" icon={IconTrash} color="red" needs={["manage-tokens"]} disabled={u.id === who.user_id} why="This is you" onClick={() => setRemoved(u)} /></div></Table.Td>
+                <Table.Td className="wide"><div className="actions"><Act label="Edit" icon={IconPencil} needs={["manage-tokens"]} onClick={() => setEdited(u.name)} /><Act label="Delete" icon={IconTrash} color="red" needs={["manage-tokens"]} disabled={u.id === who.user_id} why="This is you" onClick={() => setRemoved(u)} /></div></Table.Td>
               </Table.Tr>
             ))}
           </Table.Tbody>
         </Table>
       )}
+      {edited ? <EditPerson name={edited} onClose={() => setEdited(null)} /> : null}
       {adding ? <AddPerson onClose={() => setAdding(false)} /> : null}
       <Confirm opened={removed !== null} onClose={() => setRemoved(null)} title="Delete this person?" action="Delete" color="red" run={() => remove.mutateAsync(removed!)}>
         <b>{removed?.name}</b> is signed out everywhere. The audit log keeps the name.
@@ -111,6 +114,57 @@ function AddPerson({ onClose }: { onClose: () => void }) {
         </Stack>
       </form>
     </Modal>
+  );
+}
+
+function EditPerson({ name, onClose }: { name: string; onClose: () => void }) {
+  return (
+    <EditModal title={`Edit ${name}`} size="lg" of={["user", name]} read={() => takeVersion(api.GET("/users/{ref}", { params: { path: { ref: name } } }))} onClose={onClose}>
+      {(now, again) => <PersonForm now={now} again={again} onClose={onClose} />}
+    </EditModal>
+  );
+}
+
+function PersonForm({ now, again, onClose }: { now: Versioned<User>; again: () => void; onClose: () => void }) {
+  const u = now.value;
+  const { who } = useSession();
+  const self = u.id === who.user_id;
+  const all = useProjects();
+  const [display, setDisplay] = useState(u.display_name);
+  const [admin, setAdmin] = useState(u.admin);
+  const [permissions, setPermissions] = useState<string[]>(u.permissions ?? []);
+  const [chosen, setProjects] = useState<string[] | null>(null);
+  const [password, setPassword] = useState("");
+  // Until it is changed it is what it was; slugs are known once the projects are.
+  const projects = chosen ?? (u.projects ?? []).flatMap((id) => all.data?.items.find((p) => p.id === id)?.slug ?? []);
+  const params = { path: { ref: u.name }, header: ifMatch(now.etag) };
+  const save = useAct(async () => {
+    await take(api.PATCH("/users/{ref}", {
+      params,
+      body: {
+        ...(display !== u.display_name ? { display_name: display } : {}), ...(admin !== u.admin ? { admin } : {}), ...(!admin && !self ? { permissions } : {}),
+        ...(chosen === null ? {} : chosen.length ? { projects: chosen } : { all_projects: true }),
+      },
+    }));
+    if (password) await take(api.PUT("/users/{ref}/password", { params: { path: { ref: u.name } }, body: { password } }));
+  }, "users");
+  return (
+    <form onSubmit={(e) => { e.preventDefault(); save.mutate(undefined, { onSuccess: () => { toast(`${u.name} is changed`); onClose(); } }); }}>
+      <Stack>
+        <TextInput label="Full name" value={display} onChange={(e) => setDisplay(e.currentTarget.value)} error={fieldError(save.error, "display_name")} data-autofocus />
+        {u.issuer ? <Text size="sm" c="dimmed">Signs in by OpenID Connect: what the groups of the provider say is set anew at each sign-in.</Text> : self ? null : (
+          <PasswordInput label="New password" description="Signs the person out everywhere; left as it is if empty" value={password} onChange={(e) => setPassword(e.currentTarget.value)} error={fieldError(save.error, "password")} autoComplete="new-password" />
+        )}
+        {self ? <Text size="sm" c="dimmed">What you may do is changed by someone else, your password in the settings.</Text> : (
+          <>
+            <Checkbox label="Administrator" description="Every permission, in the projects below" checked={admin} disabled={!who.admin && who.permissions?.length !== who.all_permissions?.length} onChange={(e) => setAdmin(e.currentTarget.checked)} />
+            {admin ? null : <RightsFields {...{ permissions, setPermissions, projects, setProjects }} error={save.error} />}
+          </>
+        )}
+        <EditProblem error={save.error} again={() => { save.reset(); again(); }} fields={["display_name", "password", "permissions", "projects"]} />
+        <Group justify="flex-end"><Do onClick={onClose}>Cancel</Do><Do type="submit" variant="filled" loading={save.isPending}>Save</Do></Group>
+      </Stack>
+    </form>
   );
 }
 

@@ -1,14 +1,14 @@
-import { Anchor, Badge, Button, Code, Group, List, Stack, Tabs, Text, Timeline } from "@mantine/core";
+import { Anchor, Badge, Button, Code, Group, List, Stack, Table, Tabs, Text, Timeline } from "@mantine/core";
 import { IconArrowBackUp, IconDownload, IconFileText, IconHistory, IconLifebuoy, IconLock, IconLockOpen, IconPlayerStop, IconRefresh, IconShieldCheck, IconTerminal2, IconTrash } from "../icons";
 import { useState } from "react";
 import { Link } from "wouter";
 import type { Schemas } from "../api/client";
 import { useSession } from "../api/session";
-import { open, useBackup, useBackupLog, useManifest, type Backup } from "../api/queries";
+import { open, useBackup, useBackupLog, useManifest, useVerifications, type Backup } from "../api/queries";
 import { absolute, backupType, between, bytes, count, databaseName, duration, encryption, engine } from "../format";
 import { recovery } from "../recovery";
 import { useBackupActions } from "../ui/actions";
-import { Copyable, Do, EngineBadge, Fact, Facts, Health, PageHead, Rows, Section, Shield, Status, Time, verifiedWords } from "../ui/parts";
+import { Copyable, Do, Empty, EngineBadge, Fact, Facts, Health, PageHead, Rows, Section, Shield, Status, Time, verifiedWords } from "../ui/parts";
 import { ProblemAlert } from "../ui/problem";
 import { JobProgress } from "../ui/progress";
 
@@ -81,11 +81,13 @@ export default function BackupPage({ id }: { id: number }) {
         <Tabs.List mb="md">
           <Tabs.Tab value="timeline" leftSection={<IconHistory size={16} />}>Timeline</Tabs.Tab>
           <Tabs.Tab value="log" leftSection={<IconTerminal2 size={16} />}>Log</Tabs.Tab>
+          {b.status === "completed" ? <Tabs.Tab value="verifications" leftSection={<IconShieldCheck size={16} />}>Verifications</Tabs.Tab> : null}
           {b.status === "completed" ? <Tabs.Tab value="manifest" leftSection={<IconFileText size={16} />}>Manifest</Tabs.Tab> : null}
           {b.status === "completed" ? <Tabs.Tab value="recover" leftSection={<IconLifebuoy size={16} />}>Recover without us</Tabs.Tab> : null}
         </Tabs.List>
         <Tabs.Panel value="timeline"><Section padded><Steps b={b} job={log.data} /></Section></Tabs.Panel>
         <Tabs.Panel value="log"><Log job={log.data} error={log.error} loading={log.isPending} /></Tabs.Panel>
+        <Tabs.Panel value="verifications"><Verifications b={b} ask={fine ? () => actions.ask("verify", b) : undefined} /></Tabs.Panel>
         <Tabs.Panel value="manifest"><Manifest b={b} download={() => void actions.download(b, "manifest")} /></Tabs.Panel>
         <Tabs.Panel value="recover"><Recover b={b} /></Tabs.Panel>
       </Tabs>
@@ -157,6 +159,38 @@ export function Log({ job, error, loading }: { job?: Schemas["Job"]; error: unkn
         </Section>
       ))}
     </>
+  );
+}
+
+const levels: Record<string, string> = { checksum: "Checksum of the stored bytes", content: "Content, to the end of the dump" };
+
+/** Every time it was verified, or could not be, the newest first. */
+function Verifications({ b, ask }: { b: Backup; ask?: () => void }) {
+  const list = useVerifications(b.id);
+  return (
+    <Section title="Verifications" note="Each time it was read back, and what came of it">
+      {list.isPending ? <Rows n={2} /> : list.error && !list.data ? <ProblemAlert error={list.error} again={() => void list.refetch()} /> : list.data!.items.length === 0 ? (
+        <Empty icon={IconShieldCheck} title="Not verified yet" action={ask ? <Do icon={IconShieldCheck} needs={["view-backups"]} onClick={ask}>Verify Integrity</Do> : null}>Nobody knows yet whether it can be read back.</Empty>
+      ) : (
+        <Table className="stacked">
+          <Table.Thead><Table.Tr><Table.Th>When</Table.Th><Table.Th>What was read</Table.Th><Table.Th>By</Table.Th><Table.Th>Duration</Table.Th><Table.Th>Result</Table.Th></Table.Tr></Table.Thead>
+          <Table.Tbody>
+            {list.data!.items.map((j) => (
+              <Table.Tr key={j.id}>
+                <Table.Td data-label="When"><Time at={j.ended_at ?? j.created_at} both /></Table.Td>
+                <Table.Td data-label="What was read">{levels[j.level ?? ""] ?? j.level}</Table.Td>
+                <Table.Td data-label="By">{j.created_by || "the controller"}<Text size="xs" c="dimmed">{j.server}</Text></Table.Td>
+                <Table.Td data-label="Duration" className="figure">{duration(between(j.started_at, j.ended_at))}</Table.Td>
+                <Table.Td className="wide" maw={360}>
+                  {j.ended_at ? <Status status={j.status} /> : <JobProgress progress={j.progress} status={j.status === "pending" ? "pending" : "running"} waiting={j.waiting} compact />}
+                  {j.failure ? <Text size="xs" c="red" mt={4} className="wrap">{j.failure.message} <Text span inherit c="dimmed">{j.failure.hint}</Text></Text> : null}
+                </Table.Td>
+              </Table.Tr>
+            ))}
+          </Table.Tbody>
+        </Table>
+      )}
+    </Section>
   );
 }
 

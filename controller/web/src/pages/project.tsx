@@ -12,14 +12,15 @@ import { Confirm } from "../ui/dialog";
 import { History } from "../ui/history";
 import { Act, Do, Empty, EngineBadge, PageHead, Rows, Section, Stat, Time, useNow } from "../ui/parts";
 import { ProblemAlert } from "../ui/problem";
-import { ScheduleForm } from "../ui/scheduleform";
+import { EditProject } from "../ui/projectform";
+import { CreateSchedule, EditSchedule } from "../ui/scheduleform";
 import { refused, toast } from "../ui/toast";
 import { Retention } from "../ui/retention";
 import { Trends } from "../ui/trends";
 
 export default function ProjectPage({ id }: { id: string }) {
   const project = useProject(id);
-  const [dialog, setDialog] = useState<"backup" | "schedule" | "delete" | "assign" | "retention" | null>(null);
+  const [dialog, setDialog] = useState<"backup" | "schedule" | "edit" | "delete" | "assign" | "retention" | null>(null);
   const [, go] = useLocation();
   const client = useQueryClient();
   const { can } = useSession();
@@ -45,7 +46,12 @@ export default function ProjectPage({ id }: { id: string }) {
               <Menu.Dropdown>
                 <Menu.Item leftSection={<IconZoomCheck size={16} />} onClick={() => take(api.POST("/backups/verify", { body: { project: slug } })).then((j) => toast(`${plural(j.items.length, "backup")} being verified`), refused)}>Verify all backups</Menu.Item>
                 <Menu.Item leftSection={<IconHistory size={16} />} onClick={() => setDialog("retention")}>Preview retention</Menu.Item>
-                <Menu.Item leftSection={<IconTrash size={16} />} color="red" disabled={!can("manage-projects")} onClick={() => setDialog("delete")}>Delete project</Menu.Item>
+                {can("manage-projects") ? (
+                  <>
+                    <Menu.Item leftSection={<IconPencil size={16} />} onClick={() => setDialog("edit")}>Edit project</Menu.Item>
+                    <Menu.Item leftSection={<IconTrash size={16} />} color="red" onClick={() => setDialog("delete")}>Delete project</Menu.Item>
+                  </>
+                ) : null}
               </Menu.Dropdown>
             </Menu>
           </>
@@ -62,7 +68,8 @@ export default function ProjectPage({ id }: { id: string }) {
       <Trends project={slug} />
       <Databases project={slug} assign={() => setDialog("assign")} />
       {dialog === "backup" ? <CreateBackup project={slug} onClose={() => setDialog(null)} /> : null}
-      {dialog === "schedule" ? <ScheduleForm project={slug} onClose={() => setDialog(null)} /> : null}
+      {dialog === "schedule" ? <CreateSchedule project={slug} onClose={() => setDialog(null)} /> : null}
+      {dialog === "edit" ? <EditProject slug={slug} onClose={() => setDialog(null)} /> : null}
       {dialog === "assign" ? <Assign project={slug} onClose={() => setDialog(null)} /> : null}
       {dialog === "retention" ? <Retention project={slug} onClose={() => setDialog(null)} /> : null}
       <Confirm opened={dialog === "delete"} onClose={() => setDialog(null)} title="Delete this project?" action="Delete project" color="red" typed={slug}
@@ -135,7 +142,7 @@ function Schedules({ project, create }: { project: string; create: () => void })
           </Table.Tbody>
         </Table>
       )}
-      {edited ? <ScheduleForm project={project} schedule={edited} onClose={() => setEdited(null)} /> : null}
+      {edited ? <EditSchedule project={project} id={edited.id} onClose={() => setEdited(null)} /> : null}
       <Confirm opened={removed !== null} onClose={() => setRemoved(null)} title="Delete this schedule?" action="Delete schedule" color="red" run={() => remove.mutateAsync(removed!)}>
         <b>{removed?.label}</b> makes no more backups. Those that it made stay, and are kept by the rule for backups without a schedule.
       </Confirm>

@@ -2,10 +2,11 @@ import { Badge, Button, Group, PasswordInput, Select, SimpleGrid, Stack, Table, 
 import { useQuery } from "@tanstack/react-query";
 import { IconPlayerPlay, IconTrash } from "../icons";
 import { useState } from "react";
-import { api, take } from "../api/client";
+import { api, ifMatch, take, takeVersion } from "../api/client";
 import { useSession } from "../api/session";
 import { useAct } from "../api/queries";
 import { Act, Do, Fact, Facts, PageHead, Rows, Section, Time } from "../ui/parts";
+import { EditProblem } from "../ui/fresh";
 import { fieldError, ProblemAlert } from "../ui/problem";
 import { refused, toast } from "../ui/toast";
 
@@ -78,10 +79,10 @@ function Sessions() {
 
 function Installation() {
   const { can } = useSession();
-  const s = useQuery({ queryKey: ["settings"], queryFn: () => take(api.GET("/settings")) });
+  const s = useQuery({ queryKey: ["settings"], queryFn: () => takeVersion(api.GET("/settings")) });
   const [zone, setZone] = useState<string | null>(null);
   const [time, setTime] = useState<string | null>(null);
-  const save = useAct(() => take(api.PATCH("/settings", { body: { ...(zone ? { timezone: zone } : {}), ...(time ? { cleanup_time: time } : {}) } })), "settings", "statistics");
+  const save = useAct(() => take(api.PATCH("/settings", { params: { header: ifMatch(s.data?.etag ?? "") }, body: { ...(zone ? { timezone: zone } : {}), ...(time ? { cleanup_time: time } : {}) } })), "settings", "statistics");
   const may = can("manage-projects");
   return (
     <Section title="Installation" padded>
@@ -89,10 +90,10 @@ function Installation() {
         <form onSubmit={(e) => { e.preventDefault(); save.mutate(undefined, { onSuccess: () => toast("Saved") }); }}>
           <Stack maw={560}>
             <SimpleGrid cols={{ base: 1, xs: 2 }}>
-              <Select label="Time zone" description="Days of retention and trends" searchable limit={60} data={["UTC", ...Intl.supportedValuesOf("timeZone").filter((z) => z !== "UTC")]} value={zone ?? s.data.timezone} onChange={setZone} disabled={!may} allowDeselect={false} error={fieldError(save.error, "timezone")} />
-              <TextInput type="time" label="Clean up at" description="When retention is applied, daily" value={time ?? s.data.cleanup_time} onChange={(e) => setTime(e.currentTarget.value)} disabled={!may} error={fieldError(save.error, "cleanup_time")} />
+              <Select label="Time zone" description="Days of retention and trends" searchable limit={60} data={["UTC", ...Intl.supportedValuesOf("timeZone").filter((z) => z !== "UTC")]} value={zone ?? s.data.value.timezone} onChange={setZone} disabled={!may} allowDeselect={false} error={fieldError(save.error, "timezone")} />
+              <TextInput type="time" label="Clean up at" description="When retention is applied, daily" value={time ?? s.data.value.cleanup_time} onChange={(e) => setTime(e.currentTarget.value)} disabled={!may} error={fieldError(save.error, "cleanup_time")} />
             </SimpleGrid>
-            <ProblemAlert error={save.error} fields={["timezone", "cleanup_time"]} />
+            <EditProblem error={save.error} again={() => { save.reset(); setZone(null); setTime(null); void s.refetch(); }} fields={["timezone", "cleanup_time"]} />
             <Group><Do type="submit" needs={["manage-projects"]} loading={save.isPending}>Save</Do></Group>
           </Stack>
         </form>
@@ -102,6 +103,7 @@ function Installation() {
 }
 
 function Pauses() {
+  const { can } = useSession();
   const list = useQuery({ queryKey: ["pauses"], queryFn: () => take(api.GET("/pauses")) });
   const [reason, setReason] = useState("");
   const pause = useAct(() => take(api.POST("/pauses", { body: { scope: "everything" as const, reason } })), "pauses", "schedules", "overview");
@@ -116,12 +118,13 @@ function Pauses() {
             <Do size="xs" icon={IconPlayerPlay} needs={["manage-schedules"]} onClick={() => end.mutate(p.id, { onError: refused })}>Go on</Do>
           </Group>
         ))}
-        <form onSubmit={(e) => { e.preventDefault(); pause.mutate(undefined, { onSuccess: () => setReason("") }); }}>
+        {can("manage-schedules") ? <form onSubmit={(e) => { e.preventDefault(); pause.mutate(undefined, { onSuccess: () => setReason("") }); }}>
           <Group align="flex-end">
             <TextInput label="Pause all schedules" placeholder="Reason, for those who wonder" required value={reason} onChange={(e) => setReason(e.currentTarget.value)} style={{ flex: 1 }} />
             <Do type="submit" needs={["manage-schedules"]} loading={pause.isPending}>Pause</Do>
           </Group>
-        </form>
+        </form> : null}
+        {!open.length && list.data && !can("manage-schedules") ? <Text size="sm" c="dimmed">Nothing is paused.</Text> : null}
         <ProblemAlert error={pause.error ?? list.error} />
       </Stack>
     </Section>

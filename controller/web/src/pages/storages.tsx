@@ -1,11 +1,12 @@
 import { Alert, Badge, Button, Checkbox, Group, Modal, PasswordInput, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
-import { IconAlertTriangle, IconCircleCheck, IconCircleMinus, IconCircleX, IconPlus, IconStack2, IconStar, IconTestPipe, IconTrash } from "../icons";
+import { IconAlertTriangle, IconCircleCheck, IconCircleMinus, IconCircleX, IconPencil, IconPlus, IconStack2, IconStar, IconTestPipe, IconTrash } from "../icons";
 import { useState } from "react";
-import { api, take } from "../api/client";
+import { api, ifMatch, take, takeVersion, type Versioned } from "../api/client";
 import { useAct, useProjects, useStorages, type Storage } from "../api/queries";
 import { bytes, plural } from "../format";
 import { Confirm } from "../ui/dialog";
 import { Do, Empty, Fact, Facts, PageHead, Rows, Section, Time } from "../ui/parts";
+import { EditModal, EditProblem } from "../ui/fresh";
 import { fieldError, ProblemAlert, problemOf } from "../ui/problem";
 import { refused, toast } from "../ui/toast";
 
@@ -15,6 +16,7 @@ export default function Storages() {
   const list = useStorages();
   const [adding, setAdding] = useState(false);
   const [removed, setRemoved] = useState<Storage | null>(null);
+  const [edited, setEdited] = useState<Storage | null>(null);
   const remove = useAct((s: Storage) => take(api.DELETE("/storages/{ref}", { params: { path: { ref: String(s.id) } } })), "storages", "overview");
   const add = <Do icon={IconPlus} variant="filled" needs={["manage-storages"]} onClick={() => setAdding(true)}>Add storage</Do>;
   return (
@@ -22,7 +24,8 @@ export default function Storages() {
       <PageHead title="Storages" actions={list.data?.items.length ? add : null}>Where backups lie. Each is tested when it is added, daily, and whenever you ask.</PageHead>
       {list.isPending ? <Section><Rows /></Section> : list.error && !list.data ? <ProblemAlert error={list.error} again={() => void list.refetch()} /> : list.data!.items.length === 0 ? (
         <Section><Empty icon={IconStack2} title="No storages yet" action={add}>Any S3 bucket does. Its credentials stay with the controller: no database host ever holds them.</Empty></Section>
-      ) : list.data!.items.map((s) => <One key={s.id} s={s} remove={() => setRemoved(s)} />)}
+      ) : list.data!.items.map((s) => <One key={s.id} s={s} edit={() => setEdited(s)} remove={() => setRemoved(s)} />)}
+      {edited ? <EditStorage s={edited} onClose={() => setEdited(null)} /> : null}
       {adding ? <AddStorage onClose={() => setAdding(false)} /> : null}
       <Confirm opened={removed !== null} onClose={() => setRemoved(null)} title="Remove this storage?" action="Remove" color="red" typed={removed?.name} run={() => remove.mutateAsync(removed!)}>
         It is refused while backups lie there. Nothing in the bucket is touched.
@@ -31,7 +34,7 @@ export default function Storages() {
   );
 }
 
-function One({ s, remove }: { s: Storage; remove: () => void }) {
+function One({ s, edit, remove }: { s: Storage; edit: () => void; remove: () => void }) {
   const ref = { params: { path: { ref: String(s.id) } } };
   const test = useAct(() => take(api.POST("/storages/{ref}/probe", ref)), "storages", "overview");
   const standard = useAct(() => take(api.POST("/storages/{ref}/default", ref)), "storages");
@@ -47,8 +50,9 @@ function One({ s, remove }: { s: Storage; remove: () => void }) {
     } note={s.probed_at ? <>Tested <Time at={s.probed_at} /></> : undefined}
     actions={
       <>
-        <Do size="xs" icon={IconTestPipe} needs={["manage-storages"]} loading={test.isPending} onClick={() => test.mutate(undefined, { onSuccess: (r) => toast(r.probe_ok ? `${s.name} passed its test` : `${s.name} did not pass its test`, { bad: !r.probe_ok }), onError: refused })}>Test</Do>
+        {local ? null : <Do size="xs" icon={IconTestPipe} needs={["manage-storages"]} loading={test.isPending} onClick={() => test.mutate(undefined, { onSuccess: (r) => toast(r.probe_ok ? `${s.name} passed its test` : `${s.name} did not pass its test`, { bad: !r.probe_ok }), onError: refused })}>Test</Do>}
         {s.is_default ? null : <Do size="xs" icon={IconStar} needs={["manage-storages"]} onClick={() => standard.mutate(undefined, { onError: refused })}>Make default</Do>}
+        <Do size="xs" icon={IconPencil} needs={["manage-storages"]} onClick={edit}>Edit</Do>
         <Do size="xs" icon={IconTrash} color="red" needs={["manage-storages"]} onClick={remove}>Remove</Do>
       </>
     }>
@@ -87,6 +91,47 @@ export function Steps({ probe }: { probe: Probe }) {
         </Table.Tbody>
       </Table>
     </>
+  );
+}
+
+function EditStorage({ s, onClose }: { s: Storage; onClose: () => void }) {
+  return (
+    <EditModal title={`Edit ${s.name}`} size="lg" of={["storage", s.id]} read={() => takeVersion(api.GET("/storages/{ref}", { params: { path: { ref: String(s.id) } } }))} onClose={onClose}>
+      {(now, again) => <EditForm now={now} again={again} onClose={onClose} />}
+    </EditModal>
+  );
+}
+
+function EditForm({ now, again, onClose }: { now: Versioned<Storage>; again: () => void; onClose: () => void }) {
+  const s = now.value;
+  const [v, setV] = useState({ name: s.name, endpoint: s.endpoint, region: s.region, access_key: "", secret_key: "" });
+  const save = useAct(() => take(api.PATCH("/storages/{ref}", {
+    params: { path: { ref: String(s.id) }, header: ifMatch(now.etag) },
+    body: {
+      ...(v.name !== s.name ? { name: v.name } : {}), ...(v.endpoint !== s.endpoint ? { endpoint: v.endpoint } : {}), ...(v.region !== s.region ? { region: v.region } : {}),
+      ...(v.access_key || v.secret_key ? { access_key: v.access_key, secret_key: v.secret_key } : {}),
+    },
+  })), "storages", "overview");
+  const field = (name: keyof typeof v) => ({ value: v[name], onChange: (e: { currentTarget: { value: string } }) => setV({ ...v, [name]: e.currentTarget.value }), error: fieldError(save.error, name) });
+  const report = problemOf(save.error)?.probe as Probe | undefined;
+  return (
+    <form onSubmit={(e) => { e.preventDefault(); save.mutate(undefined, { onSuccess: () => { toast("The storage is changed"); onClose(); } }); }}>
+      <Stack>
+        <TextInput label="Name" required data-autofocus {...field("name")} />
+        {s.kind === "local" ? null : (
+          <SimpleGrid cols={{ base: 1, xs: 2 }}>
+            <TextInput label="Endpoint" placeholder="AWS, if left empty" {...field("endpoint")} />
+            <TextInput label="Region" {...field("region")} />
+            <TextInput label="Access key" placeholder="As it is" autoComplete="off" {...field("access_key")} />
+            <PasswordInput label="Secret key" placeholder="As it is" autoComplete="off" {...field("secret_key")} />
+          </SimpleGrid>
+        )}
+        {s.kind === "local" ? null : <Text size="sm" c="dimmed">What changes has to pass the test first. Bucket and prefix stay: another bucket is another storage.</Text>}
+        <EditProblem error={save.error} again={() => { save.reset(); again(); }} fields={Object.keys(v)} />
+        {report?.steps?.length ? <Steps probe={report} /> : null}
+        <Group justify="flex-end"><Do onClick={onClose}>Cancel</Do><Do type="submit" variant="filled" loading={save.isPending}>Save</Do></Group>
+      </Stack>
+    </form>
   );
 }
 

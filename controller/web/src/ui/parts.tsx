@@ -7,7 +7,6 @@ import { type ReactNode, useEffect, useState } from "react";
 import { Link } from "wouter";
 import { useSession } from "../api/session";
 import { absolute, engine, exact, relative } from "../format";
-import { lacking } from "../permission";
 
 /** A clock that ticks with the page, so that relative times stay true. */
 export function useNow(everyMillis = 15_000): number {
@@ -190,14 +189,14 @@ export function Facts({ children }: { children: ReactNode }) {
   return <Box component="dl" className="facts" m={0} p="md">{children}</Box>;
 }
 
-/** An icon that does something, kept from those who lack the permission for it. */
+/** An icon that does something; not there for those who lack the permission for it. */
 export function Act({ label, icon: I, needs = [], color = "gray", onClick, disabled, href, why }: {
   label: string; icon: Icon | (() => ReactNode); needs?: string[]; color?: string; onClick?: () => void; disabled?: boolean; href?: string; why?: string;
 }) {
   const { can } = useSession();
-  const may = can(...needs);
-  const off = disabled || !may;
-  const words = may ? (disabled && why ? why : label) : lacking(...needs.filter((p) => !can(p)));
+  if (!can(...needs)) return null;
+  const off = disabled;
+  const words = off && why ? why : label;
   const Part = I as Icon;
   return (
     <Tooltip label={words} multiline maw={300} events={{ hover: true, focus: true, touch: false }}>
@@ -210,14 +209,13 @@ export function Act({ label, icon: I, needs = [], color = "gray", onClick, disab
   );
 }
 
-/** A button, kept from those who lack the permission for it: it says which. */
-export function Do({ children, needs = [], icon: I, onClick, variant = "default", color, loading, disabled, size = "sm", why, type }: {
+/** A button; not there for those who lack the permission for it. One that is disabled says why. */
+export function Do({ children, needs = [], icon: I, onClick, variant = "default", color, loading, disabled, size = "sm", why: words, type }: {
   children: ReactNode; needs?: string[]; icon?: Icon; onClick?: () => void; variant?: string; color?: string; loading?: boolean; disabled?: boolean; size?: string; why?: string; type?: "submit" | "button";
 }) {
   const { can } = useSession();
-  const may = can(...needs);
-  const off = disabled || !may;
-  const words = may ? why : lacking(...needs.filter((p) => !can(p)));
+  if (!can(...needs)) return null;
+  const off = disabled;
   return (
     <Tooltip label={words} disabled={!off || !words} multiline maw={300}>
       <Button variant={variant} color={color} size={size} type={type} loading={loading} leftSection={I ? <I size={16} aria-hidden /> : undefined}

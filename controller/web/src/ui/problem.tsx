@@ -20,7 +20,7 @@ export function fieldError(err: unknown, ...names: string[]): string | undefined
   return p.field && names.includes(p.field) ? p.detail : undefined;
 }
 
-export function ProblemAlert({ error, again, fields = [] }: { error: unknown; again?: () => void; fields?: string[] }) {
+export function ProblemAlert({ error, again, words = "Try again", fields = [] }: { error: unknown; again?: () => void; words?: string; fields?: string[] }) {
   const p = problemOf(error);
   if (!p) return null;
   // Said beside its field already.
@@ -46,7 +46,7 @@ export function ProblemAlert({ error, again, fields = [] }: { error: unknown; ag
         <Group gap="md">
           {again ? (
             <Button size="compact-sm" variant="default" leftSection={<IconRefresh size={14} />} onClick={again}>
-              Try again
+              {words}
             </Button>
           ) : null}
           {p.request_id ? (

@@ -3,10 +3,11 @@ import { Button, Collapse, Divider, Group, List, Modal, NumberInput, Select, Sim
 import { useDebouncedValue, useDisclosure } from "@mantine/hooks";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
-import { api, take, type Schemas } from "../api/client";
+import { api, ifMatch, take, takeVersion, type Schemas, type Versioned } from "../api/client";
 import { useAct, useDatabases, useStorages, type Schedule } from "../api/queries";
 import { databaseName } from "../format";
-import { fieldError, ProblemAlert } from "./problem";
+import { EditModal, EditProblem } from "./fresh";
+import { fieldError } from "./problem";
 import { toast } from "./toast";
 
 const weekdays = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"].map((label, i) => ({ value: String(i), label }));
@@ -20,7 +21,20 @@ const zones = (() => {
 
 type Frequency = "hourly" | "daily" | "weekly" | "monthly" | "cron";
 
-export function ScheduleForm({ project, schedule, onClose }: { project: string; schedule?: Schedule; onClose: () => void }) {
+export function CreateSchedule({ project, onClose }: { project: string; onClose: () => void }) {
+  return <Modal opened onClose={onClose} title="Create Schedule" centered size="lg"><ScheduleForm project={project} onClose={onClose} again={() => undefined} /></Modal>;
+}
+
+export function EditSchedule({ project, id, onClose }: { project: string; id: number; onClose: () => void }) {
+  return (
+    <EditModal title="Edit Schedule" size="lg" of={["schedule", id]} read={() => takeVersion(api.GET("/schedules/{id}", { params: { path: { id } } }))} onClose={onClose}>
+      {(now, again) => <ScheduleForm project={project} now={now} onClose={onClose} again={again} />}
+    </EditModal>
+  );
+}
+
+function ScheduleForm({ project, now, onClose, again }: { project: string; now?: Versioned<Schedule>; onClose: () => void; again: () => void }) {
+  const schedule = now?.value;
   const databases = useDatabases({ project });
   const storages = useStorages();
   const [more, extra] = useDisclosure(false);
@@ -62,7 +76,7 @@ export function ScheduleForm({ project, schedule, onClose }: { project: string; 
   const save = useAct(async (): Promise<unknown> => {
     const rest = { encryption: codec ?? "", compression: (compression as "zstd") ?? undefined, verify_after: (verify as "none") ?? undefined, notify_on_failure: notify };
     if (schedule) {
-      return take(api.PATCH("/schedules/{id}", { params: { path: { id: schedule.id } }, body: { ...(options as object), ...rest, storage: storage ?? "" } as never }));
+      return take(api.PATCH("/schedules/{id}", { params: { path: { id: schedule.id }, header: ifMatch(now!.etag) }, body: { ...(options as object), ...rest, storage: storage ?? "" } as never }));
     }
     return take(api.POST("/schedules", {
       body: {
@@ -74,63 +88,61 @@ export function ScheduleForm({ project, schedule, onClose }: { project: string; 
   const error = save.error ?? preview.error;
   const formatNext = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short", timeZone: zone ?? "UTC" });
   return (
-    <Modal opened onClose={onClose} title={schedule ? "Edit Schedule" : "Create Schedule"} centered size="lg">
-      <form onSubmit={(e) => { e.preventDefault(); save.mutate(undefined, { onSuccess: () => { toast(schedule ? "The schedule is changed" : "The schedule is created"); onClose(); } }); }}>
-        <Stack>
-          {schedule ? null : (
-            <SimpleGrid cols={{ base: 1, xs: 2 }}>
-              <Select label="Covers" value={scope} onChange={setScope} allowDeselect={false} data-autofocus
-                data={[{ value: "project", label: "All databases of the project" }, { value: "database", label: "One database" }, { value: "pattern", label: "Databases by name" }, { value: "default", label: "Those without another schedule" }]} />
-              {scope === "database" ? (
-                <Select label="Database" searchable required value={database} onChange={setDatabase} error={fieldError(save.error, "database_id", "database_name")}
-                  data={(databases.data?.items ?? []).map((d) => ({ value: String(d.id), label: `${databaseName(d.name)} · ${d.server}` }))} />
-              ) : scope === "pattern" ? (
-                <TextInput label="Name" placeholder="shop_*" description="* is any text, ? any one character" required value={pattern} onChange={(e) => setPattern(e.currentTarget.value)} error={fieldError(save.error, "pattern")} />
-              ) : null}
-            </SimpleGrid>
+    <form onSubmit={(e) => { e.preventDefault(); save.mutate(undefined, { onSuccess: () => { toast(schedule ? "The schedule is changed" : "The schedule is created"); onClose(); } }); }}>
+      <Stack>
+        {schedule ? null : (
+          <SimpleGrid cols={{ base: 1, xs: 2 }}>
+            <Select label="Covers" value={scope} onChange={setScope} allowDeselect={false} data-autofocus
+              data={[{ value: "project", label: "All databases of the project" }, { value: "database", label: "One database" }, { value: "pattern", label: "Databases by name" }, { value: "default", label: "Those without another schedule" }]} />
+            {scope === "database" ? (
+              <Select label="Database" searchable required value={database} onChange={setDatabase} error={fieldError(save.error, "database_id", "database_name")}
+                data={(databases.data?.items ?? []).map((d) => ({ value: String(d.id), label: `${databaseName(d.name)} · ${d.server}` }))} />
+            ) : scope === "pattern" ? (
+              <TextInput label="Name" placeholder="shop_*" description="* is any text, ? any one character" required value={pattern} onChange={(e) => setPattern(e.currentTarget.value)} error={fieldError(save.error, "pattern")} />
+            ) : null}
+          </SimpleGrid>
+        )}
+        <SimpleGrid cols={{ base: 1, xs: 3 }}>
+          <Select label="Frequency" value={frequency} onChange={(v) => setFrequency((v as Frequency) ?? "daily")} allowDeselect={false}
+            data={[{ value: "hourly", label: "Hourly" }, { value: "daily", label: "Daily" }, { value: "weekly", label: "Weekly" }, { value: "monthly", label: "Monthly" }, { value: "cron", label: "Cron" }]} />
+          {frequency === "cron" ? (
+            <TextInput label="Cron" value={cron} onChange={(e) => setCron(e.currentTarget.value)} error={fieldError(error, "cron")} spellCheck={false} />
+          ) : (
+            <TextInput type="time" label={frequency === "hourly" ? "Minute of each hour" : "Time"} value={time} onChange={(e) => setTime(e.currentTarget.value)} required error={fieldError(error, "time")} />
           )}
-          <SimpleGrid cols={{ base: 1, xs: 3 }}>
-            <Select label="Frequency" value={frequency} onChange={(v) => setFrequency((v as Frequency) ?? "daily")} allowDeselect={false}
-              data={[{ value: "hourly", label: "Hourly" }, { value: "daily", label: "Daily" }, { value: "weekly", label: "Weekly" }, { value: "monthly", label: "Monthly" }, { value: "cron", label: "Cron" }]} />
-            {frequency === "cron" ? (
-              <TextInput label="Cron" value={cron} onChange={(e) => setCron(e.currentTarget.value)} error={fieldError(error, "cron")} spellCheck={false} />
-            ) : (
-              <TextInput type="time" label={frequency === "hourly" ? "Minute of each hour" : "Time"} value={time} onChange={(e) => setTime(e.currentTarget.value)} required error={fieldError(error, "time")} />
-            )}
-            {frequency === "weekly" ? <Select label="Day of week" data={weekdays} value={weekday} onChange={setWeekday} allowDeselect={false} /> : null}
-            {frequency === "monthly" ? <NumberInput label="Day of month" min={1} max={31} value={monthday} onChange={setMonthday} error={fieldError(error, "day_of_month")} /> : null}
+          {frequency === "weekly" ? <Select label="Day of week" data={weekdays} value={weekday} onChange={setWeekday} allowDeselect={false} /> : null}
+          {frequency === "monthly" ? <NumberInput label="Day of month" min={1} max={31} value={monthday} onChange={setMonthday} error={fieldError(error, "day_of_month")} /> : null}
+        </SimpleGrid>
+        <Select label="Time zone" searchable data={zones} value={zone} onChange={setZone} allowDeselect={false} error={fieldError(error, "timezone")} limit={60} />
+        <Divider label="Keep" labelPosition="left" />
+        <SimpleGrid cols={{ base: 2, xs: 5 }}>
+          <NumberInput label="All of days" min={0} max={365} value={days} onChange={setDays} error={fieldError(error, "retention_days")} />
+          <NumberInput label="Hourly" min={0} max={1000} value={hourly} onChange={setHourly} placeholder="0" error={fieldError(error, "retention_hourly")} />
+          <NumberInput label="Daily" min={0} max={1000} value={daily} onChange={setDaily} error={fieldError(error, "retention_daily")} />
+          <NumberInput label="Weekly" min={0} max={1000} value={weekly} onChange={setWeekly} error={fieldError(error, "retention_weekly")} />
+          <NumberInput label="Monthly" min={0} max={1000} value={monthly} onChange={setMonthly} error={fieldError(error, "retention_monthly")} />
+        </SimpleGrid>
+        <Button variant="subtle" size="compact-sm" onClick={extra.toggle} type="button" aria-expanded={more}>{more ? "Fewer choices" : "Storage, encryption, verification"}</Button>
+        <Collapse in={more}>
+          <SimpleGrid cols={{ base: 1, xs: 2 }}>
+            <Select label="Storage" placeholder="The project's, else the default" clearable data={(storages.data?.items ?? []).map((s) => s.name)} value={storage} onChange={setStorage} />
+            <Select label="Encryption" placeholder="The project's" clearable data={[{ value: "age", label: "age" }, { value: "aes-256-cbc", label: "AES-256-CBC" }, { value: "none", label: "None" }]} value={codec} onChange={setCodec} />
+            <Select label="Compression" data={["zstd", "gzip", "none"]} value={compression} onChange={setCompression} allowDeselect={false} />
+            <Select label="Verify after each backup" data={[{ value: "none", label: "No" }, { value: "checksum", label: "Checksum" }, { value: "content", label: "Content" }]} value={verify} onChange={setVerify} allowDeselect={false} />
           </SimpleGrid>
-          <Select label="Time zone" searchable data={zones} value={zone} onChange={setZone} allowDeselect={false} error={fieldError(error, "timezone")} limit={60} />
-          <Divider label="Keep" labelPosition="left" />
-          <SimpleGrid cols={{ base: 2, xs: 5 }}>
-            <NumberInput label="All of days" min={0} max={365} value={days} onChange={setDays} error={fieldError(error, "retention_days")} />
-            <NumberInput label="Hourly" min={0} max={1000} value={hourly} onChange={setHourly} placeholder="0" error={fieldError(error, "retention_hourly")} />
-            <NumberInput label="Daily" min={0} max={1000} value={daily} onChange={setDaily} error={fieldError(error, "retention_daily")} />
-            <NumberInput label="Weekly" min={0} max={1000} value={weekly} onChange={setWeekly} error={fieldError(error, "retention_weekly")} />
-            <NumberInput label="Monthly" min={0} max={1000} value={monthly} onChange={setMonthly} error={fieldError(error, "retention_monthly")} />
-          </SimpleGrid>
-          <Button variant="subtle" size="compact-sm" onClick={extra.toggle} type="button" aria-expanded={more}>{more ? "Fewer choices" : "Storage, encryption, verification"}</Button>
-          <Collapse in={more}>
-            <SimpleGrid cols={{ base: 1, xs: 2 }}>
-              <Select label="Storage" placeholder="The project's, else the default" clearable data={(storages.data?.items ?? []).map((s) => s.name)} value={storage} onChange={setStorage} />
-              <Select label="Encryption" placeholder="The project's" clearable data={[{ value: "age", label: "age" }, { value: "aes-256-cbc", label: "AES-256-CBC" }, { value: "none", label: "None" }]} value={codec} onChange={setCodec} />
-              <Select label="Compression" data={["zstd", "gzip", "none"]} value={compression} onChange={setCompression} allowDeselect={false} />
-              <Select label="Verify after each backup" data={[{ value: "none", label: "No" }, { value: "checksum", label: "Checksum" }, { value: "content", label: "Content" }]} value={verify} onChange={setVerify} allowDeselect={false} />
-            </SimpleGrid>
-          </Collapse>
-          <Switch label="Notify on failure" checked={notify} onChange={(e) => setNotify(e.currentTarget.checked)} />
-          {preview.data && !preview.error ? (
-            <div className="preview">
-              <Text size="sm" fw={600}>{preview.data.label} ({preview.data.timezone})</Text>
-              <Text size="xs" c="dimmed" mb={6}>{preview.data.keeps}</Text>
-              <Text size="xs" fw={600} c="dimmed">Next five times</Text>
-              <List size="sm">{preview.data.next_five.map((t) => <List.Item key={t}>{formatNext.format(new Date(t))}</List.Item>)}</List>
-            </div>
-          ) : null}
-          <ProblemAlert error={error} fields={["cron", "time", "timezone", "day_of_month", "database_id", "pattern"]} />
-          <Group justify="flex-end"><Button variant="default" onClick={onClose} type="button">Cancel</Button><Button type="submit" loading={save.isPending}>{schedule ? "Save" : "Create Schedule"}</Button></Group>
-        </Stack>
-      </form>
-    </Modal>
+        </Collapse>
+        <Switch label="Notify on failure" checked={notify} onChange={(e) => setNotify(e.currentTarget.checked)} />
+        {preview.data && !preview.error ? (
+          <div className="preview">
+            <Text size="sm" fw={600}>{preview.data.label} ({preview.data.timezone})</Text>
+            <Text size="xs" c="dimmed" mb={6}>{preview.data.keeps}</Text>
+            <Text size="xs" fw={600} c="dimmed">Next five times</Text>
+            <List size="sm">{preview.data.next_five.map((t) => <List.Item key={t}>{formatNext.format(new Date(t))}</List.Item>)}</List>
+          </div>
+        ) : null}
+        <EditProblem error={error} again={() => { save.reset(); again(); }} fields={["cron", "time", "timezone", "day_of_month", "database_id", "pattern"]} />
+        <Group justify="flex-end"><Button variant="default" onClick={onClose} type="button">Cancel</Button><Button type="submit" loading={save.isPending}>{schedule ? "Save" : "Create Schedule"}</Button></Group>
+      </Stack>
+    </form>
   );
 }
