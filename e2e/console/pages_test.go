@@ -1,0 +1,133 @@
+package console_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// looks are the screens on which each page is looked at.
+var looks = []struct {
+	name          string
+	width, height int64
+	scheme        string
+	held          bool // against the rules of accessibility, too
+}{
+	{"desktop-light", 1360, 860, "light", true},
+	{"desktop-dark", 1360, 860, "dark", false},
+	{"phone-light", 390, 844, "light", false},
+	{"phone-dark", 390, 844, "dark", true},
+}
+
+// fourPictures keeps what is shown on each screen, and holds it: nothing is wider than the screen, and the rules of accessibility.
+func (b *browser) fourPictures(t *testing.T, name string) {
+	t.Helper()
+	for _, l := range looks {
+		b.look(t, l.width, l.height, l.scheme)
+		b.until(t, soon, fmt.Sprintf("innerWidth === %d && document.documentElement.dataset.mantineColorScheme === %q", l.width, l.scheme))
+		if wide := evaluate[int](t, b, "document.documentElement.scrollWidth - innerWidth"); wide > 0 {
+			t.Errorf("%s, %s: %d pixels wider than the screen", name, l.name, wide)
+		}
+		if l.held {
+			b.accessible(t, name+", "+l.name)
+		}
+		b.picture(t, name+"-"+l.name)
+	}
+	b.look(t, 1360, 860, "light")
+}
+
+// pages looks at each page, and holds that none waits for more than two requests before it shows what it is about: who is signed in,
+// and the one that is named here.
+func pages(t *testing.T, w *world) {
+	shop := w.backup(t, "shop").ID
+	for _, p := range []struct{ name, path, asks, shows string }{
+		{"overview", "/", "/overview", `__t.find("heading", "Needs attention") && document.querySelector(".attention")`},
+		{"projects", "/projects", "/projects", `__t.text().includes("The Shop")`},
+		{"project", "/projects/shop", "/backups", fmt.Sprintf(`document.querySelector('a[href$="/backups/%d"]')`, shop)},
+		{"backup", fmt.Sprintf("/backups/%d", shop), fmt.Sprintf("/backups/%d", shop), `__t.text().includes("SHA-256 of the stored bytes")`},
+		{"restores", "/restores", "/restores", `__t.text().includes("Undo")`},
+		{"restore-done", "/restores/1", "/restores/1", `__t.text().includes("Undone by")`},
+		{"servers", "/servers", "/servers", `__t.text().includes("db1")`},
+		{"storages", "/storages", "/storages", `__t.text().includes("Test passed")`},
+		{"access", "/access", "/users", `__t.text().includes("Anna Admin")`},
+		{"audit", "/audit", "/audit", `__t.text().includes("backup.create")`},
+		{"settings", "/settings", "", `__t.text().includes("Your account")`},
+		{"no-such-page", "/no-such-page", "", `__t.text().includes("There is no such page")`},
+	} {
+		w.holding(func(path string) bool { return path != "/session" && path != p.asks })
+		w.load(t, p.path)
+		w.until(t, soon, p.shows)
+		w.holding(nil)
+		w.until(t, soon, "__t.settled()")
+		w.fourPictures(t, p.name)
+	}
+	w.open(t, "/access")
+	w.click(t, the("tab", "API tokens"))
+	w.reads(t, "Last used")
+	w.fourPictures(t, "tokens")
+	w.click(t, the("button", "Create token"))
+	w.reads(t, "Kind")
+	w.fourPictures(t, "create-token")
+	for _, dialog := range []struct{ page, button, name string }{
+		{"/projects/shop", "Create Backup Now", "create-backup"}, {"/projects/shop", "Create Schedule", "create-schedule"}, {"/storages", "Add storage", "add-storage"},
+		{"/servers", "Add server", "add-server-form"}, {"/access", "Add a person", "add-person"}, {"/projects", "Create project", "create-project"},
+	} {
+		w.open(t, dialog.page)
+		w.click(t, the("button", dialog.button))
+		w.until(t, soon, "document.querySelector('[role=dialog]')")
+		w.fourPictures(t, dialog.name)
+	}
+}
+
+// viewer: who may only look sees no buttons for more, is told when the API refuses, and sees one project: the other is not there,
+// neither on a page nor by its address.
+func viewer(t *testing.T, w *world) {
+	if err := w.ctl.API(w.ctx, "POST", "/users", map[string]any{
+		"name": "vera", "password": viewerPassword, "permissions": []string{"view-backups"}, "projects": []string{"shop"},
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	vault, err := w.ctl.Backups(w.ctx, "vault")
+	if err != nil || len(vault) != 1 {
+		t.Fatal(vault, err)
+	}
+	w.open(t, "/")
+	w.click(t, like("button", "^Signed in as"))
+	w.click(t, the("menuitem", "Sign out"))
+	w.sees(t, the("heading", "Sign in"))
+	w.fill(t, "User name", "vera")
+	w.fill(t, "Password", viewerPassword)
+	w.click(t, the("button", "Sign in"))
+	w.sees(t, the("heading", "Overview"))
+	w.open(t, "/projects/shop")
+	w.sees(t, the("button", "Verify Integrity"))
+	for _, forbidden := range []string{"Create Backup Now", "Create Schedule", "Download", "Restore", "Delete", "Edit", "Run now", "Assign databases", "Try again"} {
+		w.lacks(t, the("button", forbidden))
+	}
+	w.fourPictures(t, "viewer-project")
+	for _, place := range []string{"People and tokens", "Audit log"} {
+		w.lacks(t, the("link", place))
+	}
+	// By its address all the same: the API says no, and the page says what that means.
+	for _, path := range []string{"/access", "/audit"} {
+		w.open(t, path)
+		w.sees(t, like("alert", "manage-tokens|view-audit-logs"))
+	}
+	w.picture(t, "viewer-refused")
+	w.open(t, "/projects")
+	w.reads(t, "The Shop")
+	for _, path := range []string{"/", "/projects", "/restores", "/servers", "/storages"} {
+		w.open(t, path)
+		if text := evaluate[string](t, w.browser, "document.body.innerText"); strings.Contains(text, "vault") || strings.Contains(text, "secrets") {
+			t.Errorf("%s shows the other project:\n%.1000s", path, text)
+		}
+	}
+	for _, path := range []string{"/projects/vault", fmt.Sprintf("/backups/%d", vault[0].ID)} {
+		w.open(t, path)
+		w.sees(t, like("alert", "there is no|not found|does not exist"))
+		if text := evaluate[string](t, w.browser, "document.body.innerText"); strings.Contains(text, "secrets") {
+			t.Errorf("%s shows the other project:\n%.1000s", path, text)
+		}
+	}
+	w.picture(t, "viewer-foreign")
+}
