@@ -37,6 +37,15 @@ have_node() {
 	have node && have npm && (( $(node -p 'process.versions.node.split(".")[0]') >= 18 ))
 }
 
+have_browser() {
+	have chromium || have chromium-browser || have google-chrome
+}
+
+# Ubuntu has it under another name.
+browser_package() {
+	if grep -qs '^ID=ubuntu' /etc/os-release; then echo chromium-browser; else echo chromium; fi
+}
+
 # The Go that this workspace asks for. `go env` runs here, so a Go that fetches newer toolchains by itself does so now.
 check_go() {
 	local want got go
@@ -81,6 +90,8 @@ have openssl  || need "openssl" openssl
 have_node     || need "node 18 or newer with npm (https://nodejs.org)" "nodejs npm"
 # For the test that calls the API as the panel does.
 have php      || need "PHP 8.1 or newer (php)" php-cli
+# For the test of the console, which a real browser drives. About 400 MB; nothing of it is shipped.
+have_browser  || need "Chromium" "$(browser_package)"
 # For the tests of the units; it is not started. About 12 MB.
 have systemd-analyze || need "systemd-analyze" systemd
 # For the tests of packages and of the installation in one line.
@@ -131,7 +142,7 @@ if (( ${#missing[@]} )); then
 	"${apt[@]}" update
 	"${apt[@]}" install -y --no-install-recommends "${packages[@]}"
 	hash -r
-	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl && have systemd-analyze && have curl && have adduser && have_node && have php || {
+	have_postgres && have_mariadb && have sqlite3 && have age && have zstd && have openssl && have systemd-analyze && have curl && have adduser && have_browser && have_node && have php || {
 		say "apt-get ended well, yet something of this is still missing: ${packages[*]}"
 		exit 1
 	}
