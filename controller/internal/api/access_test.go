@@ -71,6 +71,7 @@ var sample = map[string]string{
 	"create-pause": `{"project":"nowhere","reason":"x"}`, "hold-backup": `{"reason":"x"}`, "cleanup": `{"dry_run":true}`, "update-settings": `{"cleanup_time":"00:00"}`,
 	"create-restore": `{"backup_id":999999999}`, "plan-restore": `{"backup_id":999999999}`, "undo-restore": `{"confirm":"x"}`, "discard-kept": `{"confirm":"x"}`,
 	"keep-kept": `{"keep_seconds":3600}`, "create-token": `{"name":"sample","permissions":["manage-tokens"]}`,
+	"pre-deploy":  `{"wait_seconds":0}`,
 	"create-user": `{"name":"sample","permissions":["manage-tokens"]}`, "update-user": `{"display_name":"x"}`, "set-password": `{"password":"only for this sample"}`,
 	"sign-in": `{"name":"sample","password":"x"}`, "change-password": `{"old_password":"x","new_password":"only for this sample"}`,
 }
