@@ -112,27 +112,29 @@ func nearNames(typed string, names []string) []string {
 	return out
 }
 
-// distance is how many letters have to be put, taken or changed to make b of a; most+1 stands for more than most.
+// distance is how many letters have to be put, taken, changed, or exchanged with the next one, to make b of a; most+1 stands for more than most.
 func distance(a, b string, most int) int {
 	x, y := []rune(a), []rune(b)
 	if d := len(x) - len(y); d > most || -d > most {
 		return most + 1
 	}
-	row := make([]int, len(y)+1)
+	before, row, next := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range x {
-		corner := row[0]
-		row[0] = i + 1
+		next[0] = i + 1
 		for j := range y {
-			cost := corner
+			cost := row[j]
 			if x[i] != y[j] {
 				cost++
 			}
-			corner = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			next[j+1] = min(cost, row[j+1]+1, next[j]+1)
+			if i > 0 && j > 0 && x[i] == y[j-1] && x[i-1] == y[j] {
+				next[j+1] = min(next[j+1], before[j-1]+1)
+			}
 		}
+		before, row, next = row, next, before
 	}
 	return row[len(y)]
 }
