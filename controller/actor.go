@@ -112,6 +112,14 @@ func (a Actor) Owner() string {
 	}
 }
 
+// Credential names what the caller proved itself by: a panel's token is one, whomever it names.
+func (a Actor) Credential() string {
+	if a.UserID != 0 {
+		return "user " + strconv.FormatInt(a.UserID, 10)
+	}
+	return "token " + strconv.FormatInt(a.TokenID, 10)
+}
+
 // Acting is the end user that a panel's request is for. Nil parts were not named.
 type Acting struct {
 	User        string

@@ -93,8 +93,8 @@ func (s StorageSpec) Validate() error {
 	if err := validEndpoint(s.Endpoint); err != nil {
 		return err
 	}
-	if s.Bucket == "" || strings.ContainsAny(s.Bucket, "/ \n") {
-		return Invalid("bucket", "%q is not a bucket name; use the name alone, without path or spaces", s.Bucket)
+	if !bucketName.MatchString(s.Bucket) {
+		return Invalid("bucket", "%.100q is not a bucket's name; use the name alone: at most 255 of A–Z, a–z, 0–9, dot, dash and underscore, beginning with a letter or digit", s.Bucket)
 	}
 	if s.AccessKey == "" {
 		return Invalid("access_key", "is empty")
@@ -130,9 +130,12 @@ func (s StorageSpec) validateLocal() error {
 // hostPrefix is what agents take: a path in the alphabet of artifacts' file names.
 var hostPrefix = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$`)
 
+// bucketName is what S3 and its likes take, or have ever taken.
+var bucketName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
+
 func validStorageName(name string) error {
-	if strings.TrimSpace(name) == "" || len(name) > 100 || digits.MatchString(name) {
-		return Invalid("name", "%q is empty, longer than 100 bytes or only digits", name)
+	if strings.TrimSpace(name) == "" || len(name) > 100 || digits.MatchString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		return Invalid("name", "%.200q is empty, longer than 100 bytes, only digits, or has control characters", name)
 	}
 	return nil
 }

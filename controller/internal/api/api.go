@@ -43,6 +43,8 @@ type Options struct {
 	Origins   []string // whose pages may call the API by a token
 	// StreamBeat is how often a stream of events is sent something, and who listens is asked for again; 0: 15 seconds.
 	StreamBeat time.Duration
+	// StreamStall is after which time a client that takes nothing of a stream is cut; 0: 10 seconds.
+	StreamStall time.Duration
 	// Ready are what /readyz asks, by name: nil is ready.
 	Ready map[string]func(context.Context) error
 	Now   func() time.Time

@@ -26,7 +26,7 @@ func (a *API) registerBackups() {
 			b.Progress = a.progress(b.JobID, b.JobStatus, b.Progress)
 			return out(b, err)
 		})
-	register(a, operation{id: "get-backup-manifest", method: http.MethodGet, path: "/backups/{id}/manifest", summary: "The signed manifest, byte for byte as it lies beside the artifact", tag: tagBackups, access: view}, a.manifest)
+	register(a, operation{id: "get-backup-manifest", errors: []int{http.StatusConflict}, method: http.MethodGet, path: "/backups/{id}/manifest", summary: "The signed manifest, byte for byte as it lies beside the artifact", tag: tagBackups, access: view}, a.manifest)
 	a.huma.OpenAPI().Paths["/backups/{id}/manifest"].Get.Responses["200"].Content = map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: huma.TypeObject}}}
 	register(a, operation{id: "get-backup-log", method: http.MethodGet, path: "/backups/{id}/log", summary: "The job that made the backup, with the log of each attempt", tag: tagBackups, access: view},
 		func(ctx context.Context, in *idIn) (*bodyOut[controller.Job], error) {

@@ -2,7 +2,9 @@ package api
 
 import (
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,14 +18,21 @@ import (
 // packageDownloads is how many packages are sent at once; more have to come again.
 const packageDownloads = 32
 
+// packageTypes are content types of packages, by how their names end.
+var packageTypes = map[string]string{".deb": "application/vnd.debian.binary-package", ".rpm": "application/x-rpm", ".tar.gz": "application/gzip"}
+
 // serveBootstrap adds what a bare host asks for, right under the root and without a token: none of it is secret. What the host trusts
 // it by is in the command that was pasted there.
 func (a *API) serveBootstrap() {
-	file := func(id, path, summary, contentType string, params []*huma.Param, handle gin.HandlerFunc) {
+	file := func(id, path, summary string, contentTypes []string, params []*huma.Param, handle gin.HandlerFunc) {
 		a.engine.GET(strings.ReplaceAll(path, "{file}", ":file"), handle)
 		a.engine.HEAD(strings.ReplaceAll(path, "{file}", ":file"), handle)
 		answer := func(text string) *huma.Response {
-			return &huma.Response{Description: text, Content: map[string]*huma.MediaType{contentType: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}
+			content := map[string]*huma.MediaType{}
+			for _, t := range contentTypes {
+				content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
+			}
+			return &huma.Response{Description: text, Content: content}
 		}
 		op := &huma.Operation{
 			OperationID: id, Method: http.MethodGet, Path: path, Summary: summary, Tags: []string{tagSystem}, Servers: []*huma.Server{{URL: "/"}}, Parameters: params,
@@ -38,14 +47,14 @@ func (a *API) serveBootstrap() {
 		}
 		a.huma.OpenAPI().AddOperation(op)
 	}
-	file("get-install-script", "/install.sh", "The script that an install command runs on a bare host", "text/x-shellscript", nil, func(c *gin.Context) {
+	file("get-install-script", "/install.sh", "The script that an install command runs on a bare host", []string{"text/x-shellscript"}, nil, func(c *gin.Context) {
 		a.opt.Log.Info("install script asked for", "request_id", requestID(c.Request.Context()), "remote", c.RemoteIP())
 		c.Data(http.StatusOK, "text/x-shellscript; charset=utf-8", a.opt.Bootstrap.Script())
 	})
-	file("get-ca", "/ca.pem", "The certificate of the installation's authority", "application/x-pem-file", nil, func(c *gin.Context) {
+	file("get-ca", "/ca.pem", "The certificate of the installation's authority", []string{"application/x-pem-file"}, nil, func(c *gin.Context) {
 		c.Data(http.StatusOK, "application/x-pem-file", a.opt.Bootstrap.CA())
 	})
-	file("get-package", "/packages/{file}", "A package of the agent, or SHA256SUMS, which names them", "application/octet-stream",
+	file("get-package", "/packages/{file}", "A package of the agent, or SHA256SUMS, which names them", slices.Concat(slices.Collect(maps.Values(packageTypes)), []string{"application/octet-stream", "text/plain"}),
 		[]*huma.Param{{Name: "file", In: "path", Required: true, Description: "As SHA256SUMS names it, or that itself", Schema: &huma.Schema{Type: huma.TypeString}}}, a.sendPackage)
 }
 
@@ -75,7 +84,7 @@ func (a *API) sendPackage(c *gin.Context) {
 	}
 	defer func() { _ = f.Close() }()
 	contentType := "application/octet-stream"
-	for suffix, is := range map[string]string{".deb": "application/vnd.debian.binary-package", ".rpm": "application/x-rpm", ".tar.gz": "application/gzip"} {
+	for suffix, is := range packageTypes {
 		if strings.HasSuffix(name, suffix) {
 			contentType = is
 		}

@@ -64,7 +64,10 @@ func (a *API) registerDownloads() {
 		id: "head-download", method: http.MethodHead, path: link, summary: "Size and checksum of what a link gives; does not use it up",
 		tag: tagBackups, access: []string{accessPublic}, errors: []int{http.StatusConflict},
 	}, a.headDownload)
-	binary := map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
+	binary := map[string]*huma.MediaType{
+		"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
+		"application/json":         {Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Description: "A manifest, byte for byte"}},
+	}
 	item := a.huma.OpenAPI().Paths[link]
 	for _, status := range []int{http.StatusOK, http.StatusPartialContent} {
 		item.Get.Responses[strconv.Itoa(status)].Content = binary

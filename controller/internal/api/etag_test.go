@@ -1,8 +1,12 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
+
+	"devflowbackup/controller"
+	"devflowbackup/controller/internal/api/body"
 )
 
 // TestIfMatch: what was changed meanwhile is not changed again by who has not seen it; who names no version changes it as ever.
@@ -13,6 +17,7 @@ func TestIfMatch(t *testing.T) {
 	r.Storage("s3")
 	r.Agent("db-1", "shop", "app")
 	r.do(http.MethodPost, "/schedules", map[string]any{"project": "shop", "frequency": "hourly"}).is(http.StatusCreated)
+	r.user("zoe", []string{controller.ViewBackups})
 	for _, c := range []struct {
 		path, method, edit string
 		first, second      any
@@ -21,6 +26,8 @@ func TestIfMatch(t *testing.T) {
 		{"/storages/s3", http.MethodPatch, "/storages/s3", map[string]any{"name": "s4"}, map[string]any{"name": "s3"}},
 		{"/schedules/1", http.MethodPatch, "/schedules/1", map[string]any{"level": 5}, map[string]any{"level": 6}},
 		{"/settings", http.MethodPatch, "/settings", map[string]any{"timezone": "Europe/Rome"}, map[string]any{"timezone": "UTC"}},
+		{"/users/zoe", http.MethodPatch, "/users/zoe", map[string]any{"display_name": "Zoë"}, map[string]any{"display_name": "Zoe"}},
+		{"/projects/shop", http.MethodPatch, "/projects/shop", map[string]any{"max_jobs_per_hour": 60, "max_bytes_per_day": 1 << 40}, map[string]any{"max_jobs_per_hour": nil}},
 		{"/servers/db-1", http.MethodPut, "/servers/db-1/verifier", map[string]any{"verifier": true}, map[string]any{"verifier": false}},
 	} {
 		old := r.do(http.MethodGet, c.path, nil).is(http.StatusOK).header.Get("ETag")
@@ -43,6 +50,14 @@ func TestIfMatch(t *testing.T) {
 	old := r.do(http.MethodGet, "/schedules/1", nil).header.Get("ETag")
 	r.do(http.MethodPatch, "/schedules/1", map[string]any{"level": 7}).is(http.StatusOK)
 	r.do(http.MethodDelete, "/schedules/1", nil, "If-Match", old).refused(http.StatusPreconditionFailed, "changed_meanwhile")
+	token := fmt.Sprint("/tokens/", into[body.NewToken](r.do(http.MethodPost, "/tokens", body.CreateToken{Name: "ci", Permissions: []string{controller.ViewBackups}}).is(http.StatusCreated)).ID)
+	old = r.do(http.MethodGet, token, nil).is(http.StatusOK).header.Get("ETag")
+	r.do(http.MethodPost, token+"/rotate", nil, "If-Match", old).is(http.StatusOK)
+	r.do(http.MethodPost, token+"/rotate", nil, "If-Match", old).refused(http.StatusPreconditionFailed, "changed_meanwhile")
+	r.do(http.MethodDelete, token, nil, "If-Match", old).refused(http.StatusPreconditionFailed, "changed_meanwhile")
+	r.do(http.MethodDelete, token, nil, "If-Match", r.do(http.MethodGet, token, nil).header.Get("ETag")).is(http.StatusNoContent)
+	r.do(http.MethodPut, "/users/zoe/password", map[string]any{"password": "another one for it"}, "If-Match", `"0"`).refused(http.StatusPreconditionFailed, "changed_meanwhile")
+	r.do(http.MethodDelete, "/users/zoe", nil, "If-Match", `"0"`).refused(http.StatusPreconditionFailed, "changed_meanwhile")
 	r.do(http.MethodDelete, "/projects/shop", nil, "If-Match", `"0"`).refused(http.StatusPreconditionFailed, "changed_meanwhile")
 	r.do(http.MethodDelete, "/storages/s4", nil, "If-Match", `"0"`).refused(http.StatusPreconditionFailed, "changed_meanwhile")
 	r.do(http.MethodDelete, "/schedules/1", nil).is(http.StatusNoContent)

@@ -25,6 +25,7 @@ const (
 	streamPage     = 500
 	streamsMost    = 1000 // of a controller
 	streamsOfOwner = 20   // of a token, of a token for one user of the panel, of a user
+	streamsOfUsers = 400  // of all users that a panel's token names
 )
 
 // Events is where live events come from.
@@ -41,26 +42,35 @@ type streams struct {
 	of  map[string]int
 }
 
-func (s *streams) begin(owner string) bool {
+// begin counts a stream of who asks; the end of it is called once. It is nil where there is no room.
+func (s *streams) begin(actor controller.Actor) (end func()) {
+	of := map[string]int{actor.Owner(): streamsOfOwner}
+	if c := actor.Credential(); c != actor.Owner() {
+		of["all of "+c] = streamsOfUsers
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all >= streamsMost || s.of[owner] >= streamsOfOwner {
-		return false
+	for who, most := range of {
+		if s.all >= streamsMost || s.of[who] >= most {
+			return nil
+		}
 	}
 	if s.of == nil {
 		s.of = map[string]int{}
 	}
 	s.all++
-	s.of[owner]++
-	return true
-}
-
-func (s *streams) end(owner string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all--
-	if s.of[owner]--; s.of[owner] == 0 {
-		delete(s.of, owner)
+	for who := range of {
+		s.of[who]++
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.all--
+		for who := range of {
+			if s.of[who]--; s.of[who] == 0 {
+				delete(s.of, who)
+			}
+		}
 	}
 }
 
@@ -101,13 +111,13 @@ func (a *API) watchEvents(ctx context.Context, in *eventsIn) (*huma.StreamRespon
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		c := humagin.Unwrap(hc)
-		owner := actorOf(ctx).Owner()
-		if !a.streams.begin(owner) {
+		over := a.streams.begin(actorOf(ctx))
+		if over == nil {
 			c.Header("Retry-After", "30")
 			a.refuse(hc, controller.Errorf(body.CodeTooMany, "too many event streams are open").WithHint("close some: %d are allowed at a time", streamsOfOwner))
 			return
 		}
-		defer a.streams.end(owner)
+		defer over()
 		live, head, end, ok := a.opt.Events.Subscribe()
 		if !ok {
 			c.Header("Retry-After", "2")
@@ -164,7 +174,10 @@ func (s *stream) run(live <-chan controller.Event, head, seen int64, resumes boo
 		case <-beat.C:
 			// What was allowed when the stream began may not be any longer.
 			actor, err := s.a.authenticate(s.c)
-			if err != nil || !actor.Can(controller.ViewBackups) {
+			if err == nil && !actor.Can(controller.ViewBackups) {
+				err = lacking(actor, controller.ViewBackups)
+			}
+			if err != nil {
 				return fmt.Errorf("who listens may no longer: %w", err)
 			}
 			s.actor = actor
@@ -222,7 +235,7 @@ func (s *stream) event(e controller.Event) error {
 }
 
 func (s *stream) write(b []byte) error {
-	_ = s.ctl.SetWriteDeadline(time.Now().Add(streamStall))
+	_ = s.ctl.SetWriteDeadline(time.Now().Add(cmp.Or(s.a.opt.StreamStall, streamStall)))
 	if _, err := s.c.Writer.Write(b); err != nil {
 		return fmt.Errorf("send to %s: %w", s.c.RemoteIP(), err)
 	}

@@ -140,6 +140,7 @@ func (a *API) finishProvider(c *gin.Context) {
 		return
 	}
 	a.opt.Log.Info("signed in", "user", in.Name, "provider", in.Issuer, "remote", remote)
+	a.replaced(ctx, c)
 	c.Writer.Header().Add("Set-Cookie", sessionCookie(secret, a.opt.SignIn.Age))
 	c.Redirect(http.StatusFound, flow.ReturnTo)
 }

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api"
+	"devflowbackup/controller/internal/api/body"
 	"devflowbackup/controller/internal/app/apitest"
 )
 
@@ -35,6 +37,27 @@ func TestRate(t *testing.T) {
 	ahead.Store(2)
 	r.as(one, http.MethodGet, "/api/v1/backups", nil).is(http.StatusOK)
 	r.as(one, http.MethodGet, "/api/v1/backups", nil).refused(http.StatusTooManyRequests, "rate_limited")
+}
+
+// TestRate_users: a panel's token has a bound for all of its users together, whatever names it gives them.
+func TestRate_users(t *testing.T) {
+	t.Parallel()
+	r := &rig{apitest.Custom(t, func(o *api.Options) {
+		o.Rate = api.RateLimit{PerSecond: 1, Burst: 2}
+		o.Now = func() time.Time { return time.Unix(1_800_000_000, 0) }
+	})}
+	panel := into[body.NewToken](r.do(http.MethodPost, "/tokens", body.CreateToken{Name: "panel", Kind: controller.TokenPanel, Permissions: controller.Permissions}).is(http.StatusCreated)).Token
+	as := func(user int) *answer {
+		return r.as(panel, http.MethodGet, "/api/v1/whoami", nil, body.ActingUser, fmt.Sprint("user ", user), body.ActingPermissions, "*", body.ActingProjects, "*")
+	}
+	for user := range 10 {
+		as(user).is(http.StatusOK)
+		as(user).is(http.StatusOK)
+		as(user).refused(http.StatusTooManyRequests, "rate_limited")
+	}
+	if a := as(10); a.refused(http.StatusTooManyRequests, "rate_limited", "all users of a panel").Code == "" || a.header.Get("Retry-After") != "1" {
+		t.Fatalf("%v", a.header)
+	}
 }
 
 // TestCORS: pages of the origins that are configured, exactly, and no cookie.

@@ -158,8 +158,25 @@ func (a *API) signIn(ctx context.Context, in *signInIn) (*sessionOut, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.replaced(ctx, in.c)
 	described, err := a.describe(context.WithValue(ctx, keyActor, actor), secret)
 	return &sessionOut{SetCookie: sessionCookie(secret, a.opt.SignIn.Age), Body: described}, err
+}
+
+// replaced ends the session that the browser had before: it forgets its secret, and nobody could end it any more.
+func (a *API) replaced(ctx context.Context, c *gin.Context) {
+	secret, ok := sessionSecret(c)
+	if !ok {
+		return
+	}
+	actor, err := a.opt.Store.SessionByHash(ctx, HashToken(secret), a.opt.SignIn.Idle)
+	if err == nil {
+		actor.Remote = c.RemoteIP()
+		err = a.opt.Store.EndSession(ctx, actor, actor.SessionID)
+	}
+	if err != nil && controller.ErrorCode(err) != controller.EUnauthorized {
+		a.opt.Log.Warn("the session before was not ended", "request_id", requestID(ctx), "err", err)
+	}
 }
 
 type checked struct {

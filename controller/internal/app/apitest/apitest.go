@@ -64,6 +64,8 @@ type Rig struct {
 	Packages string
 	servers  *httptest.Server
 	database string
+	options  catalog.Options
+	api      api.Options
 }
 
 // SQL runs as the superuser, past every policy.
@@ -105,18 +107,11 @@ func Custom(tb testing.TB, change func(*api.Options)) *Rig {
 	if _, err := s.Exec(tb.Context(), "postgres", "ALTER DATABASE "+pgserver.Quote(name)+" OWNER TO "+role); err != nil {
 		tb.Fatal(err)
 	}
-	store, err := catalog.Open(tb.Context(), catalog.Options{
+	options := catalog.Options{
 		DSN: s.UserDSN(role, rolePassword, name), ControllerID: "one", Sealer: sealer{keys.NewMaster()}, MaxConns: 8,
 		Retry: controller.Retry{Base: time.Millisecond, Max: time.Millisecond},
-	})
-	if err != nil {
-		tb.Fatal(err)
 	}
-	tb.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
+	store := openCatalog(tb, options)
 	if _, err := store.Migrate(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}
@@ -133,26 +128,60 @@ func Custom(tb testing.TB, change func(*api.Options)) *Rig {
 		tb.Fatal(err)
 	}
 	r := &Rig{
-		Packages: packages, database: name,
+		Packages: packages, database: name, options: options,
 		TB: tb, Store: store, Fleet: newFleet(store), Token: token, Logged: &Log{},
 		Admin: controller.Actor{Name: "test", Permissions: controller.Permissions, Scope: controller.Scope{All: true}},
 	}
 	log := hclog.New(&hclog.LoggerOptions{Output: r.Logged, Level: hclog.Debug})
-	hub := events.New(events.Options{Store: store, Progress: r.Fleet.Progress, Log: log})
-	hub.Start(tb.Context())
-	tb.Cleanup(hub.Stop)
 	opt := api.Options{
-		Events: hub, StreamBeat: 200 * time.Millisecond,
+		Events: r.hub(log), StreamBeat: 200 * time.Millisecond,
 		Store: store, Fleet: r.Fleet, Cleaner: retention.NewRunner(retention.Options{Store: store, Log: log, Now: store.Now}), Auditor: audit.New(audit.Options{Store: store, Storages: Anchors{}}), Version: "v0.0.0-test", PublicURL: PublicURL,
 		Log: log, Bootstrap: hosts, SignIn: api.SignIn{Passwords: Passwords},
 		Ready: map[string]func(context.Context) error{"catalog": store.Ping, "broker": r.Fleet.ready},
 	}
 	change(&opt)
-	r.API = api.New(opt)
-	r.servers = httptest.NewServer(r.API)
-	tb.Cleanup(r.servers.Close)
-	r.URL = r.servers.URL
+	r.serve(opt)
 	return r
+}
+
+// Beside is the API of another controller on the same catalog.
+func (r *Rig) Beside() *Rig {
+	r.Helper()
+	other := *r
+	other.options.ControllerID = "two"
+	other.Store = openCatalog(r, other.options)
+	opt := r.api
+	opt.Store, opt.Events = other.Store, other.hub(opt.Log)
+	other.serve(opt)
+	return &other
+}
+
+func openCatalog(tb testing.TB, options catalog.Options) *catalog.Catalog {
+	tb.Helper()
+	store, err := catalog.Open(tb.Context(), options)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return store
+}
+
+func (r *Rig) hub(log hclog.Logger) *events.Hub {
+	hub := events.New(events.Options{Store: r.Store, Progress: r.Fleet.Progress, Log: log})
+	hub.Start(r.Context())
+	r.Cleanup(hub.Stop)
+	return hub
+}
+
+func (r *Rig) serve(opt api.Options) {
+	r.api, r.API = opt, api.New(opt)
+	r.servers = httptest.NewServer(r.API)
+	r.Cleanup(r.servers.Close)
+	r.URL = r.servers.URL
 }
 
 type sealer struct{ *keys.Master }
