@@ -83,10 +83,12 @@ func TestSession_streams(t *testing.T) {
 	t.Parallel()
 	r := start(t)
 	for what, end := range map[string]func(name string, p *person){
-		"signed out":       func(_ string, p *person) { p.do("DELETE", "/session", nil).is(http.StatusNoContent) },
-		"disabled":         func(name string, _ *person) { r.do("PATCH", "/users/"+name, `{"disabled":true}`).is(http.StatusOK) },
-		"deleted":          func(name string, _ *person) { r.do("DELETE", "/users/"+name, nil).is(http.StatusNoContent) },
-		"another password": func(name string, _ *person) { r.do("PUT", "/users/"+name+"/password", body.SetPassword{Password: "given by another"}).is(http.StatusOK) },
+		"signed out": func(_ string, p *person) { p.do("DELETE", "/session", nil).is(http.StatusNoContent) },
+		"disabled":   func(name string, _ *person) { r.do("PATCH", "/users/"+name, `{"disabled":true}`).is(http.StatusOK) },
+		"deleted":    func(name string, _ *person) { r.do("DELETE", "/users/"+name, nil).is(http.StatusNoContent) },
+		"another password": func(name string, _ *person) {
+			r.do("PUT", "/users/"+name+"/password", body.SetPassword{Password: "given by another"}).is(http.StatusOK)
+		},
 		"signed out by another": func(name string, _ *person) {
 			r.do("DELETE", "/users/"+name+"/sessions", nil).is(http.StatusNoContent)
 		},
