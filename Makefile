@@ -42,7 +42,7 @@ quickstart: deps tools build bin/quickstart ## Back up, verify and restore a dem
 	@exec bin/quickstart
 
 .PHONY: test
-test: deps tools bin/tools/nfpm build build-failpoints bin/quickstart vet boundaries ## Everything that must hold: build, vet, boundaries, all tests on real servers
+test: deps tools bin/tools/nfpm build build-failpoints console-check bin/quickstart vet boundaries ## Everything that must hold: build, vet, boundaries, all tests on real servers
 	$(STEP) 'tests of every module'
 	@rm -f bin/test.json
 	@bin/tools/gotestsum --format '$(TEST_FORMAT)' --jsonfile bin/test.json -- $(TEST_FLAGS) $(PACKAGES)
@@ -83,9 +83,12 @@ $(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
 	@cd $(WEB) && npm run --silent build -- --logLevel warn
 
 .PHONY: console-check
-console-check: console ## Types and tests of the console
+console-check: deps $(WEB)/node_modules/.checked ## Types and tests of the console
+
+$(WEB)/node_modules/.checked: $(WEB)/dist/index.html
 	$(STEP) 'console: types, tests'
 	@cd $(WEB) && npm run --silent check && npm run --silent test
+	@touch $@
 
 # A test of the package holds the types to the API.
 .PHONY: console-types
@@ -188,6 +191,10 @@ lint: deps bin/tools/golangci-lint ## golangci-lint with .golangci.yml
 test-race: deps tools build ## The tests of shared, agent and controller under the race detector (needs a C compiler, and time)
 	$(STEP) 'tests with the race detector'
 	@CGO_ENABLED=1 bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -race -p 1 -timeout 30m -count=1 $(filter-out %/e2e/...,$(PACKAGES))
+
+.PHONY: test-console
+test-console: deps tools build ## The console, driven by a real browser; pictures of every page in bin/screenshots
+	@bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -timeout 10m -count=1 ./e2e/console
 
 .PHONY: test-upgrade
 test-upgrade: deps tools build ## Agent and controller one version apart, in either direction, then upgraded (needs history; OLD=COMMIT: apart from that one)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,6 +44,7 @@ type browser struct {
 	url  string // of the console, without a slash at its end
 	shot string // where pictures go
 	axe  string
+	log  func(format string, args ...any)
 
 	mu     sync.Mutex
 	bytes  float64             // of the console's files that were loaded
@@ -54,8 +56,13 @@ type browser struct {
 }
 
 // startBrowser starts Chromium with a profile below dir. Its end waits until the process is gone.
-func startBrowser(ctx context.Context, dir, shots, axeFile string) (_ *browser, stop func() error, err error) {
-	program, err := exec.LookPath("chromium")
+func startBrowser(ctx context.Context, log func(string, ...any), dir, shots, axeFile string) (_ *browser, stop func() error, err error) {
+	var program string
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if program, err = exec.LookPath(name); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: run scripts/install-deps.sh", err)
 	}
@@ -68,9 +75,10 @@ func startBrowser(ctx context.Context, dir, shots, axeFile string) (_ *browser, 
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }))
 	allocated, end := chromedp.NewExecAllocator(ctx, opts...)
 	tab, closeTab := chromedp.NewContext(allocated)
-	b := &browser{ctx: tab, shot: shots, axe: string(axe), bodies: map[string]bool{}, asked: map[string]struct{}{}}
+	b := &browser{ctx: tab, log: log, shot: shots, axe: string(axe), bodies: map[string]bool{}, asked: map[string]struct{}{}}
 	stop = func() error {
 		process := chromedp.FromContext(tab).Browser.Process()
+		b.log("the browser took %s of processor time", groupTime(process.Pid))
 		limit, cancel := context.WithTimeout(tab, soon)
 		defer cancel()
 		err := chromedp.Cancel(limit)
@@ -99,6 +107,25 @@ func startBrowser(ctx context.Context, dir, shots, axeFile string) (_ *browser, 
 		return nil, nil, errors.Join(err, stop())
 	}
 	return b, stop, nil
+}
+
+// groupTime is the processor time of the processes of a group that still run.
+func groupTime(group int) time.Duration {
+	var ticks int
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		text, err := os.ReadFile(file)
+		_, rest, ok := strings.Cut(string(text), ") ")
+		fields := strings.Fields(rest)
+		if err != nil || !ok || len(fields) < 15 || fields[2] != strconv.Itoa(group) {
+			continue
+		}
+		for _, n := range fields[11:15] { // its own, and that of children that have ended
+			v, _ := strconv.Atoi(n)
+			ticks += v
+		}
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 func (b *browser) event(ev any) {

@@ -41,7 +41,7 @@ func TestConsole(t *testing.T) {
 		{"Pages", pages},
 		{"Viewer", viewer},
 	} {
-		if !t.Run(step.name, func(t *testing.T) { step.run(t, w) }) {
+		if !t.Run(step.name, func(t *testing.T) { step.run(t, w) }) && os.Getenv("GOON") == "" {
 			break
 		}
 	}
@@ -65,7 +65,7 @@ func signIn(t *testing.T, w *world) {
 	w.fill(t, "User name", "anna")
 	w.fill(t, "Password", "not the password")
 	w.click(t, the("button", "Sign in"))
-	w.sees(t, like("alert", "name or password"))
+	w.sees(t, like("alert", "password is wrong"))
 	w.fill(t, "User name", "anna")
 	w.fill(t, "Password", adminPassword)
 	w.click(t, the("button", "Sign in"))
@@ -165,7 +165,7 @@ func createProject(t *testing.T, w *world) {
 	// A second project, which the viewer does not see.
 	for _, args := range [][]string{
 		{"project", "create", "vault"}, {"project", "grant", "vault", "db1"}, {"database", "assign", "--project", "vault", "--on", "db1", "--", "secrets"},
-		{"backup", "run", "vault", "secrets", "--wait"},
+		{"backup", "create", "vault", "--wait"},
 	} {
 		if _, err := w.ctl.Do(w.ctx, args...); err != nil {
 			t.Fatal(err)
@@ -277,7 +277,7 @@ func verify(t *testing.T, w *world) {
 	b := w.backup(t, "shop")
 	r := row(b)
 	colour := func() string {
-		return evaluate[string](t, w.browser, "getComputedStyle("+string(r)+".querySelector('[aria-label=\"Verify Integrity\"] svg, [aria-label^=\"Verified at\"] svg')).stroke")
+		return evaluate[string](t, w.browser, "getComputedStyle("+string(r)+".querySelector('svg[aria-label=\"Not verified\"], svg[aria-label^=\"Verified at\"]')).stroke")
 	}
 	w.until(t, soon, string(r))
 	purple := colour()
@@ -458,9 +458,7 @@ func keyboard(t *testing.T, w *world) {
 	w.key(t, kb.Tab, chromedp.KeyModifiers(chromedp.ModifierShift))
 	w.key(t, kb.Escape)
 	w.until(t, soon, "!document.querySelector('[role=dialog]')")
-	if at := name(); at != "Create Backup Now" {
-		t.Errorf("the focus is on %q after the dialog", at)
-	}
+	w.until(t, soon, "document.activeElement.textContent === 'Create Backup Now'")
 	reach("Verify Integrity", 60)
 	reach("Restore", 3)
 }

@@ -86,7 +86,7 @@ func startWorld(t *testing.T) *world {
 	if err := os.MkdirAll(shots, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b, stop, err := startBrowser(ctx, filepath.Join(dir, "browser"), shots, filepath.Join(root, "controller", "web", "node_modules", "axe-core", "axe.min.js"))
+	b, stop, err := startBrowser(ctx, t.Logf, filepath.Join(dir, "browser"), shots, filepath.Join(root, "controller", "web", "node_modules", "axe-core", "axe.min.js"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,12 +144,23 @@ func (w *world) start() (err error) {
 		return err
 	}
 	if w.agent, err = w.NewAgent("db1", stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": w.postgres, "files": w.sqlite}, InPlace: true, Local: true, Limits: map[string]any{"discovery_every": "2s"},
-		Instance: map[string]any{"bin_dirs": []string{tools, w.postgres.Bin().Dir}},
+		Servers: map[string]stack.Server{"main": tooled{w.postgres, []string{tools, w.postgres.Bin().Dir}}, "files": w.sqlite}, InPlace: true, Local: true, Limits: map[string]any{"discovery_every": "2s"},
 	}); err != nil {
 		return err
 	}
 	return nil
+}
+
+// tooled is a server whose agent takes its tools from these directories.
+type tooled struct {
+	*stack.Postgres
+	dirs []string
+}
+
+func (s tooled) Instance() map[string]any {
+	all := s.Postgres.Instance()
+	all["bin_dirs"] = s.dirs
+	return all
 }
 
 // tools makes a directory with a pg_dump that a test can slow down, or let fail.

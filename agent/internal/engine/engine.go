@@ -243,3 +243,14 @@ type Finding struct {
 	Detail string // what was found
 	Hint   string // what to do about it, with the statement or command to run; empty when ok
 }
+
+// Said is an error of Dump with what the tool had written to its standard error by then, capped and scrubbed of secrets: there is no
+// Dump that could be asked for it.
+type Said struct {
+	Err error
+	Log string
+}
+
+func (s *Said) Error() string { return s.Err.Error() }
+
+func (s *Said) Unwrap() error { return s.Err }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -33,6 +34,9 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 
 	dump, err := in.Engine.Dump(ctx, engine.DumpRequest{Database: o.Database, Globals: true, StallTimeout: a.terms.StallTimeout})
 	if err != nil {
+		if said := (*engine.Said)(nil); errors.As(err, &said) {
+			report.Log = said.Log
+		}
 		return report, err
 	}
 	describing, stopDescribing := context.WithCancel(ctx)

@@ -53,8 +53,10 @@ func (c *Catalog) DeleteBackup(ctx context.Context, actor controller.Actor, req 
 				return err
 			}
 			if !another {
-				return controller.Errorf(controller.EConflict, "backup %d is the last good backup of database %q", b.ID, b.DatabaseName).
+				last := controller.Errorf(controller.EConflict, "backup %d is the last good backup of database %q", b.ID, b.DatabaseName).
 					WithHint("make another backup first, or confirm by the database's name: --confirm %q", b.DatabaseName)
+				last.Field = "confirm"
+				return last
 			}
 		}
 		grace := req.Grace

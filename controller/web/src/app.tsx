@@ -5,7 +5,7 @@ import { Route, Switch } from "wouter";
 import { Signed } from "./api/session";
 import { Frame } from "./frame";
 import { SignIn } from "./pages/signin";
-import { Empty, Rows, Section } from "./ui/parts";
+import { Empty, PageHead, Rows, Section } from "./ui/parts";
 import { ProblemAlert } from "./ui/problem";
 
 const Overview = lazy(() => import("./pages/overview"));
@@ -42,7 +42,8 @@ export function App() {
             <Route path="/audit"><Audit /></Route>
             <Route path="/settings"><Settings /></Route>
             <Route>
-              <Section><Empty icon={IconMapQuestion} title="There is no such page">The menu lists what there is.</Empty></Section>
+              <PageHead title="There is no such page" />
+              <Section><Empty icon={IconMapQuestion} title="Nothing is at this address">The menu lists what there is.</Empty></Section>
             </Route>
           </Switch>
         </Suspense>

@@ -55,6 +55,9 @@ func (e *Engine) Dump(ctx context.Context, req engine.DumpRequest) (engine.Dump,
 	if err := d.open(req); err != nil {
 		err = d.failure(err)
 		d.abandon()
+		if d.out != nil {
+			err = &engine.Said{Err: err, Log: d.out.Log()}
+		}
 		return nil, err
 	}
 	go d.describe()

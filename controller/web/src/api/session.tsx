@@ -17,6 +17,9 @@ export function useSession(): Session {
   return s;
 }
 
+/** Whether somebody is signed in: also where nobody needs to be. */
+export const useSignedIn = () => useContext(Context) !== null;
+
 export const sessionKey = ["session"];
 
 async function ask(): Promise<SignedIn | null> {

@@ -1,4 +1,4 @@
-import { Alert, Badge, Button, Checkbox, Group, Modal, MultiSelect, PasswordInput, Select, SimpleGrid, Stack, Switch, Table, Tabs, Text, TextInput } from "@mantine/core";
+import { Alert, Badge, Button, Checkbox, Group, MultiSelect, PasswordInput, Select, SimpleGrid, Stack, Switch, Table, Tabs, Text, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { IconKey, IconPencil, IconPlus, IconRefresh, IconTrash, IconUserPlus, IconUsers } from "../icons";
 import { useState } from "react";
@@ -11,6 +11,7 @@ import { Act, Copyable, Do, Empty, PageHead, Rows, Section, Time } from "../ui/p
 import { EditModal, EditProblem } from "../ui/fresh";
 import { fieldError, ProblemAlert } from "../ui/problem";
 import { refused, toast } from "../ui/toast";
+import { Modal } from "../ui/modal";
 
 type Token = Schemas["APIToken"];
 type User = Schemas["User"];

@@ -58,7 +58,7 @@ export default function Audit() {
                   <Table.Td data-label="Who">{e.actor}{e.on_behalf_of ? <Text size="xs" c="dimmed">for {e.on_behalf_of}</Text> : null}<Text size="xs" c="dimmed">{e.remote}</Text></Table.Td>
                   <Table.Td data-label="Action"><Code>{e.action}</Code></Table.Td>
                   <Table.Td className="wide">{e.subject}{e.detail && Object.keys(e.detail as object).length ? <details><summary><Text span size="xs" c="dimmed">Detail</Text></summary><Code block className="log">{JSON.stringify(e.detail, null, 2)}</Code></details> : null}</Table.Td>
-                  <Table.Td data-label="Result"><Badge className="badge" variant="light" color={e.result === "ok" ? "green" : "red"}>{e.result}</Badge></Table.Td>
+                  <Table.Td data-label="Result"><Badge className="badge" variant="light" color={e.result.startsWith("refused") || e.result === "failed" ? "red" : e.result === "accepted" ? "blue" : "green"}>{e.result}</Badge></Table.Td>
                 </Table.Tr>
               ))}
             </Table.Tbody>

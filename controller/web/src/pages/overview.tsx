@@ -1,11 +1,11 @@
-import { Badge, Box, Group, Progress, SimpleGrid, Stack, Table, Text, ThemeIcon } from "@mantine/core";
+import { Badge, Box, Button, Group, Progress, SimpleGrid, Stack, Table, Text, ThemeIcon } from "@mantine/core";
 import { IconAlertTriangle, IconArrowBackUp, IconCalendarOff, IconCircleCheck, IconCircleX, IconDatabase, IconDatabaseX, IconHistory, IconInfoCircle, IconServer2, IconServerOff, IconShield, IconStack2, type Icon } from "../icons";
 import { Link } from "wouter";
 import type { Schemas } from "../api/client";
 import { useSession } from "../api/session";
 import { useOverview } from "../api/queries";
 import { bytes, count, databaseName, plural, relative } from "../format";
-import { Do, Empty, EngineBadge, PageHead, Rows, Section, Stat, Time, useNow } from "../ui/parts";
+import { Empty, EngineBadge, PageHead, Rows, Section, Stat, Time, useNow } from "../ui/parts";
 import { ProblemAlert } from "../ui/problem";
 import { Trends } from "../ui/trends";
 
@@ -32,18 +32,27 @@ function place(a: Attention): string {
 export default function Overview() {
   const { who } = useSession();
   const o = useOverview();
-  const now = useNow();
   const s = o.data?.statistics;
-  const attention = o.data?.attention ?? [];
-  const unscheduled = o.data?.databases_without_schedule ?? [];
   const agents = o.data?.agents;
   if (o.error && !o.data) return <><PageHead title="Overview" /><ProblemAlert error={o.error} again={() => void o.refetch()} /></>;
   const fresh = !!s && s.total_backups === 0 && s.databases === 0 && agents?.online === 0 && agents.offline === 0;
   return (
     <>
       <PageHead title="Overview">{who.all_projects ? "All projects" : plural(who.projects.length, "project")}</PageHead>
-      {fresh ? <Begin /> : null}
-      <SimpleGrid cols={{ base: 1, xs: 2, lg: 4 }} mb="lg">
+      {fresh ? <Begin /> : <Figures o={o} />}
+    </>
+  );
+}
+
+function Figures({ o }: { o: ReturnType<typeof useOverview> }) {
+  const now = useNow();
+  const s = o.data?.statistics;
+  const attention = o.data?.attention ?? [];
+  const unscheduled = o.data?.databases_without_schedule ?? [];
+  const agents = o.data?.agents;
+  return (
+    <>
+      <SimpleGrid cols={{ base: 2, lg: 4 }} spacing={{ base: "sm", xs: "md" }} mb="lg">
         <Stat label="Total Backups" icon={IconDatabase} loading={!s} value={count(s?.total_backups)} note={s ? `${count(s.verified)} verified${s.running ? `, ${count(s.running)} running` : ""}` : null} />
         <Stat label="Last Backup" icon={IconHistory} color="orange" loading={!s} value={relative(s?.last_backup?.completed_at, now)} note={s?.last_backup ? `${s.last_backup.project} / ${databaseName(s.last_backup.database_name)}` : "No backup has completed"} />
         <Stat label="Storage Used" icon={IconStack2} color="teal" loading={!s} value={bytes(s?.storage_used)} note={s ? `${plural(s.databases, "database")}, ${plural(s.active_schedules, "active schedule")}` : null} />
@@ -75,7 +84,7 @@ export default function Overview() {
       <Trends title="Trends of all projects" />
       <SimpleGrid cols={{ base: 1, md: 2 }} spacing="lg">
         <Section title="Databases without a schedule">
-          {o.isPending ? <Rows n={3} /> : unscheduled.length === 0 ? <Empty icon={IconCircleCheck} title="Every database has a schedule" /> : (
+          {o.isPending ? <Rows n={3} /> : unscheduled.length === 0 ? (s?.databases ? <Empty icon={IconCircleCheck} title="Every database has a schedule" /> : <Empty icon={IconDatabase} title="No databases yet">Assign databases to a project: agents find them.</Empty>) : (
             <Table>
               <Table.Tbody>
                 {unscheduled.slice(0, 10).map((d) => (
@@ -117,15 +126,29 @@ function Storages({ all }: { all: Schemas["Storage"][] }) {
   );
 }
 
+const firstSteps: { to: string; icon: Icon; title: string; text: string; action: string; needs: string }[] = [
+  { to: "/storages", icon: IconStack2, title: "Add a storage", text: "Where backups lie: any S3 bucket. Its credentials stay with the controller.", action: "Storages", needs: "manage-storages" },
+  { to: "/servers", icon: IconServer2, title: "Add a server", text: "One command on a database host installs the agent and finds the databases.", action: "Servers", needs: "manage-servers" },
+  { to: "/projects", icon: IconDatabase, title: "Create a project", text: "It owns databases, backs them up by its schedules, and has the key that opens the backups.", action: "Projects", needs: "manage-projects" },
+];
+
 function Begin() {
+  const { can } = useSession();
+  const mine = firstSteps.filter((s) => can(s.needs));
   return (
-    <Section title="Begin here" padded>
-      <Group gap="xs">
-        <Text size="sm" style={{ flex: "1 1 300px" }}>Add a storage for the backups, a server with databases, and a project that owns them. Ten minutes later everything is backed up by itself.</Text>
-        <Link href="/storages"><Do icon={IconStack2}>1. Add a storage</Do></Link>
-        <Link href="/servers"><Do icon={IconServer2}>2. Add a server</Do></Link>
-        <Link href="/projects"><Do icon={IconDatabase}>3. Create a project</Do></Link>
-      </Group>
+    <Section title="Begin here" note={mine.length ? "Ten minutes later everything is backed up by itself" : undefined} padded>
+      {mine.length ? (
+        <div className="steps">
+          {mine.map((s, i) => (
+            <div key={s.to} className="step">
+              <span className="step-no" aria-hidden>{i + 1}</span>
+              <Text fw={600}>{s.title}</Text>
+              <Text size="sm" c="dimmed" component="p" m={0}>{s.text}</Text>
+              <Button component={Link} href={s.to} variant={i ? "default" : "filled"} size="sm" mt={6} leftSection={<s.icon size={16} aria-hidden />}>{s.action}</Button>
+            </div>
+          ))}
+        </div>
+      ) : <Text size="sm">Nothing is set up yet. Whoever manages storages, servers and projects begins; their backups appear here.</Text>}
     </Section>
   );
 }

@@ -1,4 +1,4 @@
-import { Badge, Group, Menu, Modal, MultiSelect, SimpleGrid, Stack, Switch, Table, Text } from "@mantine/core";
+import { ActionIcon, Badge, Group, Menu, MultiSelect, SimpleGrid, Stack, Switch, Table, Text } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { IconCalendarPlus, IconCalendarTime, IconDatabase, IconDatabaseExport, IconDatabasePlus, IconDots, IconHistory, IconPencil, IconPlayerPlay, IconStack2, IconTrash, IconUnlink, IconZoomCheck } from "../icons";
 import { useState } from "react";
@@ -17,6 +17,7 @@ import { CreateSchedule, EditSchedule } from "../ui/scheduleform";
 import { refused, toast } from "../ui/toast";
 import { Retention } from "../ui/retention";
 import { Trends } from "../ui/trends";
+import { Modal } from "../ui/modal";
 
 export default function ProjectPage({ id }: { id: string }) {
   const project = useProject(id);
@@ -42,7 +43,7 @@ export default function ProjectPage({ id }: { id: string }) {
             <Do icon={IconCalendarPlus} needs={["manage-schedules"]} onClick={() => setDialog("schedule")}>Create Schedule</Do>
             <Do icon={IconDatabaseExport} variant="filled" needs={["create-backups"]} onClick={() => setDialog("backup")}>Create Backup Now</Do>
             <Menu position="bottom-end">
-              <Menu.Target><span><Act label="More" icon={IconDots} /></span></Menu.Target>
+              <Menu.Target><ActionIcon variant="default" size={36} aria-label="More"><IconDots size={18} /></ActionIcon></Menu.Target>
               <Menu.Dropdown>
                 <Menu.Item leftSection={<IconZoomCheck size={16} />} onClick={() => take(api.POST("/backups/verify", { body: { project: slug } })).then((j) => toast(`${plural(j.items.length, "backup")} being verified`), refused)}>Verify all backups</Menu.Item>
                 <Menu.Item leftSection={<IconHistory size={16} />} onClick={() => setDialog("retention")}>Preview retention</Menu.Item>
@@ -84,7 +85,7 @@ function Cards({ project }: { project: string }) {
   const { data: s, isPending } = useStatistics(project);
   const now = useNow();
   return (
-    <SimpleGrid cols={{ base: 1, xs: 2, lg: 4 }} mb="lg">
+    <SimpleGrid cols={{ base: 2, lg: 4 }} spacing={{ base: "sm", xs: "md" }} mb="lg">
       <Stat label="Total Backups" icon={IconDatabase} loading={isPending} value={count(s?.total_backups)} note={s ? `${count(s.verified)} verified${s.failed ? `, ${count(s.failed)} failed` : ""}` : null} />
       <Stat label="Scheduled" icon={IconCalendarTime} color="grape" loading={isPending} value={s && s.active_schedules === 0 ? "Not scheduled" : count(s?.active_schedules)} note={s?.next_run_at ? <>next <Time at={s.next_run_at} /></> : null} />
       <Stat label="Storage Used" icon={IconStack2} color="teal" loading={isPending} value={bytes(s?.storage_used)} note="of completed backups" />

@@ -1,4 +1,4 @@
-import { Button, Modal, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
+import { Button, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { IconFolderPlus, IconFolders } from "../icons";
 import { useState } from "react";
@@ -8,6 +8,7 @@ import { useAct, useProjects, useStorages } from "../api/queries";
 import { encryption } from "../format";
 import { Do, Empty, PageHead, Rows, Section, Time } from "../ui/parts";
 import { fieldError, ProblemAlert } from "../ui/problem";
+import { Modal } from "../ui/modal";
 
 export default function Projects() {
   const projects = useProjects();

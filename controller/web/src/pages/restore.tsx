@@ -1,4 +1,4 @@
-import { Anchor, Code, Group, Modal, NumberInput, Select, Stack, Text, TextInput } from "@mantine/core";
+import { Anchor, Code, Group, NumberInput, Select, Stack, Text, TextInput } from "@mantine/core";
 import { IconArrowBackUp, IconClockPlus, IconPlayerStop, IconTrash } from "../icons";
 import { useState } from "react";
 import { Link } from "wouter";
@@ -12,6 +12,7 @@ import { JobProgress } from "../ui/progress";
 import { PlanView } from "../ui/restore";
 import { toast } from "../ui/toast";
 import { Log } from "./backup";
+import { Modal } from "../ui/modal";
 
 const targets: Record<string, string> = { untouched: "Untouched: it is as it was", replaced: "It has the restored content", unknown: "Not known: only its server can tell, and is asked when its agent is back" };
 

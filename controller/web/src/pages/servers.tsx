@@ -1,4 +1,4 @@
-import { Alert, Badge, Box, Button, Checkbox, Group, Loader, Modal, Paper, Select, SimpleGrid, Stack, Switch, Table, Text, TextInput } from "@mantine/core";
+import { Alert, Badge, Box, Button, Checkbox, Group, Loader, Paper, Select, SimpleGrid, Stack, Switch, Table, Text, TextInput } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { IconAlertTriangle, IconCircleCheck, IconPlus, IconServer2, IconServerOff } from "../icons";
 import { useEffect, useState } from "react";
@@ -10,6 +10,7 @@ import { Confirm } from "../ui/dialog";
 import { Copyable, Do, Empty, EngineBadge, PageHead, Rows, Section, Time } from "../ui/parts";
 import { fieldError, ProblemAlert } from "../ui/problem";
 import { refused, toast } from "../ui/toast";
+import { Modal } from "../ui/modal";
 
 export default function Servers() {
   const [adding, setAdding] = useState(false);

@@ -1,4 +1,4 @@
-import { Alert, Badge, Button, Checkbox, Group, Modal, PasswordInput, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
+import { Alert, Badge, Button, Checkbox, Group, PasswordInput, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
 import { IconAlertTriangle, IconCircleCheck, IconCircleMinus, IconCircleX, IconPencil, IconPlus, IconStack2, IconStar, IconTestPipe, IconTrash } from "../icons";
 import { useState } from "react";
 import { api, ifMatch, take, takeVersion, type Versioned } from "../api/client";
@@ -9,6 +9,7 @@ import { Do, Empty, Fact, Facts, PageHead, Rows, Section, Time } from "../ui/par
 import { EditModal, EditProblem } from "../ui/fresh";
 import { fieldError, ProblemAlert, problemOf } from "../ui/problem";
 import { refused, toast } from "../ui/toast";
+import { Modal } from "../ui/modal";
 
 export type Probe = { steps?: { name: string; ok: boolean; required: boolean; millis: number; detail: string; hint?: string }[] | null; warnings?: string[] | null };
 

@@ -113,20 +113,21 @@ function Delete({ b, again, onClose, opened }: { b: Backup; again: () => Promise
   const [last, setLast] = useState(false);
   const [reason, setReason] = useState("");
   return (
-    <Confirm key={String(last)} opened={opened} onClose={onClose} title="Delete this backup?" action="Delete backup" color="red" typed={last ? b.database_name : undefined}
+    <Confirm opened={opened} onClose={onClose} title="Delete this backup?" action="Delete backup" color="red" typed={last ? b.database_name : undefined}
       extra={<TextInput label="Reason" description="For the audit log; may be left out" value={reason} onChange={(e) => setReason(e.currentTarget.value)} />}
       run={async () => {
         try {
           await take(api.POST("/backups/{id}/delete", { params: { path: { id: b.id } }, body: { reason: reason || undefined, confirm: last ? b.database_name : undefined } }));
         } catch (err) {
           if (err instanceof ApiError && err.problem.field === "confirm" && !last) {
-            setLast(true);
-            throw err;
+            setLast(true); // asked again, with the name
+            return false;
           }
           throw err;
         }
         toast(`The backup of ${databaseName(b.database_name)} is deleted`, { hint: "Until its grace has passed the deletion can be taken back, on the backup's page." });
         await again();
+        return true;
       }}>
       {last ? <Text size="sm" c="red" fw={600} mb="xs">This is the last good backup of the database. Once it is gone, nothing brings the data back.</Text> : null}
       <span className="mono wrap">{b.file_name || `Backup ${b.id}`}</span> of <b className="wrap">{b.database_name}</b> on {b.storage} is removed once its grace has passed. Until then it can be taken back.

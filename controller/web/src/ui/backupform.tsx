@@ -1,5 +1,5 @@
 // Create Backup Now: which database, and the few choices that there are.
-import { Button, Collapse, Modal, Select, SimpleGrid, Stack } from "@mantine/core";
+import { Button, Collapse, Select, SimpleGrid, Stack } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { useState } from "react";
 import { api, take } from "../api/client";
@@ -7,6 +7,7 @@ import { useAct, useDatabases, useStorages } from "../api/queries";
 import { bytes, databaseName, engine, plural } from "../format";
 import { fieldError, ProblemAlert } from "./problem";
 import { toast } from "./toast";
+import { Modal } from "./modal";
 
 export function CreateBackup({ project, onClose }: { project: string; onClose: () => void }) {
   const databases = useDatabases({ project });

@@ -1,8 +1,10 @@
 // Questions before something is done: a confirmation, where it matters with a name to type.
-import { Button, Group, Modal, Stack, Text, TextInput } from "@mantine/core";
+import { Button, Group, Stack, Text, TextInput } from "@mantine/core";
 import { useState, type ReactNode } from "react";
 import { ProblemAlert } from "./problem";
+import { Modal } from "./modal";
 
+/** Asks before it runs. What it runs may yield false: the question stays, with what it has learned. */
 export function Confirm({ title, children, action, color = "blue", typed, opened, onClose, run, extra }: {
   title: string; children: ReactNode; action: string; color?: string; typed?: string; opened: boolean; onClose: () => void; run: () => Promise<unknown>; extra?: ReactNode;
 }) {
@@ -19,8 +21,9 @@ export function Confirm({ title, children, action, color = "blue", typed, opened
     setBusy(true);
     setError(null);
     try {
-      await run();
+      const done = await run();
       setBusy(false);
+      if (done === false) return;
       setName("");
       onClose();
     } catch (err) {

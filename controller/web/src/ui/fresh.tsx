@@ -1,10 +1,10 @@
 // What is edited is read first, with its version; it is changed only if it is still that version.
-import { Modal } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { ApiError, type Versioned } from "../api/client";
 import { Rows } from "./parts";
 import { ProblemAlert } from "./problem";
+import { Modal } from "./modal";
 
 /** A dialog about one thing as it is now. The form is made anew when it is read again. */
 export function EditModal<T>({ title, of, read, size, onClose, children }: {

@@ -28,14 +28,14 @@ export function History({ project, empty }: { project?: string; empty?: ReactNod
   const names = [...new Set((databases.data?.items ?? []).map((d) => d.name))];
   return (
     <Section title="Backup History" note={list.data ? `${plural(total, "backup")}${list.data.total_more ? " or more" : ""}, newest first` : undefined}>
-      <Group px="md" py="sm" gap="xs" role="search" aria-label="Filter backups">
+      {list.data && !list.data.items.length && !narrowed ? null : <Group px="md" py="sm" gap="xs" role="search" aria-label="Filter backups">
         <Select aria-label="Database" placeholder="Any database" size="xs" w={170} clearable searchable data={names.map((n) => ({ value: n, label: databaseName(n) }))} value={filter.database ?? null} onChange={(v) => set({ database: v ?? undefined })} />
         <Select aria-label="Status" placeholder="Any status" size="xs" w={130} clearable data={["completed", "running", "pending", "failed"].map((v) => ({ value: v, label: v[0]!.toUpperCase() + v.slice(1) }))} value={filter.status ?? null} onChange={(v) => set({ status: v ?? undefined })} />
         <Select aria-label="Type" placeholder="Any type" size="xs" w={140} clearable data={["manual", "scheduled", "pre_deploy", "pre_restore"].map((v) => ({ value: v, label: backupType(v) }))} value={filter.type ?? null} onChange={(v) => set({ type: v ?? undefined })} />
         <Select aria-label="Verified" placeholder="Verified or not" size="xs" w={140} clearable data={[{ value: "true", label: "Verified" }, { value: "false", label: "Not verified" }]} value={filter.verified ?? null} onChange={(v) => set({ verified: (v as "true") ?? undefined })} />
         <Select aria-label="Storage" placeholder="Any storage" size="xs" w={140} clearable data={[...new Set((storages.data?.items ?? []).map((s) => s.name))]} value={filter.storage ?? null} onChange={(v) => set({ storage: v ?? undefined })} />
         {narrowed ? <Do size="xs" variant="subtle" icon={IconFilterOff} onClick={() => { setFilter({}); setPage(1); }}>All</Do> : null}
-      </Group>
+      </Group>}
       {list.isPending ? <Rows n={6} /> : list.error && !list.data ? <ProblemAlert error={list.error} again={() => void list.refetch()} /> : list.data!.items.length === 0 ? (
         narrowed ? <Empty icon={IconFilterOff} title="No backup matches">Change the filters above, or show all.</Empty> : (empty ?? <Empty icon={IconDatabaseOff} title="No backups yet" />)
       ) : (

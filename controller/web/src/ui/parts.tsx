@@ -137,14 +137,14 @@ export function Section({ title, actions, children, padded = false, note }: { ti
 
 export function Stat({ label, value, note, icon: I, color = "blue", loading }: { label: string; value: ReactNode; note?: ReactNode; icon: Icon; color?: string; loading?: boolean }) {
   return (
-    <Card withBorder radius="md" padding="md">
+    <Card withBorder radius="md" padding="md" className="stat">
       <Group justify="space-between" wrap="nowrap" align="flex-start">
         <Box style={{ minWidth: 0 }}>
           <Text size="sm" c="dimmed" fw={500}>{label}</Text>
           {loading ? <Skeleton h={28} w={80} mt={6} /> : <Text fz={typeof value === "string" && value.length > 11 ? 20 : 24} fw={680} lh="30px" mt={2} className="figure">{value}</Text>}
           {note && !loading ? <Text size="xs" c="dimmed" component="div">{note}</Text> : null}
         </Box>
-        <ThemeIcon variant="light" color={color} size={38} radius="md"><I size={21} stroke={1.7} aria-hidden /></ThemeIcon>
+        <ThemeIcon variant="light" color={color} size={38} radius="md" visibleFrom="xs"><I size={21} stroke={1.7} aria-hidden /></ThemeIcon>
       </Group>
     </Card>
   );

@@ -2,6 +2,10 @@
 import { Alert, Anchor, Button, Code, Group, List, Stack, Text } from "@mantine/core";
 import { IconAlertTriangle, IconPlugConnectedX, IconRefresh } from "../icons";
 import { ApiError, type Problem } from "../api/client";
+import { useSignedIn } from "../api/session";
+
+/** The API's messages begin small, as parts of other sentences; alone they are sentences. */
+export const sentence = (text: string) => text && text[0]!.toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 export function problemOf(err: unknown): Problem | null {
   if (!err) return null;
@@ -16,12 +20,13 @@ export function problemOf(err: unknown): Problem | null {
 export function fieldError(err: unknown, ...names: string[]): string | undefined {
   const p = problemOf(err);
   if (!p) return undefined;
-  for (const e of p.errors ?? []) if (names.includes(e.field)) return e.message;
-  return p.field && names.includes(p.field) ? p.detail : undefined;
+  for (const e of p.errors ?? []) if (names.includes(e.field)) return sentence(e.message);
+  return p.field && names.includes(p.field) ? sentence(p.detail) : undefined;
 }
 
 export function ProblemAlert({ error, again, words = "Try again", fields = [] }: { error: unknown; again?: () => void; words?: string; fields?: string[] }) {
   const p = problemOf(error);
+  const signedIn = useSignedIn();
   if (!p) return null;
   // Said beside its field already.
   if (p.field && fields.includes(p.field) && !p.hint) return null;
@@ -31,9 +36,9 @@ export function ProblemAlert({ error, again, words = "Try again", fields = [] }:
       <Stack gap={6}>
         <Text size="sm" fw={600}>
           {p.field && !fields.includes(p.field) ? <Code mr={6}>{p.field}</Code> : null}
-          {p.detail}
+          {sentence(p.detail)}
         </Text>
-        {p.hint ? <Text size="sm">{p.hint}</Text> : null}
+        {p.hint ? <Text size="sm">{sentence(p.hint)}</Text> : null}
         {(p.errors?.length ?? 0) > 1 ? (
           <List size="sm">
             {p.errors!.map((e) => (
@@ -54,7 +59,7 @@ export function ProblemAlert({ error, again, words = "Try again", fields = [] }:
               Request {p.request_id}
             </Text>
           ) : null}
-          {p.status === 401 ? <Anchor size="sm" href="/console/">Sign in again</Anchor> : null}
+          {p.status === 401 && signedIn ? <Anchor size="sm" href="/console/">Sign in again</Anchor> : null}
         </Group>
       </Stack>
     </Alert>

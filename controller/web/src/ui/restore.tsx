@@ -1,5 +1,5 @@
 // Restore: where to, what would happen, and only then the question with the name to type.
-import { Alert, Button, Checkbox, Collapse, Group, List, Loader, Modal, NumberInput, Radio, Select, SimpleGrid, Stack, Text, TextInput } from "@mantine/core";
+import { Alert, Button, Checkbox, Collapse, Group, List, Loader, NumberInput, Radio, Select, SimpleGrid, Stack, Text, TextInput } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { IconAlertTriangle, IconCircleCheck, IconCircleX, IconInfoCircle } from "../icons";
 import { useState } from "react";
@@ -8,6 +8,7 @@ import { api, take, type Schemas } from "../api/client";
 import { useAct, useServers, type Backup } from "../api/queries";
 import { bytes, databaseName, plural, relative } from "../format";
 import { fieldError, ProblemAlert, problemOf } from "./problem";
+import { Modal } from "./modal";
 
 type Plan = Schemas["RestorePlan"];
 

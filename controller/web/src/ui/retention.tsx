@@ -1,5 +1,5 @@
 // What retention would remove and keep, with the reason for each.
-import { Badge, List, Modal, Stack, Table, Text } from "@mantine/core";
+import { Badge, List, Stack, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { api, take } from "../api/client";
 import { useAct } from "../api/queries";
@@ -7,6 +7,7 @@ import { bytes, databaseName, plural } from "../format";
 import { Do, Rows, Time } from "./parts";
 import { ProblemAlert } from "./problem";
 import { toast } from "./toast";
+import { Modal } from "./modal";
 
 export function Retention({ project, onClose }: { project: string; onClose: () => void }) {
   const plan = useQuery({ queryKey: ["cleanup", project], staleTime: 0, retry: false, queryFn: () => take(api.POST("/cleanup", { body: { project, dry_run: true } })) });

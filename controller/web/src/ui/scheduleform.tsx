@@ -1,5 +1,5 @@
 // Create or edit a schedule, with the next five times as the API sees them.
-import { Button, Collapse, Divider, Group, List, Modal, NumberInput, Select, SimpleGrid, Stack, Switch, Text, TextInput } from "@mantine/core";
+import { Button, Collapse, Divider, Group, List, NumberInput, Select, SimpleGrid, Stack, Switch, Text, TextInput } from "@mantine/core";
 import { useDebouncedValue, useDisclosure } from "@mantine/hooks";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
@@ -9,6 +9,7 @@ import { databaseName } from "../format";
 import { EditModal, EditProblem } from "./fresh";
 import { fieldError } from "./problem";
 import { toast } from "./toast";
+import { Modal } from "./modal";
 
 const weekdays = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"].map((label, i) => ({ value: String(i), label }));
 const zones = (() => {

@@ -2,7 +2,7 @@
 import { CloseButton, Group, Paper, Portal, Stack, Text } from "@mantine/core";
 import { IconCircleCheck, IconCircleX } from "../icons";
 import { useSyncExternalStore } from "react";
-import { problemOf } from "./problem";
+import { problemOf, sentence } from "./problem";
 
 type Toast = { id: number; text: string; hint?: string; bad?: boolean };
 
@@ -20,7 +20,7 @@ export function toast(text: string, options: { hint?: string; bad?: boolean } = 
 
 export function refused(err: unknown) {
   const p = problemOf(err);
-  if (p) toast(p.detail, { hint: p.hint, bad: true });
+  if (p) toast(sentence(p.detail), { hint: p.hint && sentence(p.hint), bad: true });
 }
 
 function dismiss(id: number) {

@@ -82,7 +82,7 @@ function Bars({ title, days, series, format, whole = false, unit }: { title: str
               </g>
             );
           })}
-          <text x={pad.left + 2} y={y(top) + 11}>{format(top)}</text>
+          {last ? <text x={pad.left + 2} y={y(top) + 11}>{format(top)}</text> : null}
           {days.length ? <text x={pad.left} y={h - 4}>{day.format(new Date(`${days[0]!.date}T00:00:00Z`))}</text> : null}
           {days.length ? <text x={w - pad.right} y={h - 4} textAnchor="end">{day.format(new Date(`${days.at(-1)!.date}T00:00:00Z`))}</text> : null}
         </svg>
