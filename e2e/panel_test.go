@@ -308,9 +308,8 @@ func TestPanel(t *testing.T) {
 			t.Fatalf("there are %d, not five", len(sqlite))
 		}
 		old := sqlite[3]
-		for _, b := range sqlite[3:] {
-			e.age(t, ctx, b.ID, "40 days")
-		}
+		e.age(t, ctx, old.ID, "40 days")
+		e.age(t, ctx, sqlite[4].ID, "41 days")
 		var plan struct {
 			Kept, Removed int
 			Remove        []int64

@@ -28,9 +28,10 @@ func TestPreDeploy_Ends(t *testing.T) {
 	}
 
 	// Its agent is offline: nothing is ordered, nobody waits for the deadline.
+	patient := map[string]any{"deadline_seconds": 20}
 	r.SQL("UPDATE servers SET last_seen_at = now() - interval '1 day'")
 	began := time.Now()
-	offline := failed(nil, "deploy-offline", "db-1 is offline")
+	offline := failed(patient, "deploy-offline", "db-1 is offline")
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("an offline agent was told of after %s", took)
 	}
@@ -41,10 +42,10 @@ func TestPreDeploy_Ends(t *testing.T) {
 	}
 	r.SQL("UPDATE servers SET last_seen_at = now()")
 	// It is the same deploy that asks again: what failed has failed.
-	failed(nil, "deploy-offline", "db-1 is offline")
+	failed(patient, "deploy-offline", "db-1 is offline")
 
 	// The deadline, before which one of two databases is done.
-	soon := map[string]any{"deadline_seconds": 2}
+	soon := map[string]any{"deadline_seconds": 2, "wait_seconds": 20}
 	answers := make(chan *answer, 1)
 	go func() { answers <- r.do(http.MethodPost, path, soon, body.IdempotencyKey, "deploy-late") }()
 	var orders []controller.Offer

@@ -6,9 +6,63 @@ import (
 	"time"
 
 	"devflowbackup/controller"
+	"devflowbackup/shared/wire"
 )
 
 // The mistakes are numbered as in the list of what goes wrong in the panel's own backups.
+
+// TestMistake10_FailureToldToNobody: a run that fails and one that is missed lead what needs attention, with the reason, and are events of the
+// stream, for whoever sees the project and for nobody else.
+func TestMistake10_FailureToldToNobody(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	ctx := t.Context()
+	p, a := f.world("app", "blog")
+	stranger := f.project("other")
+	missing := f.schedule(controller.ScheduleSpec{Project: "shop", Target: controller.Target{Database: controller.DatabaseRef{Name: "blog"}}})
+	must[int64](t)(f.SealEvents(ctx, false))
+	log := must[controller.EventLog](t)(f.EventLog(ctx))
+
+	f.order("app")
+	o := f.started(a)
+	r := fails(wire.CodeDiskFull)
+	r.Attempt, r.Failure.Retryable = o.Attempt, false
+	f.ok(f.ReportDone(ctx, a.AgentID, a.session, r))
+	must[controller.Project](t)(f.UpdateProject(ctx, f.admin, "shop", controller.ProjectSpec{MaxJobsPerHour: new(new(int64(1)))}))
+	f.occur(missing.ID)
+
+	told := map[string]string{}
+	for _, one := range must[controller.Overview](t)(f.Overview(ctx, only(p))).Attention {
+		told[one.Kind] += one.Title + ": " + one.Detail
+	}
+	for kind, word := range map[string]string{controller.AttentionFailed: wire.CodeDiskFull, controller.AttentionMissed: "max_jobs_per_hour"} {
+		if !strings.Contains(told[kind], word) {
+			t.Errorf("of what %s the overview tells %q", kind, told[kind])
+		}
+	}
+	for _, one := range must[controller.Overview](t)(f.Overview(ctx, only(stranger))).Attention {
+		if one.Kind == controller.AttentionFailed || one.Kind == controller.AttentionMissed {
+			t.Errorf("a stranger is told %+v", one)
+		}
+	}
+
+	must[int64](t)(f.SealEvents(ctx, false))
+	end := must[controller.EventLog](t)(f.EventLog(ctx))
+	streamed := func(actor controller.Actor) (kinds string) {
+		for _, e := range must[[]controller.Event](t)(f.Events(ctx, actor, log.Last, end.Last, 100)) {
+			if e.Kind == controller.EventSchedule || e.Kind == controller.EventBackup && strings.Contains(string(e.Row), `"failed"`) && strings.Contains(string(e.Row), wire.CodeDiskFull) {
+				kinds += e.Kind + " "
+			}
+		}
+		return kinds
+	}
+	if got := streamed(only(p)); !strings.Contains(got, "backup ") || !strings.Contains(got, "schedule ") {
+		t.Errorf("the stream tells of %q", got)
+	}
+	if got := streamed(only(stranger)); got != "" {
+		t.Errorf("a stranger's stream tells of %q", got)
+	}
+}
 
 // TestMistake14_RequestHonoured asks for backups as the panel's "Create Backup Now" does: what is made is what was chosen, not a
 // scheduled, local, unencrypted one.
