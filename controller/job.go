@@ -57,9 +57,11 @@ type Job struct {
 	ID                int64         `json:"id"`
 	Kind              string        `json:"kind"`
 	ProjectID         int64         `json:"project_id"`
+	Project           string        `json:"project"`
 	ServerID          int64         `json:"server_id"`
 	Server            string        `json:"server"`
 	BackupID          int64         `json:"backup_id"`
+	DatabaseName      string        `json:"database_name"` // of the backup
 	RestoreID         *int64        `json:"restore_id"`
 	Level             *string       `json:"level"`
 	Status            string        `json:"status"`

@@ -634,7 +634,7 @@ func (c *ctl) verified(ctx context.Context, cl *client.Client, jobs []controller
 	if wait {
 		list := make([]*watched, len(jobs))
 		for i := range jobs {
-			list[i] = watchJob(cl, &jobs[i], fmt.Sprintf("backup %d", jobs[i].BackupID))
+			list[i] = watchJob(cl, &jobs[i], fmt.Sprintf("%s (backup %d)", jobs[i].DatabaseName, jobs[i].BackupID))
 		}
 		waitErr = c.wait(ctx, cl, list)
 	}
@@ -645,13 +645,13 @@ func (c *ctl) verified(ctx context.Context, cl *client.Client, jobs []controller
 		}
 	}
 	err := c.show(jobs, func(t *rows) {
-		t.head("BACKUP", "LEVEL", "RESULT", "BY", "TIME")
+		t.head("BACKUP", "PROJECT", "DATABASE", "LEVEL", "RESULT", "BY", "TIME")
 		for _, j := range jobs {
-			t.row(number(j.BackupID), text(j.Level), verifyWord(j), j.Server, between(j.StartedAt, j.EndedAt))
+			t.row(number(j.BackupID), j.Project, j.DatabaseName, text(j.Level), verifyWord(j), j.Server, between(j.StartedAt, j.EndedAt))
 		}
 		for _, j := range jobs {
 			if j.Failure != nil {
-				t.note("backup %d: %s", j.BackupID, failureLine(j.Failure))
+				t.note("%s, backup %d: %s", j.DatabaseName, j.BackupID, failureLine(j.Failure))
 			}
 		}
 		if len(jobs) == 0 {
@@ -743,7 +743,7 @@ func (c *ctl) jobList() *cobra.Command {
 					return p.Items, p.NextBeforeID, err
 				})
 			}
-			head := []string{"ID", "KIND", "BACKUP", "SERVER", "STATUS", "ATTEMPT", "WAITS", "TIME", "BY", "CREATED"}
+			head := []string{"ID", "KIND", "BACKUP", "PROJECT", "DATABASE", "SERVER", "STATUS", "ATTEMPT", "WAITS", "TIME", "BY", "CREATED"}
 			if watch {
 				return follow(cmd.Context(), c, cl, listWatch[controller.Job]{
 					project: f.Project, kinds: []string{controller.EventJob}, head: head, row: jobCells,
@@ -779,7 +779,7 @@ func (c *ctl) jobList() *cobra.Command {
 
 func jobCells(j controller.Job) []string {
 	return []string{
-		number(j.ID), j.Kind, number(j.BackupID), j.Server, j.Status, fmt.Sprintf("%d of %d", j.AttemptNo, j.MaxAttempts), j.Waiting, between(j.StartedAt, j.EndedAt), j.CreatedBy, ago(&j.CreatedAt),
+		number(j.ID), j.Kind, number(j.BackupID), j.Project, j.DatabaseName, j.Server, j.Status, fmt.Sprintf("%d of %d", j.AttemptNo, j.MaxAttempts), j.Waiting, between(j.StartedAt, j.EndedAt), j.CreatedBy, ago(&j.CreatedAt),
 	}
 }
 
@@ -789,7 +789,7 @@ func (c *ctl) showJob(j controller.Job) error {
 		t.fact("kind", j.Kind)
 		t.fact("status", j.Status)
 		t.fact("server", j.Server)
-		t.fact("backup", number(j.BackupID))
+		t.fact("backup", number(j.BackupID)+", "+j.Project+": "+j.DatabaseName)
 		t.fact("waits", j.Waiting)
 		t.fact("attempt", fmt.Sprintf("%d of %d", j.AttemptNo, j.MaxAttempts))
 		t.fact("started", stamp(j.StartedAt))

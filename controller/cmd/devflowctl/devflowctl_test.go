@@ -218,7 +218,7 @@ func TestBackup_create(t *testing.T) {
 	r.ctl("backup", "log", id).ends(0, "attempt 1: completed", "pg_dump: done")
 	r.ctl("backup", "show", "99999").ends(1, "99999", "hint:")
 
-	r.ctl("backup", "verify", id).ends(0, "ok", "1 verification, 0 failed")
+	r.ctl("backup", "verify", id).ends(0, "ok", "DATABASE", "logs", "1 verification, 0 failed")
 	r.ctl("backup", "verify", "--project", "shop", "--level", "content").ends(0, "content")
 	r.ctl("backup", "verify", "--all").ends(0)
 	r.ctl("backup", "verify", id, "--wait=false").ends(0, "queued")

@@ -24,7 +24,7 @@ func (c *ctl) tokenCreate() *cobra.Command {
 	var ttl time.Duration
 	cmd := &cobra.Command{
 		Use: "create NAME --permission PERMISSION", Short: "Make an API token and print it, once",
-		Long: "Make an API token and print it, once. Permissions are " + strings.Join(controller.Permissions, ", ") + ", or all.",
+		Long: "Make an API token and print it, once.\n\n" + permissionHelp(),
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
@@ -62,6 +62,16 @@ func (c *ctl) tokenCreate() *cobra.Command {
 	f.StringVar(&in.Kind, "kind", "", "api, or panel: each request names the user that it acts for (default api)")
 	f.DurationVar(&ttl, "ttl", 0, "how long it is valid; for good if absent")
 	return cmd
+}
+
+// permissionHelp lists what can be given.
+func permissionHelp() string {
+	var b strings.Builder
+	b.WriteString("Permissions, of which all stands for every one; none of them widens the projects:\n\n")
+	for _, p := range controller.Permissions {
+		fmt.Fprintf(&b, "  %-17s %s\n", p, controller.PermissionText(p))
+	}
+	return strings.TrimRight(b.String(), "\n")
 }
 
 func tokenProjects(t controller.APIToken) string {

@@ -112,6 +112,7 @@ func (c *ctl) userAdd() *cobra.Command {
 	var all, without bool
 	cmd := &cobra.Command{
 		Use: "add NAME", Short: "Make a user, with a password from the terminal or the first line of standard input", Args: cobra.ExactArgs(1),
+		Long: "Make a user, with a password from the terminal or the first line of standard input.\n\n" + permissionHelp(),
 		Example: `  devflowctl user add anna --admin
   devflowctl user add bert --permission view-backups,create-backups --project shop`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -8,10 +8,11 @@ import (
 	"devflowbackup/shared/wire"
 )
 
-const jobColumns = `j.id, j.kind, j.project_id, j.server_id, coalesce(s.name, '') AS server, j.backup_id, j.restore_id, j.level, j.status, j.attempt_no, j.max_attempts,
+const jobColumns = `j.id, j.kind, j.project_id, coalesce(p.slug, '') AS project, j.server_id, coalesce(s.name, '') AS server, j.backup_id,
+	coalesce(b.database_name, '') AS database_name, j.restore_id, j.level, j.status, j.attempt_no, j.max_attempts,
 	CASE WHEN a.status = 'running' THEN '' ELSE j.waiting END AS waiting, j.failure, j.cancel_requested_at, j.created_by, j.created_at, j.started_at, j.ended_at, ` + attemptProgress + ` AS progress`
 
-const jobTables = `jobs j LEFT JOIN servers s ON s.id = j.server_id
+const jobTables = `jobs j LEFT JOIN servers s ON s.id = j.server_id LEFT JOIN projects p ON p.id = j.project_id LEFT JOIN database_backups b ON b.id = j.backup_id
 	LEFT JOIN attempts a ON a.job_id = j.id AND a.no = j.attempt_no AND a.status IN ('offered', 'running', 'uploaded')`
 
 func (t *tx) job(ctx context.Context, id int64) (controller.Job, error) {

@@ -1,4 +1,4 @@
-// OpenAPI 22bf9cc3730c4f69ae543a24531de02d55396ea0fffd7804cb7f8d1192f8ecb8
+// OpenAPI 63f2cb5a4d30ec7512e3ecf9639e044de2dfd4db21198ffcedcb8ed05ea04094
 // Written by `make console-types`; not to be edited.
 
 export interface paths {
@@ -2321,6 +2321,7 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             created_by: string;
+            database_name: string;
             /** Format: date-time */
             ended_at: string | null;
             failure: components["schemas"]["Failure"] | null;
@@ -2331,6 +2332,7 @@ export interface components {
             /** Format: int64 */
             max_attempts: number;
             progress?: components["schemas"]["Progress"];
+            project: string;
             /** Format: int64 */
             project_id: number;
             /** Format: int64 */
@@ -4773,6 +4775,7 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             422: components["responses"]["UnprocessableEntity"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
@@ -5257,6 +5260,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
                     "application/octet-stream": string;
                 };
             };
@@ -5266,6 +5272,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
                     "application/octet-stream": string;
                 };
             };
@@ -5736,7 +5745,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/gzip": string;
                     "application/octet-stream": string;
+                    "application/vnd.debian.binary-package": string;
+                    "application/x-rpm": string;
+                    "text/plain": string;
                 };
             };
             /** @description Partial Content */
@@ -5745,7 +5758,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "application/gzip": string;
                     "application/octet-stream": string;
+                    "application/vnd.debian.binary-package": string;
+                    "application/x-rpm": string;
+                    "text/plain": string;
                 };
             };
             404: components["responses"]["NotFound"];
