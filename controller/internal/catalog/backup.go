@@ -100,6 +100,11 @@ func (c *Catalog) CountBackups(ctx context.Context, actor controller.Actor, f co
 		return n, err
 	}
 	err := c.scoped(ctx, actor.Scope, func(t *tx) error {
+		if column := totalOf(f); column != "" {
+			var err error
+			n, err = t.countTotal(ctx, column, f.Project)
+			return err
+		}
 		where, err := t.backupConditions(ctx, f)
 		if err != nil {
 			return err
@@ -108,6 +113,33 @@ func (c *Catalog) CountBackups(ctx context.Context, actor controller.Actor, f co
 		return err
 	})
 	return n, err
+}
+
+// totalOf is the column of the totals that counts what is asked for, where nothing but a project or its completed or failed backups are: then
+// nothing is counted. Empty: none does.
+func totalOf(f controller.BackupFilter) string {
+	column := map[string]string{"": "backups", controller.StatusCompleted: "completed", controller.StatusFailed: "failed"}[f.Status]
+	// What is left has to be a list of its own order and page.
+	f.Project, f.Status, f.Sort, f.Ascending, f.Limit, f.NumberedPage = "", "", "", false, 0, controller.NumberedPage{}
+	if f != (controller.BackupFilter{}) {
+		return ""
+	}
+	return column
+}
+
+func (t *tx) countTotal(ctx context.Context, column, project string) (controller.Total, error) {
+	var c conditions
+	c.add("?", t.sees("project_id"))
+	if project != "" {
+		p, err := t.anyProject(ctx, project)
+		if err != nil {
+			return controller.Total{}, err
+		}
+		c.add("project_id = ?", p.ID)
+	}
+	var n int64
+	err := t.scan(ctx, &n, "SELECT coalesce(sum("+column+"), 0)::bigint FROM (SELECT * FROM backup_totals UNION ALL SELECT "+totalColumns+" FROM backup_deltas) q WHERE "+c.where(), c.args...)
+	return controller.Total{N: min(n, controller.MaxCounted), More: n > controller.MaxCounted}, err
 }
 
 func (t *tx) backupConditions(ctx context.Context, f controller.BackupFilter) (conditions, error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"devflowbackup/controller"
+	"devflowbackup/shared/wire"
 )
 
 func ids[T any](rows []T, id func(T) int64) string {
@@ -150,4 +151,45 @@ func TestRestores_List(t *testing.T) {
 	labels := []string{all[0].Display().Status.Label, all[1].Display().Status.Label}
 	slices.Sort(labels)
 	equal(t, "status", strings.Join(labels, " "), "Active Inactive")
+}
+
+// TestCountBackups_Totals: what is told from the totals is what counting the rows would give, for whoever asks, folded or not.
+func TestCountBackups_Totals(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	ctx := t.Context()
+	p, a := f.world("app", "blog")
+	other := f.project("other")
+	f.completed(a, "app")
+	gone := f.completed(a, "app")
+	f.completed(a, "app")
+	f.order("blog")
+	o := f.started(a)
+	r := fails(wire.CodeToolFailed)
+	r.Attempt, r.Failure.Retryable = o.Attempt, false
+	f.ok(f.ReportDone(ctx, a.AgentID, a.session, r))
+	must[controller.Backup](t)(f.DeleteBackup(ctx, f.admin, controller.DeleteRequest{Backup: gone.ID, Confirm: "app"}))
+	moved := f.completed(a, "blog")
+	f.sql("UPDATE database_backups SET project_id = %d WHERE id = %d", other.ID, moved.ID)
+	f.order("app")
+	for _, folded := range []bool{false, true} {
+		if folded {
+			f.ok(f.FoldTotals(ctx))
+		}
+		for _, actor := range []controller.Actor{f.admin, only(p), only(other)} {
+			for _, filter := range []controller.BackupFilter{
+				{}, {Status: "completed"}, {Status: "failed"}, {Status: "pending"}, {Deleted: true}, {Verified: new(false)},
+				{Project: "shop"}, {Project: "shop", Status: "completed"}, {Project: "shop", Status: "failed"}, {Project: "other", Status: "completed"},
+			} {
+				rows, err := f.Backups(ctx, actor, filter)
+				total, countErr := f.CountBackups(ctx, actor, filter)
+				if (err == nil) != (countErr == nil) || total.N != int64(len(rows)) || total.More {
+					t.Errorf("folded %t, %+v for %v: %d rows, counted %+v: %v, %v", folded, filter, actor.Scope, len(rows), total, err, countErr)
+				}
+			}
+		}
+	}
+	// There are rows of each kind.
+	equal(t, "in all", must[controller.Total](t)(f.CountBackups(ctx, f.admin, controller.BackupFilter{})).N, 5)
+	equal(t, "of the other project", must[controller.Total](t)(f.CountBackups(ctx, only(other), controller.BackupFilter{})).N, 1)
 }
