@@ -3,6 +3,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Error codes. The API maps each to one HTTP status; they are stable.
@@ -23,6 +24,8 @@ type Error struct {
 	Field   string
 	Message string
 	Hint    string
+	// RetryAfter is when it can be tried again, from now; 0 where nobody knows.
+	RetryAfter time.Duration
 }
 
 func (e *Error) Error() string {
@@ -49,6 +52,12 @@ func Invalid(field, format string, args ...any) *Error {
 // WithHint says what to do about it.
 func (e *Error) WithHint(format string, args ...any) *Error {
 	e.Hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+// After tells when it can be tried again, from now.
+func (e *Error) After(d time.Duration) *Error {
+	e.RetryAfter = max(d, time.Second)
 	return e
 }
 

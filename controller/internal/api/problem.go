@@ -63,7 +63,7 @@ func newProblem(requestID string, e *controller.Error) *body.Problem {
 	status := statuses[e.Code]
 	return &body.Problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Code: e.Code,
-		Detail: e.Message, Field: e.Field, Hint: e.Hint, RequestID: requestID,
+		Detail: e.Message, Field: e.Field, Hint: e.Hint, RequestID: requestID, RetryAfter: e.RetryAfter,
 	}
 }
 
@@ -76,6 +76,9 @@ func writeProblem(c *gin.Context, p *body.Problem) {
 	c.Abort()
 	if c.Writer.Written() {
 		return
+	}
+	for name, values := range p.GetHeaders() {
+		c.Header(name, values[0])
 	}
 	text, err := json.Marshal(p)
 	if err != nil { // only an invalid probe report can lead here

@@ -3,6 +3,7 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -83,5 +84,49 @@ func TestCORS(t *testing.T) {
 	off := start(t)
 	if h := off.do(http.MethodGet, "/backups", nil, "Origin", panel).header; h.Get("Access-Control-Allow-Origin") != "" || h.Get("Vary") != "" {
 		t.Fatalf("%v", h)
+	}
+}
+
+// TestQuota (fault 77): who may set a project's limits sets them by the API; a flood of orders stops there, is told when the next is taken,
+// and leaves no backup behind.
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	r.Project("shop")
+	r.Storage("s3")
+	a := r.Agent("db-1", "shop", "app")
+	limited := r.NewToken(controller.Permissions, "shop")
+	r.as(limited, http.MethodPatch, "/api/v1/projects/shop", `{"max_jobs_per_hour":1000}`).refused(http.StatusForbidden, controller.EForbidden)
+	for in, field := range map[string]string{`{"max_jobs_per_hour":0}`: "max_jobs_per_hour", `{"max_bytes_per_day":"much"}`: "max_bytes_per_day", `{"max_jobs_per_hour":1.5}`: "max_jobs_per_hour"} {
+		if p := r.do(http.MethodPatch, "/projects/shop", in).refused(http.StatusUnprocessableEntity, controller.EInvalid); p.Field != field {
+			t.Errorf("%s: %+v", in, p)
+		}
+	}
+	p := into[controller.Project](r.do(http.MethodPatch, "/projects/shop", `{"max_jobs_per_hour":2,"max_bytes_per_day":1}`).is(http.StatusOK))
+	if p.MaxJobsPerHour == nil || *p.MaxJobsPerHour != 2 || p.MaxBytesPerDay == nil || *p.MaxBytesPerDay != 1 {
+		t.Fatalf("%+v", p)
+	}
+	r.as(limited, http.MethodPost, "/api/v1/backups", `{"database":"app"}`).is(http.StatusCreated)
+	r.Complete(a, r.Start(a)[0])
+	refused := func(words ...string) {
+		t.Helper()
+		a := r.as(limited, http.MethodPost, "/api/v1/backups", `{"database":"app"}`)
+		a.refused(http.StatusTooManyRequests, controller.EQuota, words...)
+		if n, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || n < 3000 || n > 24*3600 {
+			t.Errorf("Retry-After is %q", a.header.Get("Retry-After"))
+		}
+	}
+	refused("max_bytes_per_day")
+	p = into[controller.Project](r.do(http.MethodPatch, "/projects/shop", `{"max_bytes_per_day":null}`).is(http.StatusOK))
+	if p.MaxJobsPerHour == nil || p.MaxBytesPerDay != nil {
+		t.Fatalf("%+v", p)
+	}
+	r.as(limited, http.MethodPost, "/api/v1/backups", `{"database":"app"}`).is(http.StatusCreated)
+	r.Complete(a, r.Start(a)[0])
+	for range 20 {
+		refused("max_jobs_per_hour")
+	}
+	if n := len(into[body.Page[controller.Backup]](r.do(http.MethodGet, "/backups", nil).is(http.StatusOK)).Items); n != 2 {
+		t.Errorf("%d backups", n)
 	}
 }

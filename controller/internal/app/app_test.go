@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -94,6 +95,17 @@ func token(t *testing.T, c config.Config) string {
 
 func get(t *testing.T, c config.Config, base, path, token string) (int, string) {
 	t.Helper()
+	res := ask(t, c, base, path, token)
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(b)
+}
+
+// ask is get whose answer is not read.
+func ask(t *testing.T, c config.Config, base, path, token string) *http.Response {
+	t.Helper()
 	pem, err := os.ReadFile(filepath.Join(c.DataDir, "ca.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -102,8 +114,8 @@ func get(t *testing.T, c config.Config, base, path, token string) (int, string) 
 	if !roots.AppendCertsFromPEM(pem) {
 		t.Fatal("ca.pem holds no certificate")
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "backup.example.com", MinVersion: tls.VersionTLS12}}
-	defer transport.CloseIdleConnections()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "backup.example.com", MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}
+	t.Cleanup(transport.CloseIdleConnections)
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+path, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -113,12 +125,8 @@ func get(t *testing.T, c config.Config, base, path, token string) (int, string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = res.Body.Close() }()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(b)
+	t.Cleanup(func() { _ = res.Body.Close() })
+	return res
 }
 
 // address is where the API listens: URL says what the public name is.
@@ -141,7 +149,24 @@ func TestApp_firstStart(t *testing.T) {
 	if code, body := get(t, c, address(t, a), "/readyz", ""); code != http.StatusOK || !strings.Contains(body, "broker") || !strings.Contains(body, "catalog") {
 		t.Errorf("ready: %d %s", code, body)
 	}
+	// A stream of events, which has no end, does not keep a controller from stopping.
+	stream := ask(t, c, address(t, a), "/api/v1/events", first)
+	for deadline := time.Now().Add(20 * time.Second); stream.StatusCode == http.StatusServiceUnavailable && time.Now().Before(deadline); <-time.After(30 * time.Millisecond) {
+		stream = ask(t, c, address(t, a), "/api/v1/events", first)
+	}
+	if stream.StatusCode != http.StatusOK || stream.ProtoMajor != 2 {
+		t.Fatalf("events: %s %s", stream.Proto, stream.Status)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, stream.Body)
+		ended <- err
+	}()
+	began := time.Now()
 	stop()
+	if err := <-ended; err != nil || time.Since(began) > 9*time.Second {
+		t.Errorf("the stream ended with %v, the controller stopped after %s", err, time.Since(began))
+	}
 	a, _ = run(t, c)
 	if a.First() != nil || token(t, c) != first {
 		t.Error("the second start is a first one too")

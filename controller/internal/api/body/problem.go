@@ -2,6 +2,9 @@ package body
 
 import (
 	"encoding/json"
+	"math"
+	"net/http"
+	"strconv"
 	"time"
 
 	"devflowbackup/controller"
@@ -68,6 +71,14 @@ type Problem struct {
 	Problems []wire.Problem `json:"problems,omitempty" doc:"What stops a restore, and what to know before it; those that stop it come first"`
 	// RetryAfter is the header of that name, for whoever reads the answer.
 	RetryAfter time.Duration `json:"-"`
+}
+
+// GetHeaders are those of the answer that the problem has a part in.
+func (p *Problem) GetHeaders() http.Header {
+	if p.RetryAfter <= 0 {
+		return nil
+	}
+	return http.Header{"Retry-After": {strconv.FormatInt(int64(math.Ceil(p.RetryAfter.Seconds())), 10)}}
 }
 
 // FieldError is one wrong field.
