@@ -311,6 +311,12 @@ func (b *browser) open(t *testing.T, path string) {
 	b.until(t, soon, "__t.settled()")
 }
 
+// at is the path of the page within the console.
+func (b *browser) at(t *testing.T) string {
+	t.Helper()
+	return evaluate[string](t, b, "location.pathname.slice('/console'.length)")
+}
+
 func (b *browser) load(t *testing.T, path string) {
 	t.Helper()
 	if err := chromedp.Do(b.ctx, chromedp.Navigate(b.url+path)); err != nil {
@@ -335,8 +341,9 @@ func (b *browser) look(t *testing.T, width, height int64, scheme string) {
 // picture keeps what the page shows, down to its end.
 func (b *browser) picture(t *testing.T, name string) {
 	t.Helper()
-	yes := true
-	shot, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: "png", CaptureBeyondViewport: &yes, OptimizeForSpeed: &yes})
+	// A dialog lies over what can be seen of a page, and no further.
+	whole := evaluate[bool](t, b, "__t.top() === document && (scrollTo(0, 0), true)")
+	shot, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: "png", CaptureBeyondViewport: &whole, OptimizeForSpeed: new(true)})
 	if err == nil {
 		err = os.WriteFile(filepath.Join(b.shot, name+".png"), shot.Data, 0o644)
 	}

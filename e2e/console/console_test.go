@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -79,7 +80,7 @@ func signIn(t *testing.T, w *world) {
 	w.fourPictures(t, "overview-empty")
 	for _, page := range []string{"projects", "servers", "restores", "storages"} {
 		w.open(t, "/"+page)
-		w.fourPictures(t, page+"-empty")
+		w.picture(t, page+"-empty")
 	}
 	// The session lies in a cookie that no script reads.
 	if cookies := evaluate[string](t, w.browser, "document.cookie"); cookies != "" {
@@ -203,14 +204,19 @@ func createSchedule(t *testing.T, w *world) {
 	w.reads(t, "9")
 }
 
-// newest is the newest backup of a project's database, which has the status.
-func (w *world) newest(t *testing.T, status string) stack.Backup {
+// newest waits for a backup that is newer than another one, and until it has the status.
+func (w *world) newest(t *testing.T, than int64, status string) (b stack.Backup) {
 	t.Helper()
-	all, err := w.ctl.Backups(w.ctx, "shop")
-	if err != nil || len(all) == 0 {
-		t.Fatalf("no backup: %v", err)
+	err := stack.Within(w.ctx, soon, "there is another backup", func(ctx context.Context) (bool, error) {
+		all, err := w.ctl.Backups(ctx, "shop")
+		if len(all) > 0 {
+			b = all[0]
+		}
+		return b.ID > than, err
+	})
+	if err == nil {
+		b, err = w.ctl.AwaitBackup(w.ctx, b.ID, status, later)
 	}
-	b, err := w.ctl.AwaitBackup(w.ctx, all[0].ID, status, later)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,10 +247,10 @@ func backUpNow(t *testing.T, w *world) {
 	w.until(t, later, `/ [KM]B · .*[KM]B\/s · .*left/.test(__t.text())`)
 	w.until(t, soon, "document.querySelector('[role=progressbar][aria-valuenow]')")
 	w.picture(t, "backup-running")
-	b := w.newest(t, "running")
+	b := w.newest(t, 0, "running")
 	w.click(t, element(string(row(b))+".querySelector('a')"))
 	w.until(t, later, `/of about .*[KM]B\/s · .*left/.test(__t.text())`)
-	w.fourPictures(t, "backup-detail-running")
+	w.picture(t, "backup-detail-running")
 	w.touch(t, w.slowly, false)
 	w.reads(t, "Completed", "SHA-256 of the stored bytes")
 	w.click(t, the("link", "shop"))
@@ -253,7 +259,7 @@ func backUpNow(t *testing.T, w *world) {
 	// The others, for the pages.
 	for _, name := range []string{"orders", "notes"} {
 		w.order(t, name)
-		w.newest(t, "completed")
+		b = w.newest(t, b.ID, "completed")
 	}
 }
 
@@ -294,10 +300,10 @@ func verify(t *testing.T, w *world) {
 	w.click(t, element(string(r)+".querySelector('a')"))
 	w.click(t, the("tab", "Verifications"))
 	w.reads(t, "Checksum", "Completed")
-	w.fourPictures(t, "backup-verifications")
+	w.picture(t, "backup-verifications")
 	w.click(t, the("tab", "Recover without us"))
 	w.reads(t, "sha256sum -c", b.FileName, b.FilePath, "age -d -i shop.key", "pg_restore")
-	w.fourPictures(t, "backup-recover")
+	w.picture(t, "backup-recover")
 	w.click(t, the("tab", "Manifest"))
 	w.reads(t, b.Checksum)
 }
@@ -328,7 +334,7 @@ func restoreAndUndo(t *testing.T, w *world) {
 	if n := w.one(t, "shop", spoiled); n != "0" {
 		t.Errorf("%s rows are spoiled after the restore", n)
 	}
-	w.fourPictures(t, "restore")
+	w.picture(t, "restore")
 	w.click(t, the("button", "Undo"))
 	w.click(t, the("button", "Show what would happen"))
 	w.fill(t, "Type shop to confirm", "shop")
@@ -353,7 +359,7 @@ func failedBackup(t *testing.T, w *world) {
 	w.order(t, "orders ")
 	const message = "could not read block 7"
 	w.until(t, later, "__t.text().includes('Failed') && __t.text().includes("+quote(message)+")")
-	b := w.newest(t, "failed")
+	b := w.newest(t, w.backup(t, "orders").ID, "failed")
 	w.picture(t, "failed")
 	w.click(t, element(string(row(b))+".querySelector('a')"))
 	w.reads(t, message)
@@ -362,14 +368,14 @@ func failedBackup(t *testing.T, w *world) {
 	w.fourPictures(t, "backup-failed")
 	w.touch(t, w.broken, false)
 	w.click(t, the("button", "Try again"))
-	w.newest(t, "completed")
+	b = w.newest(t, b.ID, "completed")
 	// Cancel.
 	w.touch(t, w.slowly, true)
 	w.order(t, "orders ")
-	running := w.newest(t, "running")
+	running := w.newest(t, b.ID, "running")
 	w.click(t, element(string(the("button", "Cancel").in(row(running)))))
 	w.click(t, w.inDialog("Cancel backup"))
-	w.newest(t, "failed")
+	w.newest(t, b.ID, "failed")
 	w.until(t, soon, "/cancel/i.test("+string(row(running))+".innerText)")
 	w.touch(t, w.slowly, false)
 }
@@ -386,7 +392,7 @@ func retentionPreview(t *testing.T, w *world) {
 }
 
 func holdAndDelete(t *testing.T, w *world) {
-	b := w.backup(t, "orders")
+	b := w.backup(t, w.sqlite.Name("notes"))
 	w.open(t, "/backups/"+strconv.FormatInt(b.ID, 10))
 	w.click(t, the("button", "Hold"))
 	w.fill(t, "Reason", "asked for by the auditors")
@@ -401,7 +407,7 @@ func holdAndDelete(t *testing.T, w *world) {
 	w.picture(t, "delete")
 	w.click(t, w.inDialog("Delete backup"))
 	w.reads(t, "last good backup")
-	w.fill(t, "Type orders to confirm", "orders")
+	w.fill(t, "Type "+b.DatabaseName+" to confirm", b.DatabaseName)
 	w.click(t, w.inDialog("Delete backup"))
 	w.sees(t, the("button", "Take the deletion back"))
 	w.click(t, the("button", "Take the deletion back"))

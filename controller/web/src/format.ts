@@ -71,6 +71,22 @@ export function plural(n: number, one: string, many = `${one}s`): string {
   return `${count(n)} ${n === 1 ? one : many}`;
 }
 
+/** Who did it, as the catalog names them: user:anna, token:deploy. */
+export function actor(name: string | null | undefined): string {
+  if (!name) return "the controller";
+  const [kind, rest] = [name.slice(0, name.indexOf(":")), name.slice(name.indexOf(":") + 1)];
+  return kind === "user" ? rest : kind === "token" ? `token ${rest}` : kind === "schedule" ? "its schedule" : name;
+}
+
+type Keeping = { retention_days: number; retention_hourly: number; retention_daily: number; retention_weekly: number; retention_monthly: number };
+
+/** What a schedule keeps, in few words: 7 daily, 4 weekly, all of 30 days. */
+export function keeping(s: Keeping): string {
+  const parts = [[s.retention_hourly, "hourly"], [s.retention_daily, "daily"], [s.retention_weekly, "weekly"], [s.retention_monthly, "monthly"]].filter(([n]) => n).map(([n, what]) => `${n} ${what}`);
+  if (s.retention_days) parts.push(`all of ${plural(s.retention_days, "day")}`);
+  return parts.join(", ") || "–";
+}
+
 const engines: Record<string, string> = { postgresql: "PostgreSQL", mysql: "MySQL", sqlite: "SQLite" };
 export const engine = (name: string) => engines[name] ?? name;
 

@@ -16,7 +16,7 @@ export const theme = createTheme({
   cursorType: "pointer",
   autoContrast: true,
   components: {
-    Modal: { defaultProps: { radius: "lg", overlayProps: { backgroundOpacity: 0.45, blur: 2 }, closeButtonProps: { "aria-label": "Close" } } },
+    Modal: { defaultProps: { radius: "lg", overlayProps: { backgroundOpacity: 0.5 }, closeButtonProps: { "aria-label": "Close" } } },
     Tooltip: { defaultProps: { withArrow: true, openDelay: 200 } },
     Table: { defaultProps: { verticalSpacing: "sm", horizontalSpacing: "md" } },
   },

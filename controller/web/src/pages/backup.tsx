@@ -5,7 +5,7 @@ import { Link } from "wouter";
 import type { Schemas } from "../api/client";
 import { useSession } from "../api/session";
 import { open, useBackup, useBackupLog, useManifest, useVerifications, type Backup } from "../api/queries";
-import { absolute, backupType, between, bytes, count, databaseName, duration, encryption, engine } from "../format";
+import { absolute, actor, backupType, between, bytes, databaseName, duration, encryption, engine, plural } from "../format";
 import { recovery } from "../recovery";
 import { useBackupActions } from "../ui/actions";
 import { Copyable, Do, Empty, EngineBadge, Fact, Facts, Health, PageHead, Rows, Section, Shield, Status, Time, verifiedWords } from "../ui/parts";
@@ -45,7 +45,7 @@ export default function BackupPage({ id }: { id: number }) {
         }>
         <Group gap={8}>
           <EngineBadge name={b.database_type} /><Status status={b.status} /><Health health={b.health} reason={b.health_reason} />
-          {fine ? <Group gap={4}><Shield backup={b} /><Text size="sm">{b.verified_at ? verifiedWords(b).replace(". Verify again", "") : "Not verified yet"}</Text></Group> : null}
+          {fine ? <Group gap={4} wrap="nowrap"><Shield backup={b} /><Text size="sm">{b.verified_at ? verifiedWords(b).replace(". Verify again", "") : "Not verified yet"}</Text></Group> : null}
         </Group>
       </PageHead>
       {open(b.status) ? <Section padded><JobProgress progress={b.progress} status={b.status} waiting={b.waiting} /></Section> : null}
@@ -105,7 +105,7 @@ function Overview({ b }: { b: Backup }) {
       <Fact label="Created"><Time at={b.created_at} both /></Fact>
       <Fact label="Duration">{duration(between(b.started_at, b.completed_at))}</Fact>
       <Fact label="Size">{bytes(b.file_size)}{b.raw_size ? <Text size="xs" c="dimmed">of a dump of {bytes(b.raw_size)}</Text> : null}</Fact>
-      <Fact label="Content">{meta.tables_count !== undefined ? `${count(meta.tables_count)} tables` : "–"}{meta.tool ? <Text size="xs" c="dimmed">{meta.tool} {meta.tool_version}</Text> : null}</Fact>
+      <Fact label="Content">{meta.tables_count !== undefined ? plural(meta.tables_count, "table") : "–"}{meta.tool ? <Text size="xs" c="dimmed">{meta.tool} {meta.tool_version}</Text> : null}</Fact>
       <Fact label="Storage">{b.storage}{b.same_host ? <Text size="xs" c="var(--caution)">same host as the database: lost with it</Text> : null}</Fact>
       <Fact label="Codecs">{b.compression}, {encryption(b.encryption)}</Fact>
       {b.held_at ? <Fact label="Held">by {b.held_by}: {b.hold_reason}</Fact> : null}
@@ -118,7 +118,7 @@ function Overview({ b }: { b: Backup }) {
 }
 
 function Steps({ b, job }: { b: Backup; job?: Schemas["Job"] }) {
-  const steps: { at: string; title: string; text?: string; color?: string }[] = [{ at: b.created_at, title: "Ordered", text: job?.created_by ? `by ${job.created_by}` : backupType(b.type) }];
+  const steps: { at: string; title: string; text?: string; color?: string }[] = [{ at: b.created_at, title: "Ordered", text: job?.created_by ? `by ${actor(job.created_by)}` : backupType(b.type) }];
   for (const a of job?.attempts ?? []) {
     if (a.accepted_at) steps.push({ at: a.accepted_at, title: `Attempt ${a.no} began`, text: b.server });
     if (a.ended_at && a.status !== "completed") steps.push({ at: a.ended_at, title: `Attempt ${a.no} ${a.status.replaceAll("_", " ")}`, text: a.failure?.message, color: "red" });
@@ -179,7 +179,7 @@ function Verifications({ b, ask }: { b: Backup; ask?: () => void }) {
               <Table.Tr key={j.id}>
                 <Table.Td data-label="When"><Time at={j.ended_at ?? j.created_at} both /></Table.Td>
                 <Table.Td data-label="What was read">{levels[j.level ?? ""] ?? j.level}</Table.Td>
-                <Table.Td data-label="By">{j.created_by || "the controller"}<Text size="xs" c="dimmed">{j.server}</Text></Table.Td>
+                <Table.Td data-label="By">{actor(j.created_by)}<Text size="xs" c="dimmed">{j.server}</Text></Table.Td>
                 <Table.Td data-label="Duration" className="figure">{duration(between(j.started_at, j.ended_at))}</Table.Td>
                 <Table.Td className="wide" maw={360}>
                   {j.ended_at ? <Status status={j.status} /> : <JobProgress progress={j.progress} status={j.status === "pending" ? "pending" : "running"} waiting={j.waiting} compact />}
@@ -210,7 +210,7 @@ function Recover({ b }: { b: Backup }) {
     <Section title="Recover it without us" note="The bucket, the project's key and the tools of any distribution are enough" padded>
       <Stack>
         <List type="ordered" size="sm" spacing={6}>
-          <List.Item>Export the project's key once and keep it apart from bucket and catalog: <Code>devflowctl project key {b.project} -o {b.project}.key</Code>{can("download-backups", "manage-projects") ? null : " (asks for download-backups and manage-projects)"}</List.Item>
+          <List.Item>Export the project's key once and keep it apart from bucket and catalog: <Code>devflowctl project key {b.project} --out {b.project}.key</Code>{can("download-backups", "manage-projects") ? null : " (asks for download-backups and manage-projects)"}</List.Item>
           <List.Item>Fetch <Code>{b.file_path}</Code> from {b.storage}.</List.Item>
           <List.Item>Check, open and load it:</List.Item>
         </List>

@@ -6,7 +6,7 @@ import { useSession } from "../api/session";
 import { useOverview } from "../api/queries";
 import { bytes, count, databaseName, plural, relative } from "../format";
 import { Empty, EngineBadge, PageHead, Rows, Section, Stat, Time, useNow } from "../ui/parts";
-import { ProblemAlert } from "../ui/problem";
+import { ProblemAlert, sentence } from "../ui/problem";
 import { Trends } from "../ui/trends";
 
 type Attention = Schemas["Attention"];
@@ -71,7 +71,7 @@ function Figures({ o }: { o: ReturnType<typeof useOverview> }) {
                   <ThemeIcon variant="light" color={severity.color} size={34} radius="md"><I size={18} aria-label={severity.words} /></ThemeIcon>
                   <Box style={{ minWidth: 0, flex: 1 }}>
                     <Link href={place(a)} className="row-link"><Text span size="sm" fw={600}>{a.title}</Text></Link>
-                    <Text size="sm" c="dimmed" className="wrap">{a.detail}</Text>
+                    <Text size="sm" c="dimmed" className="wrap">{sentence(a.detail)}</Text>
                   </Box>
                   {a.at ? <Text size="xs" c="dimmed" style={{ whiteSpace: "nowrap" }}><Time at={a.at} /></Text> : null}
                 </Box>

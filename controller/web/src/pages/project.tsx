@@ -1,4 +1,4 @@
-import { ActionIcon, Badge, Group, Menu, MultiSelect, SimpleGrid, Stack, Switch, Table, Text } from "@mantine/core";
+import { ActionIcon, Badge, Group, Menu, MultiSelect, SimpleGrid, Stack, Switch, Table, Text, Tooltip } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { IconCalendarPlus, IconCalendarTime, IconDatabase, IconDatabaseExport, IconDatabasePlus, IconDots, IconHistory, IconPencil, IconPlayerPlay, IconStack2, IconTrash, IconUnlink, IconZoomCheck } from "../icons";
 import { useState } from "react";
@@ -6,12 +6,12 @@ import { useLocation } from "wouter";
 import { api, take } from "../api/client";
 import { useSession } from "../api/session";
 import { useAct, useDatabases, useProject, useSchedules, useServers, useStatistics, type Schedule } from "../api/queries";
-import { bytes, count, databaseName, encryption, engine, plural, relative } from "../format";
+import { bytes, count, databaseName, encryption, engine, keeping, plural, relative } from "../format";
 import { CreateBackup } from "../ui/backupform";
 import { Confirm } from "../ui/dialog";
 import { History } from "../ui/history";
 import { Act, Do, Empty, EngineBadge, PageHead, Rows, Section, Stat, Time, useNow } from "../ui/parts";
-import { ProblemAlert } from "../ui/problem";
+import { ProblemAlert, sentence } from "../ui/problem";
 import { EditProject } from "../ui/projectform";
 import { CreateSchedule, EditSchedule } from "../ui/scheduleform";
 import { refused, toast } from "../ui/toast";
@@ -126,7 +126,7 @@ function Schedules({ project, create }: { project: string; create: () => void })
                   {s.problem ? <Text size="sm" c="red">{s.problem}</Text> : s.paused_reason ? <Badge color="yellow" variant="light" className="badge">Paused: {s.paused_reason}</Badge> : s.is_active ? <Time at={s.next_run_at} both never="–" /> : <Text size="sm" c="dimmed">Not active</Text>}
                 </Table.Td>
                 <Table.Td data-label="Last run"><Time at={s.last_run_at} /></Table.Td>
-                <Table.Td data-label="Retention" maw={240}>{s.keeps}</Table.Td>
+                <Table.Td data-label="Retention" maw={240}><Tooltip label={sentence(s.keeps)} multiline maw={320}><span tabIndex={0}>{keeping(s)}</span></Tooltip></Table.Td>
                 <Table.Td data-label="Storage">{s.storage || s.storage_disk || "Default"}</Table.Td>
                 <Table.Td data-label="Active">
                   <Switch checked={s.is_active} disabled={!can("manage-schedules")} onChange={() => activate.mutate(s, { onError: refused })} aria-label={`${s.label}: active`} />

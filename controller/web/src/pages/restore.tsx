@@ -4,7 +4,7 @@ import { useState } from "react";
 import { Link } from "wouter";
 import { api, take, type Schemas } from "../api/client";
 import { open, useAct, useJob, useRestore, type Restore } from "../api/queries";
-import { absolute, between, count, databaseName, duration } from "../format";
+import { absolute, between, count, databaseName, duration, plural } from "../format";
 import { Confirm } from "../ui/dialog";
 import { Do, EngineBadge, Fact, Facts, PageHead, Rows, Section, Status, Time } from "../ui/parts";
 import { ProblemAlert } from "../ui/problem";
@@ -59,7 +59,7 @@ export default function RestorePage({ id }: { id: number }) {
           {r.kept_state ? <Fact label="What it replaced">{kept ? <>kept as <span className="mono">{r.kept_name}</span> until {absolute(r.kept_until)}</> : r.kept_state}{r.kept_error ? <Text size="xs" c="red">{r.kept_error}</Text> : null}</Fact> : null}
           {r.undo_of ? <Fact label="Undoes"><Anchor component={Link} href={`/restores/${r.undo_of}`}>Restore {r.undo_of}</Anchor></Fact> : null}
           {r.undone_by ? <Fact label="Undone by"><Anchor component={Link} href={`/restores/${r.undone_by}`}>Restore {r.undone_by}</Anchor></Fact> : null}
-          {result.tables !== undefined ? <Fact label="Restored">{count(result.tables)} tables{result.rows !== undefined ? `, ${count(result.rows)} rows` : ""}</Fact> : null}
+          {result.tables !== undefined ? <Fact label="Restored">{plural(result.tables, "table")}{result.rows !== undefined ? `, ${count(result.rows)} rows` : ""}</Fact> : null}
         </Facts>
       </Section>
       <Log job={job.data} error={job.error} loading={job.isPending} />

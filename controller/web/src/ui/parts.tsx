@@ -152,7 +152,7 @@ export function Stat({ label, value, note, icon: I, color = "blue", loading }: {
 
 export function Rows({ n = 4 }: { n?: number }) {
   return (
-    <Stack gap="sm" p="md" aria-busy="true" aria-label="Loading">
+    <Stack gap="sm" p="md" role="status" aria-busy="true" aria-label="Loading">
       {Array.from({ length: n }, (_, i) => <Skeleton key={i} h={22} />)}
     </Stack>
   );

@@ -115,9 +115,9 @@ function ScheduleForm({ project, now, onClose, again }: { project: string; now?:
           {frequency === "monthly" ? <NumberInput label="Day of month" min={1} max={31} value={monthday} onChange={setMonthday} error={fieldError(error, "day_of_month")} /> : null}
         </SimpleGrid>
         <Select label="Time zone" searchable data={zones} value={zone} onChange={setZone} allowDeselect={false} error={fieldError(error, "timezone")} limit={60} />
-        <Divider label="Keep" labelPosition="left" />
+        <Divider label="Keep all of some days, and the newest of each hour, day, week and month" labelPosition="left" />
         <SimpleGrid cols={{ base: 2, xs: 5 }}>
-          <NumberInput label="All of days" min={0} max={365} value={days} onChange={setDays} error={fieldError(error, "retention_days")} />
+          <NumberInput label="Days" min={0} max={365} value={days} onChange={setDays} error={fieldError(error, "retention_days")} />
           <NumberInput label="Hourly" min={0} max={1000} value={hourly} onChange={setHourly} placeholder="0" error={fieldError(error, "retention_hourly")} />
           <NumberInput label="Daily" min={0} max={1000} value={daily} onChange={setDaily} error={fieldError(error, "retention_daily")} />
           <NumberInput label="Weekly" min={0} max={1000} value={weekly} onChange={setWeekly} error={fieldError(error, "retention_weekly")} />
@@ -136,7 +136,7 @@ function ScheduleForm({ project, now, onClose, again }: { project: string; now?:
         {preview.data && !preview.error ? (
           <div className="preview">
             <Text size="sm" fw={600}>{preview.data.label} ({preview.data.timezone})</Text>
-            <Text size="xs" c="dimmed" mb={6}>{preview.data.keeps}</Text>
+            <Text size="xs" c="dimmed" mb={6}>Keeps {preview.data.keeps}.</Text>
             <Text size="xs" fw={600} c="dimmed">Next five times</Text>
             <List size="sm">{preview.data.next_five.map((t) => <List.Item key={t}>{formatNext.format(new Date(t))}</List.Item>)}</List>
           </div>
