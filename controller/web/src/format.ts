@@ -100,3 +100,13 @@ export const encryption = (name: string) => encryptions[name] ?? name;
 export function databaseName(name: string): string {
   return name.startsWith("/") ? name.slice(name.lastIndexOf("/") + 1) : name;
 }
+
+/** The API's messages begin small, as parts of other sentences; alone they are sentences. */
+export const sentence = (text: string) => text && text[0]!.toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+/** A browser in words, as far as it says what it is. */
+export function browser(agent: string): string {
+  const name = /Firefox/.test(agent) ? "Firefox" : /Edg\//.test(agent) ? "Edge" : /Chrome/.test(agent) ? "Chrome" : /Safari/.test(agent) ? "Safari" : "";
+  const system = /Android/.test(agent) ? "Android" : /iPhone|iPad/.test(agent) ? "iOS" : /Windows/.test(agent) ? "Windows" : /Mac OS/.test(agent) ? "macOS" : /Linux/.test(agent) ? "Linux" : "";
+  return name ? `${name}${system ? ` on ${system}` : ""}` : agent.slice(0, 80) || "A program";
+}

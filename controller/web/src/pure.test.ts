@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { parseEvents } from "./api/events";
-import { backupType, bytes, databaseName, duration, relative } from "./format";
+import { actor, backupType, browser, bytes, databaseName, duration, keeping, relative, sentence } from "./format";
 import { can } from "./permission";
 import { recovery } from "./recovery";
 import { observe, percent, rate, remaining, type Sample } from "./progress";
@@ -64,4 +64,21 @@ test("a backup is opened without us, whatever its names hold", () => {
   expect(recovery({ ...b, database_name: "a'b; rm -rf x" })).toContain("createdb 'a'\\''b; rm -rf x_recovered'");
   expect(recovery({ ...b, encryption: "none", compression: "gzip", database_type: "sqlite", database_name: "/srv/app.db" })).toContain("gunzip < shop_x.dump.zst.age > recovered.sqlite");
   expect(recovery({ ...b, encryption: "aes-256-cbc", database_type: "mysql" })).toContain("devflowctl key derive");
+});
+
+test("what a schedule keeps, in few words", () => {
+  const s = { retention_days: 30, retention_hourly: 0, retention_daily: 7, retention_weekly: 4, retention_monthly: 3 };
+  expect(keeping(s)).toBe("7 daily, 4 weekly, 3 monthly, all of 30 days");
+  expect(keeping({ ...s, retention_days: 1, retention_daily: 0, retention_weekly: 0, retention_monthly: 0 })).toBe("all of 1 day");
+});
+
+test("who did it, and where from", () => {
+  expect(["user:anna", "token:deploy", "schedule:3", "admin", null].map(actor)).toEqual(["anna", "token deploy", "its schedule", "admin", "the controller"]);
+  expect(browser("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36")).toBe("Chrome on Linux");
+  expect(browser("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Safari/604.1")).toBe("Safari on iOS");
+  expect(browser("devflowctl/1.0")).toBe("devflowctl/1.0");
+});
+
+test("the API's words as sentences", () => {
+  expect(["the name is taken", "Is it?", ""].map(sentence)).toEqual(["The name is taken.", "Is it?", ""]);
 });

@@ -110,9 +110,9 @@ function Overview({ b }: { b: Backup }) {
       <Fact label="Codecs">{b.compression}, {encryption(b.encryption)}</Fact>
       {b.held_at ? <Fact label="Held">by {b.held_by}: {b.hold_reason}</Fact> : null}
       {b.locked_until ? <Fact label="Locked until">{absolute(b.locked_until)}</Fact> : null}
-      {b.file_path ? <Fact label="File"><span className="mono">{b.file_path}</span></Fact> : null}
-      {b.checksum ? <Fact label="SHA-256 of the stored bytes"><span className="mono">{b.checksum}</span></Fact> : null}
-      {b.raw_checksum ? <Fact label="SHA-256 of the dump"><span className="mono">{b.raw_checksum}</span></Fact> : null}
+      {b.file_path ? <Fact label="File"><span className="mono long">{b.file_path}</span></Fact> : null}
+      {b.checksum ? <Fact label="SHA-256 of the stored bytes"><span className="mono long">{b.checksum}</span></Fact> : null}
+      {b.raw_checksum ? <Fact label="SHA-256 of the dump"><span className="mono long">{b.raw_checksum}</span></Fact> : null}
     </Facts>
   );
 }

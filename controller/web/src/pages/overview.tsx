@@ -4,9 +4,9 @@ import { Link } from "wouter";
 import type { Schemas } from "../api/client";
 import { useSession } from "../api/session";
 import { useOverview } from "../api/queries";
-import { bytes, count, databaseName, plural, relative } from "../format";
+import { bytes, count, databaseName, plural, relative, sentence } from "../format";
 import { Empty, EngineBadge, PageHead, Rows, Section, Stat, Time, useNow } from "../ui/parts";
-import { ProblemAlert, sentence } from "../ui/problem";
+import { ProblemAlert } from "../ui/problem";
 import { Trends } from "../ui/trends";
 
 type Attention = Schemas["Attention"];

@@ -1,10 +1,11 @@
-import { Badge, Button, Group, PasswordInput, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
+import { Anchor, Badge, Button, Group, PasswordInput, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { IconPlayerPlay, IconTrash } from "../icons";
 import { useState } from "react";
 import { api, ifMatch, take, takeVersion } from "../api/client";
 import { useSession } from "../api/session";
 import { useAct } from "../api/queries";
+import { browser } from "../format";
 import { Act, Do, Fact, Facts, PageHead, Rows, Section, Time } from "../ui/parts";
 import { EditProblem } from "../ui/fresh";
 import { fieldError, ProblemAlert } from "../ui/problem";
@@ -40,7 +41,7 @@ function Account() {
         <form onSubmit={(e) => { e.preventDefault(); change.mutate(undefined, { onSuccess: () => { toast("The password is changed", { hint: "Your other sessions have ended." }); setOld(""); setNext(""); } }); }}>
           <Stack p="md" pt={0} maw={560}>
             <SimpleGrid cols={{ base: 1, xs: 2 }}>
-              <PasswordInput label="Password" required autoComplete="current-password" value={old} onChange={(e) => setOld(e.currentTarget.value)} error={fieldError(change.error, "old_password")} />
+              <PasswordInput label="Current password" required autoComplete="current-password" value={old} onChange={(e) => setOld(e.currentTarget.value)} error={fieldError(change.error, "old_password")} />
               <PasswordInput label="New password" required autoComplete="new-password" value={next} onChange={(e) => setNext(e.currentTarget.value)} error={fieldError(change.error, "new_password")} />
             </SimpleGrid>
             <ProblemAlert error={change.error} fields={["old_password", "new_password"]} />
@@ -64,7 +65,7 @@ function Sessions() {
               const x = s as unknown as { id: number; agent: string; remote: string; seen_at: string; current: boolean };
               return (
                 <Table.Tr key={x.id}>
-                  <Table.Td className="wide"><Text size="sm" className="wrap">{x.agent || "A browser"}</Text><Text size="xs" c="dimmed">{x.remote}</Text></Table.Td>
+                  <Table.Td className="wide"><Text size="sm" title={x.agent}>{browser(x.agent)}</Text><Text size="xs" c="dimmed">{x.remote}</Text></Table.Td>
                   <Table.Td data-label="Last seen"><Time at={x.seen_at} /></Table.Td>
                   <Table.Td className="wide"><div className="actions">{x.current ? <Badge className="badge" variant="light" color="green">This one</Badge> : <Act label="Sign out there" icon={IconTrash} color="red" onClick={() => end.mutate(x.id, { onError: refused })} />}</div></Table.Td>
                 </Table.Tr>
@@ -138,8 +139,8 @@ function About() {
       {v.data ? (
         <Facts>
           <Fact label="Controller">{v.data.version}</Fact>
-          <Fact label="API"><a href="/api/v1/openapi.json">{v.data.api}: its document</a></Fact>
-          <Fact label="Certificate authority (SHA-256)"><span className="mono">{v.data.ca_fingerprint}</span></Fact>
+          <Fact label="API"><Anchor href="/api/v1/openapi.json" size="sm">{v.data.api}: its document</Anchor></Fact>
+          <Fact label="Certificate authority (SHA-256)"><span className="mono long">{v.data.ca_fingerprint}</span></Fact>
         </Facts>
       ) : <Rows n={1} />}
     </Section>

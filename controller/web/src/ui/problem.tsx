@@ -2,10 +2,8 @@
 import { Alert, Anchor, Button, Code, Group, List, Stack, Text } from "@mantine/core";
 import { IconAlertTriangle, IconPlugConnectedX, IconRefresh } from "../icons";
 import { ApiError, type Problem } from "../api/client";
+import { sentence } from "../format";
 import { useSignedIn } from "../api/session";
-
-/** The API's messages begin small, as parts of other sentences; alone they are sentences. */
-export const sentence = (text: string) => text && text[0]!.toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 export function problemOf(err: unknown): Problem | null {
   if (!err) return null;

@@ -2,7 +2,8 @@
 import { CloseButton, Group, Paper, Portal, Stack, Text } from "@mantine/core";
 import { IconCircleCheck, IconCircleX } from "../icons";
 import { useSyncExternalStore } from "react";
-import { problemOf, sentence } from "./problem";
+import { sentence } from "../format";
+import { problemOf } from "./problem";
 
 type Toast = { id: number; text: string; hint?: string; bad?: boolean };
 
