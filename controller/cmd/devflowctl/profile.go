@@ -99,6 +99,10 @@ func (c *ctl) profileNamed(name string) (*profile, error) {
 	if err != nil {
 		return nil, usagef("profile %s: %w", name, err)
 	}
+	return parseProfile(path, text)
+}
+
+func parseProfile(path string, text secret.String) (*profile, error) {
 	var p profile
 	if err := yaml.UnmarshalWithOptions([]byte(text.Reveal()), &p, yaml.Strict()); err != nil || p.Server == "" {
 		return nil, usagef("%s is no profile: log in again", path) // the parser's error may show the token
@@ -326,9 +330,19 @@ func (c *ctl) logoutCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := c.profileNamed(name)
+			dir, err := c.profileDir()
+			if err != nil {
+				return err
+			}
+			path := filepath.Join(dir, name+".yaml")
+			// What others could read is ended all the more.
+			text, err := os.ReadFile(path)
 			if errors.Is(err, fs.ErrNotExist) {
 				return c.done("there is no profile %s", name)
+			}
+			var p *profile
+			if err == nil {
+				p, err = parseProfile(path, secret.String(text))
 			}
 			switch {
 			case local: // also one that cannot be read
@@ -342,11 +356,7 @@ func (c *ctl) logoutCommand() *cobra.Command {
 			if err != nil && !local {
 				return fmt.Errorf("the profile is kept: %w", err)
 			}
-			dir, err := c.profileDir()
-			if err != nil {
-				return err
-			}
-			if err := os.Remove(filepath.Join(dir, name+".yaml")); err != nil {
+			if err := os.Remove(path); err != nil {
 				return fmt.Errorf("remove profile %s: %w", name, err)
 			}
 			return c.done("profile %s is removed", name)

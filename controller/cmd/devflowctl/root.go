@@ -22,7 +22,6 @@ type ctl struct {
 	profile string // given by a flag
 	output  string
 	tries   int // of a request; 0: as many as are usual
-
 }
 
 const (

@@ -125,7 +125,7 @@ func follow[T any](ctx context.Context, c *ctl, cl *client.Client, w listWatch[T
 	for {
 		all, err := w.read()
 		switch {
-		case ctx.Err() != nil:
+		case over(ctx):
 			return nil // Ctrl-C is how it ends
 		case err == nil:
 			failing = time.Time{}
@@ -176,6 +176,15 @@ func follow[T any](ctx context.Context, c *ctl, cl *client.Client, w listWatch[T
 		if !l.await(ctx, w.kinds) {
 			return nil
 		}
+	}
+}
+
+func over(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return true
+	default:
+		return false
 	}
 }
 
@@ -274,7 +283,7 @@ func (c *ctl) events(ctx context.Context, cl *client.Client, project string, kin
 		})
 		var stuck *printError
 		switch {
-		case ctx.Err() != nil:
+		case over(ctx):
 			return nil // Ctrl-C is how it ends
 		case errors.As(err, &stuck), noEvents(err):
 			return err

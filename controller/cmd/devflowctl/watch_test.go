@@ -119,12 +119,14 @@ func TestWatch(t *testing.T) {
 	r.shows("the head of jobs", jobs, "KIND")
 	apitest.Eventually(t, "streams are open", func() bool { return streams.Load() >= 5 })
 
-	// What is ordered and waited for, without many questions.
+	// What is ordered, and waited for.
+	created, _ := r.goesOn(heard, "backup", "create", "shop", "--watch")
+	r.shows("the order, by events", byEvents, "pending")
+	r.shows("the order, by asking", byPolling, "pending")
 	defer r.play(a)()
-	r.env[0] = "DEVFLOW_URL=" + heard
-	r.ctl("backup", "create", "shop", "--watch").ends(0, "1 completed")
+	r.shows("the end", created, "1 completed")
 	id := number(r.backups()[0].ID)
-	r.shows("the backup, by events", byEvents, "pending", "completed")
+	r.shows("the backup, by events", byEvents, "completed")
 	r.shows("the backup, by asking", byPolling, "completed")
 	r.shows("the job", jobs, "completed")
 	r.shows("the backup as JSON", asJSON, `"status":"completed"`)
