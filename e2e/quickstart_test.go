@@ -269,7 +269,7 @@ func signsIn(t *testing.T, ctx context.Context, dir, text string) {
 		return
 	}
 	authority := filepath.Join(dir, "controller", "ca.pem")
-	page, err := exec.CommandContext(ctx, "curl", "-sS", "--fail", "--cacert", authority, m[1]).Output()
+	page, err := exec.CommandContext(ctx, "curl", "-sSL", "--fail", "--cacert", authority, m[1]).Output()
 	if err != nil || !bytes.Contains(page, []byte("<title>")) {
 		t.Errorf("the console's page: %v: %.200s", err, page)
 	}
@@ -289,8 +289,12 @@ func TestQuickstart_Arguments(t *testing.T) {
 		status int
 		says   string
 	}{
-		{[]string{"-h"}, 0, "usage: quickstart"}, {[]string{"--help"}, 0, "ONCE=1"}, {[]string{"-x"}, 2, `"-x" is not understood`}, {[]string{"shop"}, 2, `"shop" is not understood`},
-		{[]string{"-h", "shop"}, 2, `"-h" is not understood`}, {[]string{""}, 2, "usage: quickstart"},
+		{[]string{"-h"}, 0, "usage: quickstart"},
+		{[]string{"--help"}, 0, "ONCE=1"},
+		{[]string{"-x"}, 2, `"-x" is not understood`},
+		{[]string{"shop"}, 2, `"shop" is not understood`},
+		{[]string{"-h", "shop"}, 2, `"-h" is not understood`},
+		{[]string{""}, 2, "usage: quickstart"},
 	} {
 		dir := filepath.Join(t.TempDir(), "nothing")
 		q := startQuickstart(t, dir, tc.args...)

@@ -178,8 +178,16 @@ func TestCountBackups_Totals(t *testing.T) {
 		}
 		for _, actor := range []controller.Actor{f.admin, only(p), only(other)} {
 			for _, filter := range []controller.BackupFilter{
-				{}, {Status: "completed"}, {Status: "failed"}, {Status: "pending"}, {Deleted: true}, {Verified: new(false)},
-				{Project: "shop"}, {Project: "shop", Status: "completed"}, {Project: "shop", Status: "failed"}, {Project: "other", Status: "completed"},
+				{},
+				{Status: "completed"},
+				{Status: "failed"},
+				{Status: "pending"},
+				{Deleted: true},
+				{Verified: new(false)},
+				{Project: "shop"},
+				{Project: "shop", Status: "completed"},
+				{Project: "shop", Status: "failed"},
+				{Project: "other", Status: "completed"},
 			} {
 				rows, err := f.Backups(ctx, actor, filter)
 				total, countErr := f.CountBackups(ctx, actor, filter)
