@@ -2,6 +2,8 @@ package api_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -18,35 +20,40 @@ var wrong = []string{`null`, `true`, `-1`, `99999999999999999999999`, `1e400`, `
 // texts are values of parameters.
 var texts = []string{"", "0", "-1", "9223372036854775808", "1e9", "x", "..", "../../etc/passwd", "a/b", "%", "\x00", "\xff", "'\"; DROP TABLE projects; --", "<script>", "‮", strings.Repeat("z", 3000), "2026-13-45", "postgres://u:p@h/d"}
 
-// TestHostile sends every operation of the document what it is not made for: each field and parameter of the wrong type, huge, or missing,
-// and ids of nothing. Whatever comes back is no internal error, and what is refused is a whole problem.
+// TestHostile sends every operation of the document what it is not made for: each field, parameter and header of the wrong type, huge, or
+// missing, bodies that are no JSON or say that they are something else, to what there is and to what there is not. Whatever comes back is no
+// internal error, is what the document says, and what is refused is a whole problem.
 func TestHostile(t *testing.T) {
 	t.Parallel()
 	r := start(t)
 	r.Storage("s3")
-	r.things("shop", "db-1", "app")
+	things := r.things("shop", "db-1", "app")
 	schemas := r.API.OpenAPI().Components.Schemas.Map()
 	sent := 0
-	send := func(op route, path, payload string) {
+	send := func(op route, path, payload string, headers ...string) *answer {
 		t.Helper()
 		sent++
-		a := r.direct(caller{"admin", []string{"Authorization", "Bearer " + r.Token}}, op, path, payload)
-		if a.status < 400 {
-			return
+		a := r.direct(caller{"admin", append([]string{"Authorization", "Bearer " + r.Token}, headers...)}, op, path, payload)
+		if a.status < 400 || op.Method == http.MethodHead {
+			return a
 		}
 		var p body.Problem
 		err := json.Unmarshal(a.text, &p)
 		if a.status == http.StatusInternalServerError || a.status == http.StatusServiceUnavailable && p.Code != "unavailable" {
-			t.Errorf("%s %.300s %.200q: %d %s", op.OperationID, path, payload, a.status, a.text)
-			return
+			t.Errorf("%s %.300s %.200q %q: %d %s", op.OperationID, path, payload, headers, a.status, a.text)
+			return a
 		}
 		if err != nil || p.Code == "" || p.Status != a.status || p.Detail == "" || p.RequestID == "" {
-			t.Errorf("%s %.300s %.200q: %d is no problem: %.300s", op.OperationID, path, payload, a.status, a.text)
+			t.Errorf("%s %.300s %.200q %q: %d is no problem: %.300s", op.OperationID, path, payload, headers, a.status, a.text)
 		}
+		return a
 	}
 	for _, op := range routes(r) {
-		if strings.HasSuffix(op.Path, "/probe") || op.OperationID == "revoke-token" || op.Tags[0] == "session" {
-			continue
+		there := op.at(nil) // of what there is, where the path names something
+		for prefix, values := range things.paths {
+			if strings.HasPrefix(op.Path, prefix) && strings.Contains(op.Path, "{") {
+				there = op.at(values)
+			}
 		}
 		// Ids and names of nothing.
 		if strings.Contains(op.Path, "{") {
@@ -59,11 +66,13 @@ func TestHostile(t *testing.T) {
 			}
 		}
 		for _, p := range op.Parameters {
-			if p.In != "query" {
-				continue
-			}
 			for _, v := range texts {
-				send(op, op.at(nil)+"?"+url.Values{p.Name: {v}}.Encode(), `{}`)
+				switch p.In {
+				case "query":
+					send(op, there+"?"+url.Values{p.Name: {v}}.Encode(), `{}`)
+				case "header":
+					send(op, op.at(nil), `{}`, p.Name, v)
+				}
 			}
 		}
 		if op.RequestBody == nil {
@@ -72,17 +81,41 @@ func TestHostile(t *testing.T) {
 		for _, whole := range append([]string{``, `{`, `{"a":1,}`, strings.Repeat("[", 20000), strings.Repeat(" ", 1<<20) + "{}"}, wrong...) {
 			send(op, op.at(nil), whole)
 		}
-		for name := range properties(schemas, op.RequestBody.Content["application/json"].Schema) {
-			key, err := json.Marshal(name)
-			if err != nil {
-				t.Fatal(err)
+		for _, kind := range []string{"text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "/", "\x00"} {
+			a := send(op, op.at(nil), fmt.Sprint(op.body()), "Content-Type", kind)
+			if a.status < 400 {
+				t.Errorf("%s takes %q: %d", op.OperationID, kind, a.status)
 			}
+		}
+		// sample is what is taken but for one field.
+		sample := map[string]json.RawMessage{}
+		if err := json.Unmarshal(fmt.Append(nil, op.body()), &sample); err != nil {
+			t.Fatal(op.OperationID, err)
+		}
+		try := func(name string, v json.RawMessage) {
+			changed := maps.Clone(sample)
+			if changed[name] = v; v == nil {
+				delete(changed, name)
+			}
+			text, err := json.Marshal(changed)
+			if err != nil { // what is no JSON
+				text = fmt.Appendf(nil, `{%q:%s}`, name, v)
+			}
+			send(op, there, string(text))
+		}
+		for name, property := range properties(schemas, op.RequestBody.Content["application/json"].Schema) {
 			for _, v := range wrong {
-				send(op, op.at(nil), `{`+string(key)+`:`+v+`}`)
+				try(name, json.RawMessage(v))
+			}
+			try(name, nil)
+			for inner := range properties(schemas, property) {
+				for _, v := range wrong {
+					try(name, json.RawMessage(fmt.Sprintf(`{%q:%s}`, inner, v)))
+				}
 			}
 		}
 	}
-	if sent < 4000 {
+	if sent < 9000 {
 		t.Errorf("only %d requests were sent", sent)
 	}
 }
