@@ -102,7 +102,7 @@ export function databaseName(name: string): string {
 }
 
 /** The API's messages begin small, as parts of other sentences; alone they are sentences. */
-export const sentence = (text: string) => text && text[0]!.toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+export const sentence = (text: string | null | undefined) => !text ? "" : text[0]!.toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 /** A browser in words, as far as it says what it is. */
 export function browser(agent: string): string {

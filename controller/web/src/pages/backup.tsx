@@ -5,7 +5,7 @@ import { Link } from "wouter";
 import type { Schemas } from "../api/client";
 import { useSession } from "../api/session";
 import { open, useBackup, useBackupLog, useManifest, useVerifications, type Backup } from "../api/queries";
-import { absolute, actor, backupType, between, bytes, databaseName, duration, encryption, engine, plural } from "../format";
+import { absolute, actor, backupType, between, bytes, databaseName, duration, encryption, engine, plural, sentence } from "../format";
 import { recovery } from "../recovery";
 import { useBackupActions } from "../ui/actions";
 import { Copyable, Do, Empty, EngineBadge, Fact, Facts, Health, PageHead, Rows, Section, Shield, Status, Time, verifiedWords } from "../ui/parts";
@@ -52,8 +52,8 @@ export default function BackupPage({ id }: { id: number }) {
       {b.status === "failed" ? (
         <Section padded>
           <Stack gap={6}>
-            <Text fw={600} c="red">{b.error_message}</Text>
-            {b.error_hint ? <Text size="sm">{b.error_hint}</Text> : null}
+            <Text fw={600} c="red" className="wrap">{sentence(b.error_message)}</Text>
+            {b.error_hint ? <Text size="sm">{sentence(b.error_hint)}</Text> : null}
             <Text size="xs" c="dimmed">Code <Code>{b.error_code}</Code></Text>
           </Stack>
         </Section>
@@ -153,7 +153,7 @@ export function Log({ job, error, loading }: { job?: Schemas["Job"]; error: unkn
         <Section key={a.no} title={<Group gap={8}>Attempt {a.no}<Badge variant="light" className="badge" color={a.status === "completed" ? "green" : a.status === "failed" || a.status === "lost" ? "red" : "blue"}>{a.status}</Badge></Group>}
           note={Object.entries((a.millis ?? {}) as Record<string, number>).map(([k, v]) => `${k} ${duration(v / 1000)}`).join(" · ") || undefined} padded>
           <Stack gap="xs">
-            {a.failure?.message ? <Text size="sm" c="red">{a.failure?.message}{a.failure?.hint ? <Text span c="dimmed" size="sm"> {a.failure?.hint}</Text> : null}</Text> : null}
+            {a.failure?.message ? <Text size="sm" c="red">{sentence(a.failure.message)}{a.failure.hint ? <Text span c="dimmed" size="sm"> {sentence(a.failure.hint)}</Text> : null}</Text> : null}
             {a.log ? <Code block className="log" tabIndex={0} aria-label={`Log of attempt ${a.no}`}>{a.log}</Code> : <Text size="sm" c="dimmed">The tool said nothing.</Text>}
           </Stack>
         </Section>

@@ -4,7 +4,7 @@ import { useState } from "react";
 import { Link } from "wouter";
 import { api, take, type Schemas } from "../api/client";
 import { open, useAct, useJob, useRestore, type Restore } from "../api/queries";
-import { absolute, between, count, databaseName, duration, plural } from "../format";
+import { absolute, between, count, databaseName, duration, plural, sentence } from "../format";
 import { Confirm } from "../ui/dialog";
 import { Do, EngineBadge, Fact, Facts, PageHead, Rows, Section, Status, Time } from "../ui/parts";
 import { ProblemAlert } from "../ui/problem";
@@ -47,7 +47,7 @@ export default function RestorePage({ id }: { id: number }) {
         <Group gap={8}><EngineBadge name={r.engine} /><Status status={r.status} /><span>{r.in_place ? "In place" : "New database"} on {r.server} / {r.instance}</span></Group>
       </PageHead>
       {open(r.status) ? <Section padded><JobProgress progress={r.progress} status={r.status} waiting={r.waiting} /></Section> : null}
-      {r.status === "failed" ? <Section padded><Stack gap={6}><Text fw={600} c="red">{r.error_message}</Text>{r.error_hint ? <Text size="sm">{r.error_hint}</Text> : null}<Text size="xs" c="dimmed">Code <Code>{r.error_code}</Code></Text></Stack></Section> : null}
+      {r.status === "failed" ? <Section padded><Stack gap={6}><Text fw={600} c="red" className="wrap">{sentence(r.error_message)}</Text>{r.error_hint ? <Text size="sm">{sentence(r.error_hint)}</Text> : null}<Text size="xs" c="dimmed">Code <Code>{r.error_code}</Code></Text></Stack></Section> : null}
       <Section title="Restore">
         <Facts>
           <Fact label="From"><Anchor component={Link} href={`/backups/${r.backup_id}`}>Backup {r.backup_id}</Anchor> of {r.project}</Fact>

@@ -4,7 +4,7 @@ import { IconArrowBackUp, IconDatabaseOff, IconDownload, IconFilterOff, IconLock
 import { useState, type ReactNode } from "react";
 import { Link } from "wouter";
 import { open, useBackups, useDatabases, useStorages, type Backup, type BackupFilter } from "../api/queries";
-import { backupType, between, bytes, databaseName, duration, plural } from "../format";
+import { backupType, between, bytes, databaseName, duration, plural, sentence } from "../format";
 import { useBackupActions } from "./actions";
 import { Act, Do, Empty, EngineBadge, Health, Rows, Section, Shield, Status, Time, verifiedWords } from "./parts";
 import { ProblemAlert } from "./problem";
@@ -80,7 +80,7 @@ function Row({ b, actions }: { b: Backup; actions: ReturnType<typeof useBackupAc
       </Table.Td>
       <Table.Td className="wide" miw={120} maw={280}>
         {open(b.status) ? <JobProgress progress={b.progress} status={b.status} waiting={b.waiting} compact /> : <Group gap={6}><Status status={b.status} /><Health health={b.health} reason={b.health_reason} /></Group>}
-        {b.status === "failed" && b.error_message ? <Text size="xs" c="red" mt={4} lineClamp={2} title={b.error_message}>{b.error_message}</Text> : null}
+        {b.status === "failed" && b.error_message ? <Text size="xs" c="red" mt={4} lineClamp={2} title={b.error_message}>{sentence(b.error_message)}</Text> : null}
       </Table.Td>
       <Table.Td className="wide">
         <div className="actions">

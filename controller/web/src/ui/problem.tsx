@@ -29,6 +29,9 @@ export function ProblemAlert({ error, again, words = "Try again", fields = [] }:
   // Said beside its field already.
   if (p.field && fields.includes(p.field) && !p.hint) return null;
   const away = p.code === "unreachable";
+  const gone = p.status === 404;
+  // The API speaks to programs of commands there; on a page it is one of these two.
+  const hint = gone ? "It may have been deleted, or belong to a project that you do not see." : p.hint;
   return (
     <Alert color={away ? "yellow" : "red"} icon={away ? <IconPlugConnectedX size={20} /> : <IconAlertTriangle size={20} />} role="alert" variant="light">
       <Stack gap={6}>
@@ -36,7 +39,7 @@ export function ProblemAlert({ error, again, words = "Try again", fields = [] }:
           {p.field && !fields.includes(p.field) ? <Code mr={6}>{p.field}</Code> : null}
           {sentence(p.detail)}
         </Text>
-        {p.hint ? <Text size="sm">{sentence(p.hint)}</Text> : null}
+        {hint ? <Text size="sm">{sentence(hint)}</Text> : null}
         {(p.errors?.length ?? 0) > 1 ? (
           <List size="sm">
             {p.errors!.map((e) => (
@@ -47,7 +50,7 @@ export function ProblemAlert({ error, again, words = "Try again", fields = [] }:
           </List>
         ) : null}
         <Group gap="md">
-          {again ? (
+          {again && !gone ? (
             <Button size="compact-sm" variant="default" leftSection={<IconRefresh size={14} />} onClick={again}>
               {words}
             </Button>
