@@ -73,3 +73,13 @@ func (t APIToken) Version() string {
 func (s Server) Version() string {
 	return editionOf([]any{s.ID, s.Name, s.NKey, s.Verifier, s.RevokedAt})
 }
+
+type unattendedKey struct{}
+
+// Unattended marks what happens under the context as nobody's use of a session: it does not keep one from ending.
+func Unattended(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unattendedKey{}, true)
+}
+
+// IsUnattended tells whether the context was marked so.
+func IsUnattended(ctx context.Context) bool { return ctx.Value(unattendedKey{}) != nil }

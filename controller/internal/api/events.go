@@ -144,6 +144,8 @@ type stream struct {
 
 func (s *stream) run(live <-chan controller.Event, head, seen int64, resumes bool) error {
 	ctx := s.c.Request.Context()
+	// A page that is open is no person who is there.
+	s.c.Request = s.c.Request.WithContext(controller.Unattended(ctx))
 	// The server's limit of reading a request would end this one's context when it passes.
 	_ = s.ctl.SetReadDeadline(time.Time{})
 	s.c.Header("Content-Type", body.EventStream)

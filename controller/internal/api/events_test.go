@@ -380,6 +380,51 @@ func TestEvents_rights(t *testing.T) {
 	}
 }
 
+// TestEvents_idle: a page that is left open does not keep its session from ending, and the stream ends with it.
+func TestEvents_idle(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	r.user("zoe", []string{controller.ViewBackups})
+	cookie := r.signedIn("zoe").cookie
+	_, end := r.watch("", "", "Cookie", cookie) // once it is ready
+	end()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL+"/api/v1/events", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Cookie", cookie)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	r.SQL("UPDATE user_sessions SET seen_at = now() - interval '5 minutes'")
+	beats := 0
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if lines.Text() != ": beat" {
+			continue
+		}
+		if beats++; beats == 2 {
+			if used := r.SQL("SELECT seen_at > now() - interval '4 minutes' FROM user_sessions"); used != "f" {
+				t.Fatalf("the stream used the session: %s", used)
+			}
+			r.SQL("UPDATE user_sessions SET seen_at = now() - interval '1 year'")
+		}
+	}
+	if beats < 2 || ctx.Err() != nil {
+		t.Fatalf("the stream ended after %d beats", beats)
+	}
+	// A request is a use.
+	cookie = r.signedIn("zoe").cookie
+	r.SQL("UPDATE user_sessions SET seen_at = now() - interval '5 minutes' WHERE seen_at > now() - interval '1 day'")
+	r.as("", http.MethodGet, "/api/v1/session", nil, "Cookie", cookie).is(http.StatusOK)
+	if used := r.SQL("SELECT count(*) FROM user_sessions WHERE seen_at > now() - interval '4 minutes'"); used != "1" {
+		t.Fatalf("%s sessions were used", used)
+	}
+}
+
 // TestStreams: whoever asks has a bounded number of streams, and a panel's token a bound for all of its users together, whatever names it
 // gives them; what ends makes room.
 func TestStreams(t *testing.T) {

@@ -263,7 +263,7 @@ func (c *Catalog) SessionByHash(ctx context.Context, hash []byte, idle time.Dura
 		if row.Admin {
 			actor.Permissions = slices.Clone(controller.Permissions)
 		}
-		if !row.Mark {
+		if !row.Mark || controller.IsUnattended(ctx) {
 			return nil
 		}
 		_, err = t.exec(ctx, "UPDATE user_sessions SET seen_at = now() WHERE id = (SELECT id FROM user_sessions WHERE id = ? FOR UPDATE SKIP LOCKED)", row.ID)
