@@ -18,7 +18,7 @@ import (
 var wrong = []string{`null`, `true`, `-1`, `99999999999999999999999`, `1e400`, `"x"`, `""`, `[]`, `{}`, `[[[1]]]`, `{"a":{"b":[null]}}`, `"\u0000"`, `"\ud800"`, `"` + strings.Repeat("ä", 5000) + `"`}
 
 // texts are values of parameters.
-var texts = []string{"", "0", "-1", "9223372036854775808", "1e9", "x", "..", "../../etc/passwd", "a/b", "%", "\x00", "\xff", "'\"; DROP TABLE projects; --", "<script>", "‮", strings.Repeat("z", 3000), "2026-13-45", "postgres://u:p@h/d"}
+var texts = []string{"", "0", "-1", "9223372036854775808", "1e9", "x", "..", "../../etc/passwd", "a/b", "%", "\x00", "\xff", "'\"; DROP TABLE projects; --", "<script>", "\u202e", strings.Repeat("z", 3000), "2026-13-45", "postgres://u:p@h/d"}
 
 // TestHostile sends every operation of the document what it is not made for: each field, parameter and header of the wrong type, huge, or
 // missing, bodies that are no JSON or say that they are something else, to what there is and to what there is not. Whatever comes back is no

@@ -15,7 +15,7 @@ import (
 
 // strange are names that are code, options, paths or addresses somewhere.
 var strange = []string{
-	strings.Repeat("ü", 31) + "x", "'\";$(id)`id`", "line\nbreak\ttab", "-rf", "a=b", "postgres://u:p@h/d", "../../etc/passwd", "..", "a/b", "%2e%2e%2f", "‮gnp.exe", "日本語", " lead and trail ", "\\", "*", "?x=1&y=2#z", "<script>alert(1)</script>", "{id}", "NULL", "0",
+	strings.Repeat("ü", 31) + "x", "'\";$(id)`id`", "line\nbreak\ttab", "-rf", "a=b", "postgres://u:p@h/d", "../../etc/passwd", "..", "a/b", "%2e%2e%2f", "\u202egnp.exe", "日本語", " lead and trail ", "\\", "*", "?x=1&y=2#z", "<script>alert(1)</script>", "{id}", "NULL", "0",
 }
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9]+$`)

@@ -86,12 +86,12 @@ func (c *conditions) contains(text string, columns ...string) {
 	if text == "" {
 		return
 	}
-	var any []string
+	var one []string
 	for _, column := range columns {
-		any = append(any, "position(lower(?) IN lower("+column+")) > 0")
+		one = append(one, "position(lower(?) IN lower("+column+")) > 0")
 		c.args = append(c.args, text)
 	}
-	c.list = append(c.list, "("+strings.Join(any, " OR ")+")")
+	c.list = append(c.list, "("+strings.Join(one, " OR ")+")")
 }
 
 // part reads a part of a list in the order of columns, of which the last is the row's id. What comes before the part is named by the id of
