@@ -50,12 +50,11 @@ type browser struct {
 	log  func(format string, args ...any)
 
 	mu     sync.Mutex
-	bytes  float64             // of the console's files that were loaded
-	bodies map[string]bool     // requests of the console's files
-	errors []string            // of scripts
-	hold   func(string) bool   // which paths of the API wait
-	held   []fetch.RequestID   // and those that do
-	asked  map[string]struct{} // paths of the API
+	bytes  float64           // of the console's files that were loaded
+	bodies map[string]bool   // requests of the console's files
+	errors []string          // of scripts
+	hold   func(string) bool // which paths of the API wait
+	held   []fetch.RequestID // and those that do
 }
 
 // startBrowser starts Chromium with a profile below dir. Its end waits until the process is gone.
@@ -78,7 +77,7 @@ func startBrowser(ctx context.Context, log func(string, ...any), dir, shots, axe
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }))
 	allocated, end := chromedp.NewExecAllocator(ctx, opts...)
 	tab, closeTab := chromedp.NewContext(allocated)
-	b := &browser{ctx: tab, log: log, shot: shots, axe: string(axe), bodies: map[string]bool{}, asked: map[string]struct{}{}}
+	b := &browser{ctx: tab, log: log, shot: shots, axe: string(axe), bodies: map[string]bool{}}
 	stop = func() error {
 		process := chromedp.FromContext(tab).Browser.Process()
 		b.log("the browser took %s of processor time", groupTime(process.Pid))
@@ -151,13 +150,10 @@ func (b *browser) event(ev any) {
 			b.bytes += ev.EncodedDataLength
 		}
 	case *runtime.EventExceptionThrown:
-		b.errors = append(b.errors, ev.ExceptionDetails.Text+" "+string(ev.ExceptionDetails.URL))
+		b.errors = append(b.errors, ev.ExceptionDetails.Text+" "+ev.ExceptionDetails.URL)
 	case *fetch.EventRequestPaused:
 		_, path, _ := strings.Cut(ev.Request.URL, "/api/v1")
 		path, _, _ = strings.Cut(path, "?")
-		if path != "/events" && ev.Request.Method == "GET" {
-			b.asked[path] = struct{}{}
-		}
 		if b.hold != nil && b.hold(path) {
 			b.held = append(b.held, ev.RequestID)
 			return
@@ -274,16 +270,8 @@ func (b *browser) lacks(t *testing.T, e element) {
 
 func (b *browser) click(t *testing.T, e element) {
 	t.Helper()
-	b.until(t, soon, "__t.at("+string(e)+")")
-	// Where it is once nothing moves it any more.
-	var last, at []float64
-	for range 40 {
-		at = evaluate[[]float64](t, b, "__t.at("+string(e)+")")
-		if len(at) == 2 && len(last) == 2 && at[0] == last[0] && at[1] == last[1] {
-			break
-		}
-		last = at
-	}
+	b.until(t, soon, "__t.still(() => "+string(e)+")")
+	at := evaluate[[]float64](t, b, "__t.at("+string(e)+")")
 	if len(at) != 2 {
 		b.fail(t, "%s cannot be clicked", e)
 	}

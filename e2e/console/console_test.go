@@ -165,7 +165,9 @@ func createProject(t *testing.T, w *world) {
 	w.reads(t, "orders", "notes.sqlite")
 	// A second project, which the viewer does not see.
 	for _, args := range [][]string{
-		{"project", "create", "vault"}, {"project", "grant", "vault", "db1"}, {"database", "assign", "--project", "vault", "--on", "db1", "--", "secrets"},
+		{"project", "create", "vault"},
+		{"project", "grant", "vault", "db1"},
+		{"database", "assign", "--project", "vault", "--on", "db1", "--", "secrets"},
 		{"backup", "create", "vault", "--wait"},
 	} {
 		if _, err := w.ctl.Do(w.ctx, args...); err != nil {

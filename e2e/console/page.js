@@ -23,7 +23,7 @@
       const root = within ?? (kind === "option" || kind === "menuitem" || kind === "status" ? document : top());
       return [...root.querySelectorAll(kinds[kind])].find((e) => (seen(e) || (e.labels && [...e.labels].some(seen))) && names(e).some(is));
     },
-    // Where to click: its middle, once nothing moves it and nothing covers it.
+    // Where to click: its middle, unless something covers it.
     at(e) {
       if (!e || e.disabled || e.getAttribute("aria-disabled") === "true" || e.dataset.disabled === "true") return null;
       const shown = seen(e) ? e : [...(e.labels ?? [])].find(seen);
@@ -35,6 +35,15 @@
       const hit = document.elementFromPoint(x, y);
       if (!hit || !(shown.contains(hit) || hit.contains(shown) || [...(e.labels ?? [])].some((l) => l.contains(hit)))) return null;
       return [x, y];
+    },
+    // Where to click, once it has stayed there: lists of choices find their place after they appear.
+    async still(find) {
+      const was = t.at(find());
+      if (!was) return null;
+      await new Promise((done) => setTimeout(done, 40));
+      await new Promise((done) => requestAnimationFrame(done));
+      const is = t.at(find());
+      return is && is[0] === was[0] && is[1] === was[1] ? is : null;
     },
     focused(e) {
       if (!e) return false;

@@ -82,8 +82,12 @@ func pages(t *testing.T, w *world) {
 	w.reads(t, "Last used")
 	w.fourPictures(t, "tokens")
 	for _, dialog := range []struct{ page, button, name string }{
-		{"/projects/shop", "Create Backup Now", "create-backup"}, {"/projects/shop", "Create Schedule", "create-schedule"}, {"/storages", "Add storage", "add-storage"},
-		{"/servers", "Add server", "add-server-form"}, {"/access", "Add a person", "add-person"}, {"/projects", "Create project", "create-project"},
+		{"/projects/shop", "Create Backup Now", "create-backup"},
+		{"/projects/shop", "Create Schedule", "create-schedule"},
+		{"/storages", "Add storage", "add-storage"},
+		{"/servers", "Add server", "add-server-form"},
+		{"/access", "Add a person", "add-person"},
+		{"/projects", "Create project", "create-project"},
 	} {
 		if w.at(t) != dialog.page {
 			w.open(t, dialog.page)
