@@ -38,6 +38,7 @@ const (
 	panelID      = "4711"
 	panelOtherID = "4712"
 	panelEmptyID = "4713"
+	panelNewID   = "4714"
 )
 
 func (e *estate) panel(t *testing.T, ctx context.Context) *panel {
@@ -49,7 +50,7 @@ func (e *estate) panel(t *testing.T, ctx context.Context) *panel {
 	var token struct{ Token string }
 	if err := e.ctl.API(ctx, "POST", "/tokens", map[string]any{
 		"name": "panel", "kind": "panel",
-		"permissions": []string{"view-backups", "create-backups", "restore-backups", "delete-backups", "download-backups", "manage-schedules", "manage-storages"},
+		"permissions": []string{"view-backups", "create-backups", "restore-backups", "delete-backups", "download-backups", "manage-projects", "manage-schedules", "manage-storages"},
 	}, &token); err != nil {
 		t.Fatal(err)
 	}
@@ -155,6 +156,10 @@ func TestPanel(t *testing.T) {
 		if (c != cards{Used: "0 B", Last: "Never"}) {
 			t.Errorf("a new project has %+v", c)
 		}
+	})
+	t.Run("Project", func(t *testing.T) {
+		admin := panelUser{"ann@example.com", "view-backups,manage-projects", "*"}
+		p.flow(t, ctx, "project", map[string]any{"user": admin, "project": panelNewID}, &struct{}{}, nil)
 	})
 	t.Run("Schedules", func(t *testing.T) {
 		p.flow(t, ctx, "schedules", map[string]any{"database": names["sqlite"]}, &struct{}{}, nil)
@@ -347,16 +352,18 @@ func TestPanel(t *testing.T) {
 		type entry struct {
 			Actor      string
 			OnBehalfOf string `json:"on_behalf_of"`
+			Result     string
 		}
-		for action, user := range map[string]string{
-			"schedule.delete": "zoe@example.com", "backup.delete": "zoe@example.com", "backup.verify": "val@example.com", "restore.create": "zoe@example.com",
-			"restore.undo": "zoe@example.com", "storage.create": "zoe@example.com", "backup.create": "ci",
+		for action, want := range map[string]entry{
+			"project.create": {"panel", "ann@example.com", "done"}, "schedule.delete": {"panel", "zoe@example.com", "done"}, "backup.delete": {"panel", "zoe@example.com", "done"},
+			"backup.verify": {"panel", "val@example.com", "accepted"}, "backup.create": {"panel", "ci", "accepted"}, "restore.create": {"panel", "zoe@example.com", "accepted"},
+			"restore.undo": {"panel", "zoe@example.com", "accepted"}, "storage.create": {"panel", "zoe@example.com", "done"}, "backup.download": {"panel", "val@example.com", "refused: forbidden"},
 		} {
 			var page struct{ Items []entry }
 			if err := e.ctl.API(ctx, "GET", "/audit?action="+action+"&limit=200", nil, &page); err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Contains(page.Items, entry{"panel", user}) {
+			if !slices.Contains(page.Items, want) {
 				t.Errorf("%s: %+v", action, page.Items)
 			}
 		}

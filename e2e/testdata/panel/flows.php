@@ -100,6 +100,20 @@ function cards(Client $panel, array $on): array
     ];
 }
 
+/** A new project has its daily schedule at once, for the databases that are assigned later. */
+function project(Client $panel, array $on): array
+{
+    $spec = ['slug' => 'panel-new', 'name' => 'New', 'external_id' => $on['project'], 'default_schedule' => ['frequency' => 'daily', 'time' => '02:00', 'retention_days' => 7]];
+    $made = answered(201, $panel->call('POST', '/projects', $spec, ['Idempotency-Key' => 'project-' . $on['project']]))->body;
+    same($on['project'], $made['external_id'], 'the panel\'s id');
+    $rows = answered(200, $panel->call('GET', "/schedules?project={$on['project']}&page=1"))->body['items'];
+    same(['Daily at 02:00', 'default', 7, true], [$rows[0]['display']['frequency'], $rows[0]['scope'], $rows[0]['retention_days'], $rows[0]['is_active']], 'its schedule');
+    same(['Total Backups' => 0, 'Scheduled' => 1, 'Storage Used' => '0 B', 'Last Backup' => 'Never', 'bytes' => 0], cards($panel, $on), 'its cards');
+    answered(204, $panel->call('DELETE', "/projects/{$on['project']}"));
+
+    return ['project' => $made['id']];
+}
+
 /** The schedules' table and form: made of each frequency, shown, changed, switched off and on, removed. */
 function schedules(Client $panel, array $on): array
 {
