@@ -32,7 +32,7 @@ const (
 type Events interface {
 	// Subscribe gives the events after head, and those without an id, until they are closed; the channel is closed before that for who is
 	// too slow. It is not ok where there are none at this moment.
-	Subscribe() (events <-chan controller.Event, head int64, end func(), ok bool)
+	Subscribe() (events <-chan *controller.Event, head int64, end func(), ok bool)
 }
 
 // streams counts open streams.
@@ -142,7 +142,7 @@ type stream struct {
 	seen  int64 // what the client has, it or all before it
 }
 
-func (s *stream) run(live <-chan controller.Event, head, seen int64, resumes bool) error {
+func (s *stream) run(live <-chan *controller.Event, head, seen int64, resumes bool) error {
 	ctx := s.c.Request.Context()
 	// A page that is open is no person who is there.
 	s.c.Request = s.c.Request.WithContext(controller.Unattended(ctx))
@@ -207,11 +207,11 @@ func (s *stream) resume(ctx context.Context, head, seen int64) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range page {
-			if err := s.event(e); err != nil {
+		for i := range page {
+			if err := s.event(&page[i]); err != nil {
 				return err
 			}
-			seen = e.ID
+			seen = page[i].ID
 		}
 		if len(page) < streamPage {
 			s.seen = last
@@ -221,7 +221,7 @@ func (s *stream) resume(ctx context.Context, head, seen int64) error {
 }
 
 // event sends an event, if who listens may know of it.
-func (s *stream) event(e controller.Event) error {
+func (s *stream) event(e *controller.Event) error {
 	if e.ID != 0 && e.ID <= s.seen || !e.Seen(s.actor.Scope) || s.only != 0 && (e.ProjectID == nil || *e.ProjectID != s.only) {
 		return nil
 	}

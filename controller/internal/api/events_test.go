@@ -220,14 +220,14 @@ func TestEvents_Ends(t *testing.T) {
 // feed gives whoever subscribes what a test tells it.
 type feed struct {
 	mu    sync.Mutex
-	subs  []chan controller.Event
+	subs  []chan *controller.Event
 	ended int
 }
 
-func (f *feed) Subscribe() (events <-chan controller.Event, head int64, end func(), ok bool) {
+func (f *feed) Subscribe() (events <-chan *controller.Event, head int64, end func(), ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := make(chan controller.Event, 512)
+	c := make(chan *controller.Event, 512)
 	f.subs = append(f.subs, c)
 	return c, 0, sync.OnceFunc(func() {
 		f.mu.Lock()
@@ -274,7 +274,7 @@ func TestEvents_slow(t *testing.T) {
 	f.mu.Lock()
 	for i := range n {
 		for _, c := range f.subs {
-			c <- controller.Event{ID: int64(i + 1), Kind: controller.EventBackup, Row: row}
+			c <- &controller.Event{ID: int64(i + 1), Kind: controller.EventBackup, Row: row}
 		}
 	}
 	f.mu.Unlock()

@@ -53,7 +53,7 @@ type Hub struct {
 	mu    sync.Mutex
 	head  int64
 	began bool // head is known
-	subs  map[chan controller.Event]struct{}
+	subs  map[chan *controller.Event]struct{}
 	over  bool
 }
 
@@ -62,7 +62,7 @@ func New(opt Options) *Hub {
 	if opt.Log == nil {
 		opt.Log = hclog.NewNullLogger()
 	}
-	return &Hub{opt: opt, wake: make(chan struct{}, 1), subs: map[chan controller.Event]struct{}{}, stop: func() {}}
+	return &Hub{opt: opt, wake: make(chan struct{}, 1), subs: map[chan *controller.Event]struct{}{}, stop: func() {}}
 }
 
 // Start begins to move events.
@@ -93,13 +93,13 @@ func (h *Hub) Stop() {
 
 // Subscribe gives the events after head, and those without an id, until end is called. The channel is closed then, and before that when
 // the subscriber was too slow or the hub stops. It is not ok where the hub does not run yet, or no longer.
-func (h *Hub) Subscribe() (events <-chan controller.Event, head int64, end func(), ok bool) {
+func (h *Hub) Subscribe() (events <-chan *controller.Event, head int64, end func(), ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.over || !h.began {
 		return nil, 0, nil, false
 	}
-	c := make(chan controller.Event, buffered)
+	c := make(chan *controller.Event, buffered)
 	h.subs[c] = struct{}{}
 	return c, h.head, func() {
 		h.mu.Lock()
@@ -108,7 +108,7 @@ func (h *Hub) Subscribe() (events <-chan controller.Event, head int64, end func(
 	}, true
 }
 
-func (h *Hub) end(c chan controller.Event) {
+func (h *Hub) end(c chan *controller.Event) {
 	if _, there := h.subs[c]; there {
 		delete(h.subs, c)
 		close(c)
@@ -122,7 +122,8 @@ func (h *Hub) Watched() bool {
 	return len(h.subs) > 0
 }
 
-func (h *Hub) give(e controller.Event) {
+// give hands on one event, which nobody changes.
+func (h *Hub) give(e *controller.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if e.ID > 0 {
@@ -215,9 +216,9 @@ func (h *Hub) move(ctx context.Context, agents bool) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range page {
-			h.give(e)
-			head = e.ID
+		for i := range page {
+			h.give(&page[i])
+			head = page[i].ID
 		}
 		if len(page) < pageSize {
 			return nil
@@ -253,7 +254,7 @@ func (h *Hub) progress(ctx context.Context) {
 			if last, known := told[j.ID]; known && last == p {
 				continue
 			}
-			h.give(controller.Event{
+			h.give(&controller.Event{
 				Kind: controller.EventProgress, ProjectID: &j.ProjectID, ServerID: &j.ServerID, JobID: j.ID, BackupID: j.BackupID, RestoreID: j.RestoreID, Progress: &p, At: time.Now().UTC(),
 			})
 		}

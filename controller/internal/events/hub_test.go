@@ -56,7 +56,7 @@ func (l *log) add(n int) {
 }
 
 // subscribe waits until the hub knows where the log ends.
-func subscribe(t *testing.T, h *events.Hub) (<-chan controller.Event, int64, func()) {
+func subscribe(t *testing.T, h *events.Hub) (<-chan *controller.Event, int64, func()) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		if c, head, end, ok := h.Subscribe(); ok {
