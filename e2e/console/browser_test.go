@@ -270,14 +270,29 @@ func (b *browser) lacks(t *testing.T, e element) {
 
 func (b *browser) click(t *testing.T, e element) {
 	t.Helper()
-	b.until(t, soon, "__t.still(() => "+string(e)+")")
-	at := evaluate[[]float64](t, b, "__t.at("+string(e)+")")
-	if len(at) != 2 {
-		b.fail(t, "%s cannot be clicked", e)
+	if !b.tries(t, e, soon) {
+		b.fail(t, "not within %s: %s can be clicked", soon, e)
 	}
-	if err := chromedp.Do(b.ctx, chromedp.MouseClickXY(at[0], at[1])); err != nil {
-		b.fail(t, "click %s: %v", e, err)
+}
+
+// tries clicks an element once it can be used and nothing moves it; false if that is not within the limit.
+func (b *browser) tries(t *testing.T, e element, limit time.Duration) bool {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for time.Now().Before(deadline) && b.ctx.Err() == nil {
+		// An error is of a page that is being left.
+		at, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]float64]("__t.still(() => "+string(e)+")", chromedp.EvalAwaitPromise))
+		if err == nil && len(at) == 2 {
+			if err := chromedp.Do(b.ctx, chromedp.MouseClickXY(at[0], at[1])); err != nil {
+				b.fail(t, "click %s: %v", e, err)
+			}
+			return true
+		}
+		<-ticker.C
 	}
+	return false
 }
 
 func (b *browser) fill(t *testing.T, label, text string) {
@@ -291,8 +306,14 @@ func (b *browser) fill(t *testing.T, label, text string) {
 // choose opens a field with choices and takes the first that matches.
 func (b *browser) choose(t *testing.T, label, option string) {
 	t.Helper()
-	b.click(t, the("field", label))
-	b.click(t, like("option", option))
+	for range 5 {
+		b.click(t, the("field", label))
+		// A field that had its choices open already has closed them now.
+		if b.tries(t, like("option", option), soon/8) {
+			return
+		}
+	}
+	b.fail(t, "%s has no choice like %s", label, option)
 }
 
 func (b *browser) key(t *testing.T, keys string, opts ...chromedp.KeyOption) {
