@@ -73,7 +73,8 @@ func startBrowser(ctx context.Context, log func(string, ...any), dir, shots, axe
 		return nil, nil, fmt.Errorf("%w: run make console", err)
 	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.UserDataDir(filepath.Join(dir, "profile")), chromedp.NoSandbox,
-		chromedp.IgnoreCertErrors, chromedp.DisableGPU, chromedp.Flag("lang", "en-US"), chromedp.WindowSize(1360, 860), chromedp.Env("TZ=UTC", "LANG=C.UTF-8", "HOME="+dir),
+		chromedp.IgnoreCertErrors, chromedp.DisableGPU, chromedp.Flag("disable-software-rasterizer", true), chromedp.Flag("renderer-process-limit", "1"), chromedp.Flag("disable-lcd-text", true),
+		chromedp.Flag("lang", "en-US"), chromedp.WindowSize(1360, 860), chromedp.Env("TZ=UTC", "LANG=C.UTF-8", "HOME="+dir),
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }))
 	allocated, end := chromedp.NewExecAllocator(ctx, opts...)
 	tab, closeTab := chromedp.NewContext(allocated)

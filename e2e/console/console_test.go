@@ -428,9 +428,14 @@ func editedMeanwhile(t *testing.T, w *world) {
 	}
 	w.fill(t, "Monthly", "5")
 	w.click(t, the("button", "Save"))
-	w.sees(t, like("alert", "changed"))
+	w.sees(t, like("alert", "changed it meanwhile"))
 	w.picture(t, "changed-meanwhile")
-	w.key(t, kb.Escape)
+	w.click(t, the("button", "Show it as it is now"))
+	w.until(t, soon, string(the("field", "Weekly"))+"?.value === '6'")
+	w.fill(t, "Monthly", "5")
+	w.click(t, the("button", "Save"))
+	w.until(t, soon, "!document.querySelector('[role=dialog]')")
+	w.reads(t, "6 weekly, 5 monthly")
 }
 
 // keyboard: what matters on a page is reached by keys alone; a dialog keeps the focus, ends by Escape, and gives the focus back.

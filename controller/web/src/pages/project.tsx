@@ -129,7 +129,7 @@ function Schedules({ project, create }: { project: string; create: () => void })
                 <Table.Td data-label="Retention" maw={240}><Tooltip label={sentence(s.keeps)} multiline maw={320}><span tabIndex={0}>{keeping(s)}</span></Tooltip></Table.Td>
                 <Table.Td data-label="Storage">{s.storage || s.storage_disk || "Default"}</Table.Td>
                 <Table.Td data-label="Active">
-                  <Switch checked={s.is_active} disabled={!can("manage-schedules")} onChange={() => activate.mutate(s, { onError: refused })} aria-label={`${s.label}: active`} />
+                  {can("manage-schedules") ? <Switch checked={s.is_active} onChange={() => activate.mutate(s, { onError: refused })} aria-label={`${s.label}: active`} /> : s.is_active ? "Yes" : "No"}
                 </Table.Td>
                 <Table.Td className="wide">
                   <div className="actions">

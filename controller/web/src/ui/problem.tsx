@@ -22,7 +22,7 @@ export function fieldError(err: unknown, ...names: string[]): string | undefined
   return p.field && names.includes(p.field) ? sentence(p.detail) : undefined;
 }
 
-export function ProblemAlert({ error, again, words = "Try again", fields = [] }: { error: unknown; again?: () => void; words?: string; fields?: string[] }) {
+export function ProblemAlert({ error, again, fields = [] }: { error: unknown; again?: () => void; fields?: string[] }) {
   const p = problemOf(error);
   const signedIn = useSignedIn();
   if (!p) return null;
@@ -52,7 +52,7 @@ export function ProblemAlert({ error, again, words = "Try again", fields = [] }:
         <Group gap="md">
           {again && !gone ? (
             <Button size="compact-sm" variant="default" leftSection={<IconRefresh size={14} />} onClick={again}>
-              {words}
+              Try again
             </Button>
           ) : null}
           {p.request_id ? (
