@@ -39,7 +39,53 @@ import (
 
 const role, rolePassword = "devflow_api_test", secret.String("only for tests")
 
-var makeRole sync.Once
+// migrated is a database that every migration was applied to, once for all tests of a binary.
+var migrated struct {
+	sync.Mutex
+	name string
+}
+
+func template(tb testing.TB) string {
+	tb.Helper()
+	migrated.Lock()
+	defer migrated.Unlock()
+	if migrated.name != "" {
+		return migrated.name
+	}
+	const name = "apitest_migrated"
+	s := pgkit.Shared(tb)
+	if err := s.CreateRole(tb.Context(), role, rolePassword); err != nil {
+		tb.Fatal(err)
+	}
+	if err := s.CreateDatabase(tb.Context(), name, ""); err != nil {
+		tb.Fatal(err)
+	}
+	c, err := catalog.Open(tb.Context(), catalogOptions(tb, name))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := c.Migrate(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	if err := c.Close(); err != nil { // whoever is connected keeps a database from being cloned
+		tb.Fatal(err)
+	}
+	migrated.name = name
+	return name
+}
+
+// catalogOptions are of a catalog in a database, which they give to the role.
+func catalogOptions(tb testing.TB, database string) catalog.Options {
+	tb.Helper()
+	s := pgkit.Shared(tb)
+	if _, err := s.Exec(tb.Context(), "postgres", "ALTER DATABASE "+pgserver.Quote(database)+" OWNER TO "+role); err != nil {
+		tb.Fatal(err)
+	}
+	return catalog.Options{
+		DSN: s.UserDSN(role, rolePassword, database), ControllerID: "one", Sealer: sealer{keys.NewMaster()}, MaxConns: 8,
+		Retry: controller.Retry{Base: time.Millisecond, Max: time.Millisecond},
+	}
+}
 
 // Fingerprint stands for that of the installation's CA.
 var Fingerprint = strings.Repeat("ab", 32)
@@ -94,27 +140,13 @@ func With(tb testing.TB, provider api.Provider) *Rig {
 // Custom is New with other options.
 func Custom(tb testing.TB, change func(*api.Options)) *Rig {
 	tb.Helper()
-	super, err := url.Parse(pgkit.NewDatabase(tb))
+	super, err := url.Parse(pgkit.CloneDatabase(tb, template(tb)))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s, name := pgkit.Shared(tb), strings.TrimPrefix(super.Path, "/")
-	makeRole.Do(func() {
-		if err := s.CreateRole(tb.Context(), role, rolePassword); err != nil {
-			tb.Fatal(err)
-		}
-	})
-	if _, err := s.Exec(tb.Context(), "postgres", "ALTER DATABASE "+pgserver.Quote(name)+" OWNER TO "+role); err != nil {
-		tb.Fatal(err)
-	}
-	options := catalog.Options{
-		DSN: s.UserDSN(role, rolePassword, name), ControllerID: "one", Sealer: sealer{keys.NewMaster()}, MaxConns: 8,
-		Retry: controller.Retry{Base: time.Millisecond, Max: time.Millisecond},
-	}
+	name := strings.TrimPrefix(super.Path, "/")
+	options := catalogOptions(tb, name)
 	store := openCatalog(tb, options)
-	if _, err := store.Migrate(tb.Context()); err != nil {
-		tb.Fatal(err)
-	}
 	if _, err := store.CreateInstallation(tb.Context(), controller.Installation{UID: "test", CheckValue: []byte("check"), EscrowMaster: []byte("escrow")}); err != nil {
 		tb.Fatal(err)
 	}
