@@ -73,7 +73,7 @@ func startBrowser(ctx context.Context, log func(string, ...any), dir, shots, axe
 		return nil, nil, fmt.Errorf("%w: run make console", err)
 	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.UserDataDir(filepath.Join(dir, "profile")), chromedp.NoSandbox,
-		chromedp.IgnoreCertErrors, chromedp.DisableGPU, chromedp.Flag("disable-software-rasterizer", true), chromedp.Flag("renderer-process-limit", "1"), chromedp.Flag("disable-lcd-text", true),
+		chromedp.IgnoreCertErrors, chromedp.DisableGPU,
 		chromedp.Flag("lang", "en-US"), chromedp.WindowSize(1360, 860), chromedp.Env("TZ=UTC", "LANG=C.UTF-8", "HOME="+dir),
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }))
 	allocated, end := chromedp.NewExecAllocator(ctx, opts...)
@@ -362,7 +362,7 @@ func (b *browser) look(t *testing.T, width, height int64, scheme string) {
 func (b *browser) picture(t *testing.T, name string) {
 	t.Helper()
 	// A dialog lies over what can be seen of a page, and no further.
-	whole := evaluate[bool](t, b, "__t.top() === document && (scrollTo(0, 0), true)")
+	whole := evaluate[bool](t, b, "__t.top() === document && (scrollTo(0, 0), document.documentElement.scrollHeight > innerHeight)")
 	shot, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: "png", CaptureBeyondViewport: &whole, OptimizeForSpeed: new(true)})
 	if err == nil {
 		err = os.WriteFile(filepath.Join(b.shot, name+".png"), shot.Data, 0o644)

@@ -8,46 +8,52 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// looks are the screens on which each page is looked at.
-var looks = []struct {
+// devices are the screens on which each page is looked at, in light and dark; held is the scheme in which it is held against the rules
+// of accessibility there.
+var devices = []struct {
 	name          string
 	width, height int64
-	scheme        string
-	held          bool // against the rules of accessibility, too
+	held          string
 }{
-	{"desktop-light", 1360, 860, "light", true},
-	{"desktop-dark", 1360, 860, "dark", false},
-	{"phone-light", 390, 844, "light", false},
-	{"phone-dark", 390, 844, "dark", true},
+	{"desktop", 1360, 860, "light"},
+	{"phone", 390, 844, "dark"},
 }
 
-// twoPictures is fourPictures on the two screens that are held against the rules of accessibility.
-func (b *browser) twoPictures(t *testing.T, name string) {
-	t.Helper()
-	b.pictures(t, name, true)
-}
-
-// fourPictures keeps what is shown on each screen, and holds it: nothing is wider than the screen, and the rules of accessibility.
+// fourPictures keeps what is shown on each screen, light and dark, and holds it: nothing is wider than the screen, and the rules of
+// accessibility.
 func (b *browser) fourPictures(t *testing.T, name string) {
 	t.Helper()
-	b.pictures(t, name, false)
+	b.pictures(t, name, "light", "dark")
 }
 
-func (b *browser) pictures(t *testing.T, name string, held bool) {
+// twoPictures is fourPictures in those schemes alone that are held against the rules of accessibility.
+func (b *browser) twoPictures(t *testing.T, name string) {
+	t.Helper()
+	b.pictures(t, name)
+}
+
+func (b *browser) pictures(t *testing.T, name string, schemes ...string) {
 	t.Helper()
 	b.until(t, soon, "__t.settled()")
-	for _, l := range looks {
-		if held && !l.held {
-			continue
+	for _, d := range devices {
+		b.look(t, d.width, d.height, d.held)
+		b.until(t, soon, fmt.Sprintf("innerWidth === %d && document.documentElement.scrollWidth <= innerWidth", d.width))
+		// The page to its end, on a screen that is as high; what lies below a dialog cannot be seen.
+		height := max(d.height, evaluate[int64](t, b, "__t.top() === document ? document.documentElement.scrollHeight : 0"))
+		shown := schemes
+		if len(shown) == 0 {
+			shown = []string{d.held}
 		}
-		b.look(t, l.width, l.height, l.scheme)
-		b.until(t, soon, fmt.Sprintf("innerWidth === %d && document.documentElement.dataset.mantineColorScheme === %q", l.width, l.scheme))
-		b.until(t, soon, "document.documentElement.scrollWidth <= innerWidth")
-		evaluate[struct{}](t, b, "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done({}))))") // charts follow the width
-		if l.held {
-			b.accessible(t, name+", "+l.name)
+		for _, scheme := range shown {
+			b.look(t, d.width, height, scheme)
+			b.until(t, soon, fmt.Sprintf("innerHeight === %d && document.documentElement.dataset.mantineColorScheme === %q", height, scheme))
+			// Charts follow the width.
+			evaluate[struct{}](t, b, "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done({}))))")
+			if scheme == d.held {
+				b.accessible(t, name+", "+d.name+", "+scheme)
+			}
+			b.picture(t, name+"-"+d.name+"-"+scheme)
 		}
-		b.picture(t, name+"-"+l.name)
 	}
 	b.look(t, 1360, 860, "light")
 }
