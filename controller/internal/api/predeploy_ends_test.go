@@ -63,7 +63,9 @@ func TestPreDeploy_Ends(t *testing.T) {
 			t.Errorf("%+v", d)
 		}
 	}
-	r.Break(a, orders[1], wire.Failf(wire.CodeAuth, "the password was refused"))
+	// Completed too late it stays failed: whoever deploys was told so.
+	r.Complete(a, orders[1])
+	r.do(http.MethodGet, "/pre-deploys/"+number(p.ID), nil).refused(http.StatusConflict, "backup_failed", "deadline")
 
 	// A database that is taken from the project meanwhile is none that was backed up.
 	waits := into[controller.PreDeploy](r.do(http.MethodPost, path, map[string]any{"wait_seconds": 0, "databases": []string{"app"}}, body.IdempotencyKey, "deploy-gone").is(http.StatusAccepted))

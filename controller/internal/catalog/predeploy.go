@@ -117,11 +117,12 @@ func (t *tx) preDeploy(ctx context.Context, actor controller.Actor, id int64) (c
 		}
 	}
 	err = t.scan(ctx, &row.Databases, `SELECT q.database_id, d.name AS database_name, coalesce(s.name, '') AS server, d.instance, q.backup_id, b.file_size,
-			CASE WHEN q.error IS NOT NULL THEN 'failed' ELSE coalesce(b.status, 'waiting') END AS status, CASE WHEN b.id IS NULL THEN q.waiting ELSE coalesce(j.waiting, '') END AS waiting,
+			CASE WHEN q.error IS NOT NULL THEN 'failed' WHEN b.status = 'completed' AND b.completed_at >= ? THEN 'running' ELSE coalesce(b.status, 'waiting') END AS status, CASE WHEN b.id IS NULL THEN q.waiting ELSE coalesce(j.waiting, '') END AS waiting,
 			coalesce(q.error->>'code', b.error_code) AS error_code, coalesce(q.error->>'message', b.error_message) AS error_message, coalesce(q.error->>'hint', b.error_hint) AS error_hint
 		FROM pre_deploy_databases q JOIN databases d ON d.id = q.database_id LEFT JOIN servers s ON s.id = d.server_id LEFT JOIN database_backups b ON b.id = q.backup_id
 			LEFT JOIN LATERAL (SELECT waiting FROM jobs WHERE backup_id = b.id AND kind = 'backup' ORDER BY id DESC LIMIT 1) j ON true
-		WHERE q.pre_deploy_id = ? AND ? ORDER BY d.name, s.name, d.instance, d.id`, id, t.sees("q.project_id"))
+		WHERE q.pre_deploy_id = ? AND ? ORDER BY d.name, s.name, d.instance, d.id`, row.DeadlineAt, id, t.sees("q.project_id"))
+	// What was completed at or after the deadline was still running at it, and the deploy was told so.
 	row.Conclude(now)
 	return row.PreDeploy, err
 }
