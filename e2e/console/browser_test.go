@@ -35,7 +35,7 @@ const (
 	soon  = 20 * time.Second
 	later = 60 * time.Second
 	// between two looks at a page.
-	pause = 50 * time.Millisecond
+	pause = 100 * time.Millisecond
 )
 
 //go:embed page.js
