@@ -20,7 +20,6 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
-	"devflowbackup/controller/internal/password"
 )
 
 // SessionCookie holds the secret of a session.
@@ -28,18 +27,23 @@ const SessionCookie = body.SessionCookie
 
 const sessionPrefix = "dfs_"
 
+// Passwords makes and compares what the catalog keeps of passwords.
+type Passwords interface {
+	// Hash makes it.
+	Hash(ctx context.Context, password string) (string, error)
+	// Verify tells whether a password is the one that is kept, and whether it is to be hashed anew. It takes as long where none is kept.
+	Verify(ctx context.Context, kept, password string) (ok, stale bool, err error)
+}
+
 // SignIn says how people sign in.
 type SignIn struct {
-	Passwords *password.Hasher
+	Passwords Passwords
 	Provider  Provider      // nil: none
 	Idle      time.Duration // a session that is not used for so long ends; two hours if zero
 	Age       time.Duration // a session lasts so long at most; a day if zero
 }
 
 func (s SignIn) withDefaults() SignIn {
-	if s.Passwords == nil {
-		s.Passwords = password.New(password.Params{})
-	}
 	if s.Idle == 0 {
 		s.Idle = 2 * time.Hour
 	}
