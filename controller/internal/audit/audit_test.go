@@ -400,8 +400,8 @@ func TestLog_several(t *testing.T) {
 	}
 	anchors, err := w.store.AuditAnchors(t.Context())
 	w.ok(err)
-	// One may have come to the store whose writing was stopped before it was recorded: it counts as well.
-	if res := w.check(logs[0]); !res.OK || res.Anchors < min(len(anchors), 50) || res.Anchors > len(anchors)+len(logs) || res.Rows != 51 {
+	// Some may have come to the store that were not recorded, for another was newer by then, or its writer was stopped: they count as well.
+	if res := w.check(logs[0]); !res.OK || res.Anchors < min(len(anchors), 50) || res.Rows != 51 {
 		t.Errorf("%+v of %d anchors", res, len(anchors))
 	}
 	for _, a := range anchors {
