@@ -267,7 +267,7 @@ func (e *estate) inPlaceUntrusted(t *testing.T, ctx context.Context, s stack.Ser
 func (e *estate) untrustedPostgres(t *testing.T, ctx context.Context) {
 	c := newTrap(t)
 	program := func(name string) string {
-		return "LANGUAGE plpgsql AS $$ BEGIN COPY (SELECT 1) TO PROGRAM 'touch " + c.file(name) + "'; RETURN 1; END $$"
+		return "LANGUAGE plpgsql AS $$ BEGIN COPY (SELECT 1) TO PROGRAM 'cat >" + c.file(name) + "'; RETURN 1; END $$"
 	}
 	fires := e.target(t, ctx, e.postgres, "fires", fewRows+`
 		CREATE FUNCTION run() RETURNS integer `+program("check")+`;
