@@ -32,7 +32,7 @@ const (
 )
 
 // bigBytes of random data become 1.1 times as many stored ones, in parts of 8 MiB of which three are held in memory.
-const bigBytes = 64 << 20
+const bigBytes = 40 << 20
 
 // faultWorld is an installation of programs with failpoints: controllers on a catalog whose history is recorded, an S3 server behind a fault
 // proxy, and one agent, on "db1", with the databases small and big of project "shop".
