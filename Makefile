@@ -209,8 +209,8 @@ NOT_ORACLE      := ^(TestDump_ToolVersion|TestDump_Approximate|TestDump_ReaderPa
 TEST_OF_VERSION  = bin/tools/gotestsum --format '$(TEST_FORMAT)' --jsonfile bin/test-versions.json -- -p 1 -timeout 20m -count=1
 
 .PHONY: test-matrix
-test-matrix: deps tools build bin/quickstart ## A backup of each engine in each of the 18 combinations of codecs and storages (`make test` has 18 of these 54)
-	@DEVFLOW_MATRIX=all bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -run '^TestMatrix$$' -timeout 20m -count=1 ./e2e
+test-matrix: deps tools build bin/quickstart ## Every engine in every combination of codecs and storages and at every site of a restore in place (`make test` shares them out)
+	@DEVFLOW_MATRIX=all bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -run '^(TestMatrix|TestFault_InPlace)$$' -timeout 30m -count=1 ./e2e
 
 .PHONY: test-versions
 test-versions: deps bin/tools/gotestsum ## Optional: engines against PostgreSQL 16, 17, 18 and Oracle MySQL, fetched into .cache/versions

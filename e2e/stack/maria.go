@@ -194,42 +194,51 @@ func (m *MariaDB) Content(ctx context.Context, database string) (Content, error)
 	fail := func(err error) (Content, error) {
 		return c, fmt.Errorf("read the content of database %q: %w", database, err)
 	}
-	out, err := m.Exec(ctx, database, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_name NOT LIKE 'devflow\\_swap%' ORDER BY table_name")
+	out, err := m.Exec(ctx, database, mariaDefinitions+`
+		SELECT CONCAT(IF(table_type = 'SEQUENCE', 'sequence', 'rows'), ' ', table_name), '' FROM information_schema.tables
+			WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') AND table_name NOT LIKE 'devflow\_swap%' ORDER BY table_name;`)
 	if err != nil {
 		return fail(err)
 	}
-	for table := range strings.Lines(out) {
-		table = strings.TrimSuffix(table, "\n")
-		q := mysqlserver.Quote(table)
-		out, err := m.Exec(ctx, database, "SELECT count(*) FROM "+q+"; CHECKSUM TABLE "+q+" EXTENDED")
-		if err != nil {
-			return fail(err)
+	var names []string
+	var reads strings.Builder
+	for line := range strings.Lines(out) {
+		name, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if table, ok := strings.CutPrefix(name, "rows "); ok {
+			q := mysqlserver.Quote(table)
+			fmt.Fprintf(&reads, "SELECT '%s'; SELECT count(*) FROM %s; CHECKSUM TABLE %s EXTENDED;\n", nextTable, q, q)
+		} else if sequence, ok := strings.CutPrefix(name, "sequence "); ok {
+			// It has one row, and reading uses nothing of it up.
+			fmt.Fprintf(&reads, "SELECT '%s'; SELECT * FROM %s;\n", nextTable, mysqlserver.Quote(sequence))
+		} else {
+			c.Definitions[name] = text
+			continue
 		}
-		count, sum, _ := strings.Cut(out, "\n")
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return c, nil
+	}
+	if out, err = m.Exec(ctx, database, reads.String()); err != nil {
+		return fail(err)
+	}
+	parts := strings.Split("\n"+out, "\n"+nextTable+"\n")
+	if len(parts) != len(names)+1 {
+		return fail(fmt.Errorf("%d tables gave %d answers", len(names), len(parts)-1))
+	}
+	for i, part := range parts[1:] {
+		table, ok := strings.CutPrefix(names[i], "rows ")
+		if !ok {
+			c.Definitions[names[i]] = part
+			continue
+		}
+		count, sum, _ := strings.Cut(part, "\n")
 		n, err := strconv.ParseInt(count, 10, 64)
 		if err != nil {
-			return fail(err)
+			return fail(fmt.Errorf("count rows of %s: %w", table, err))
 		}
 		_, sum, _ = strings.Cut(sum, "\t") // before it stands the table's name with the database's
 		c.Tables[table] = TableContent{Rows: n, Checksum: sum}
-	}
-	if out, err = m.Exec(ctx, database, mariaDefinitions); err != nil {
-		return fail(err)
-	}
-	for line := range strings.Lines(out) {
-		name, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
-		c.Definitions[name] = text
-	}
-	// A sequence is read in its own statement: it has one row, and reading uses nothing of it up.
-	out, err = m.Exec(ctx, database, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'SEQUENCE'")
-	if err != nil {
-		return fail(err)
-	}
-	for sequence := range strings.Lines(out) {
-		sequence = strings.TrimSuffix(sequence, "\n")
-		if c.Definitions["sequence "+sequence], err = m.Exec(ctx, database, "SELECT * FROM "+mysqlserver.Quote(sequence)); err != nil {
-			return fail(err)
-		}
 	}
 	return c, nil
 }

@@ -86,8 +86,10 @@ func (s *S3) URL() string {
 
 // Object is one stored object.
 type Object struct {
-	Key  string `xml:"Key"`
-	Size int64  `xml:"Size"`
+	Key      string `xml:"Key"`
+	Size     int64  `xml:"Size"`
+	ETag     string `xml:"ETag"`
+	Modified string `xml:"LastModified"`
 }
 
 // anchorKey is the key of an anchor of the audit log.

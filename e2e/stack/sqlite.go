@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"devflowbackup/shared/wire"
@@ -118,52 +119,55 @@ func (l *SQLite) Content(ctx context.Context, database string) (Content, error) 
 		return fail(errors.New(check))
 	}
 	c.Definitions["pragmas"] = check
-	out, err := l.Exec(ctx, database, "SELECT hex(type || ' ' || name) || ' ' || hex(coalesce(sql, '')) FROM sqlite_schema ORDER BY type, name;")
+	// Of a table also what reads its rows, in an order that their own content gives.
+	out, err := l.Exec(ctx, database, `SELECT hex(type || ' ' || name) || ' ' || hex(coalesce(sql, '')) || ' ' || CASE type WHEN 'table' THEN hex(
+		'SELECT count(*) FROM "' || replace(name, '"', '""') || '"; SELECT ' ||
+		(SELECT group_concat('quote("' || replace(x.name, '"', '""') || '")', ' || '','' || ') FROM pragma_table_xinfo(s.name) x WHERE x.hidden <> 1) ||
+		' FROM "' || replace(name, '"', '""') || '" ORDER BY 1;') ELSE '' END FROM sqlite_schema s ORDER BY type, name;`)
 	if err != nil {
 		return fail(err)
 	}
+	var tables []string
+	var reads strings.Builder
 	for line := range strings.Lines(out) {
-		name, text, _ := strings.Cut(strings.TrimSpace(line), " ")
-		plain, err := hex.DecodeString(name)
+		var plain [3]string
+		for i, field := range strings.Split(strings.TrimSuffix(line, "\n"), " ") {
+			b, err := hex.DecodeString(field)
+			if err != nil {
+				return fail(err)
+			}
+			plain[i] = string(b)
+		}
+		c.Definitions[plain[0]] = plain[1]
+		if table, ok := strings.CutPrefix(plain[0], "table "); ok {
+			tables = append(tables, table)
+			fmt.Fprintf(&reads, "SELECT '%s'; %s\n", nextTable, plain[2])
+		}
+	}
+	if len(tables) == 0 {
+		return c, nil
+	}
+	if out, err = l.Exec(ctx, database, reads.String()); err != nil {
+		return fail(err)
+	}
+	parts := strings.Split("\n"+out, "\n"+nextTable+"\n")
+	if len(parts) != len(tables)+1 {
+		return fail(fmt.Errorf("%d tables gave %d answers", len(tables), len(parts)-1))
+	}
+	for i, part := range parts[1:] {
+		count, rows, _ := strings.Cut(part, "\n")
+		n, err := strconv.ParseInt(count, 10, 64)
 		if err != nil {
-			return fail(err)
+			return fail(fmt.Errorf("count rows of %s: %w", tables[i], err))
 		}
-		c.Definitions[string(plain)] = text
-		table, ok := strings.CutPrefix(string(plain), "table ")
-		if !ok {
-			continue
-		}
-		if c.Tables[table], err = l.table(ctx, database, table); err != nil {
-			return fail(err)
-		}
+		sum := sha256.Sum256([]byte(rows))
+		c.Tables[tables[i]] = TableContent{Rows: n, Checksum: hex.EncodeToString(sum[:])}
 	}
 	return c, nil
 }
 
-// table reads the rows of one table in an order that their own content gives.
-func (l *SQLite) table(ctx context.Context, database, table string) (TableContent, error) {
-	literal := "'" + strings.ReplaceAll(table, "'", "''") + "'"
-	columns, err := l.Exec(ctx, database, `SELECT group_concat('quote("' || replace(name, '"', '""') || '")', ' || '','' || ') FROM pragma_table_xinfo(`+literal+") WHERE hidden <> 1;")
-	if err != nil {
-		return TableContent{}, err
-	}
-	quoted := `"` + strings.ReplaceAll(table, `"`, `""`) + `"`
-	rows, err := l.Exec(ctx, database, "SELECT "+columns+" FROM "+quoted+" ORDER BY 1;")
-	if err != nil {
-		return TableContent{}, err
-	}
-	count, err := l.Exec(ctx, database, "SELECT count(*) FROM "+quoted+";")
-	if err != nil {
-		return TableContent{}, err
-	}
-	t := TableContent{}
-	if _, err := fmt.Sscan(count, &t.Rows); err != nil {
-		return t, fmt.Errorf("count rows of %s: %w", table, err)
-	}
-	sum := sha256.Sum256([]byte(rows))
-	t.Checksum = hex.EncodeToString(sum[:])
-	return t, nil
-}
+// nextTable stands on a line of its own before what is read of each table. No row is such a line: values are quoted.
+const nextTable = "the next table"
 
 // Load copies the file, which is the database.
 func (l *SQLite) Load(ctx context.Context, database, dump string) error {

@@ -23,7 +23,7 @@ for short in agent controller; do
 done
 is devflow-agent:devflow-agent 700 /var/lib/devflow-agent
 is devflow-controller:devflow-controller 711 /var/lib/devflow-controller
-[ "$(devflow-agent version | cut -d' ' -f2)" = 0.0.1 ] || die 'version'
+[ "$(dpkg-query -W -f '${Version}' devflow-agent)" = 0.0.1-1 ] || die 'version'
 # As root the program is the agent's account; the sample is a valid configuration.
 devflow-agent check >out 2>&1 && die 'check finds nothing to mend on a host that is not enrolled'
 has out 'not enrolled'

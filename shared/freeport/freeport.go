@@ -3,6 +3,7 @@
 package freeport
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -29,6 +30,7 @@ func Pick(preferred ...int) (int, error) {
 	given.Lock()
 	defer given.Unlock()
 	for try := range 200 {
+		//nolint:gosec // spread, not secrecy
 		port := firstPort + rand.IntN(lastPort-firstPort+1)
 		if try < len(preferred) {
 			port = preferred[try]
@@ -51,7 +53,7 @@ func Check(port int) error {
 }
 
 func isFree(port int) bool {
-	l, err := net.Listen("tcp", Address(port))
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", Address(port))
 	if err != nil {
 		return false
 	}

@@ -506,7 +506,7 @@ func TestDownload_slowEnd(t *testing.T) {
 			case 1:
 				_, _ = dst.Write(w.content.Stored[from : len(w.content.Stored)/2])
 			case 2:
-				time.Sleep(100 * time.Millisecond)
+				<-time.After(100 * time.Millisecond)
 				return controller.Errorf(controller.EUnavailable, "server db-1 is offline")
 			}
 			return controller.Errorf(controller.EConflict, "the artifact is damaged")

@@ -241,7 +241,7 @@ func TestRestore_Roles(t *testing.T) {
 CREATE ROLE evil SUPERUSER LOGIN;
 CREATE ROLE pg_evil;
 CREATE ROLE app2 PASSWORD 'x';
-COPY (SELECT 1) TO PROGRAM 'touch /tmp/devflow-canary';
+COPY (SELECT 1) TO PROGRAM 'cat >/tmp/devflow-canary';
 \! touch /tmp/devflow-canary
 GRANT postgres TO devflow_restore;
 ALTER ROLE devflow_restore SUPERUSER;
@@ -494,7 +494,7 @@ func TestRestore_HostileChoices(t *testing.T) {
 	run(t, s, "postgres", `CREATE ROLE "`+padding[:60]+`"`)
 	run(t, s, "shop", `
 		CREATE TABLE t (n int); ALTER TABLE t OWNER TO app; GRANT SELECT ON t TO "`+padding[:60]+`";
-		CREATE FUNCTION own() RETURNS int SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN COPY (SELECT 1) TO PROGRAM 'touch `+canary+`'; RETURN 1; END $$;
+		CREATE FUNCTION own() RETURNS int SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN COPY (SELECT 1) TO PROGRAM 'cat >`+canary+`'; RETURN 1; END $$;
 		CREATE FUNCTION `+padding[:63]+`() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION `+padding[:63]+`() OWNER TO app;`)
 	e := newEngine(t, config(s))
 	dump, globals := dumpWithGlobals(t, e, "shop")
@@ -505,7 +505,7 @@ func TestRestore_HostileChoices(t *testing.T) {
 		}
 		return bytes.ReplaceAll(dump, []byte(old), []byte(with+strings.Repeat(" ", len(old)-len(with))))
 	}
-	program := "COPY (SELECT 1) TO PROGRAM 'touch " + canary + "'"
+	program := "COPY (SELECT 1) TO PROGRAM 'cat >" + canary + "'"
 	grant := "GRANT SELECT ON TABLE public.t TO " + padding[:60]
 	drop := "DROP FUNCTION public." + padding[:63] + "();"
 	all := map[string]engine.RestoreRequest{

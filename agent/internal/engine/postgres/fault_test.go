@@ -352,7 +352,7 @@ func TestRestore_HostileDump(t *testing.T) {
 		CREATE FUNCTION evil(n int) RETURNS bool LANGUAGE plpgsql AS $$
 		BEGIN
 			IF n = 666 THEN RETURN true; END IF;
-			EXECUTE 'COPY (SELECT 1) TO PROGRAM ''touch `+canary+`''';
+			EXECUTE 'COPY (SELECT 1) TO PROGRAM ''cat >`+canary+`''';
 			RETURN true;
 		END $$;
 		CREATE TABLE trap (n int);
