@@ -8,12 +8,14 @@ import (
 
 // Error codes. The API maps each to one HTTP status; they are stable.
 const (
-	EInvalid      = "invalid"      // a field has a value that is not allowed
-	ENotFound     = "not_found"    // no such thing, or not for this caller
-	EConflict     = "conflict"     // the state of the thing forbids it
-	EUnauthorized = "unauthorized" // no valid token
-	EForbidden    = "forbidden"    // the token lacks the permission
-	EUnavailable  = "unavailable"  // try again later
+	EInvalid      = "invalid"           // a field has a value that is not allowed
+	ENotFound     = "not_found"         // no such thing, or not for this caller
+	EConflict     = "conflict"          // the state of the thing forbids it
+	EUnauthorized = "unauthorized"      // no valid token
+	EForbidden    = "forbidden"         // the token lacks the permission
+	EUnavailable  = "unavailable"       // try again later
+	EChanged      = "changed_meanwhile" // the change was made for another version of the thing than there is
+	EQuota        = "quota_exceeded"    // a limit of the project is reached
 	EInternal     = "internal"
 )
 

@@ -1,8 +1,5 @@
 package controller
 
-// EQuota is of what a limit of its project does not allow now.
-const EQuota = "quota_exceeded"
-
 // Limits bound what a project may use. Nil is no limit.
 type Limits struct {
 	MaxJobsPerHour *int64 `json:"max_jobs_per_hour"` // backups that are ordered within any hour, by whomever

@@ -9,9 +9,6 @@ import (
 	"strings"
 )
 
-// EChanged is of a change that was made for another version of the thing than there is.
-const EChanged = "changed_meanwhile"
-
 type matchKey struct{}
 
 // WithMatch binds what is changed under the context to versions: If-Match of the request. Without any it is not bound.

@@ -135,7 +135,7 @@ func docsInstallation(t *testing.T, ctx context.Context, s *stack.Stack) (env []
 		t.Fatal(err)
 	}
 	agent, err := s.NewAgent("db-1", stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": catalog.Postgres}, InPlace: true, Local: true, Limits: map[string]any{"discovery_every": "2s"},
+		Servers: map[string]stack.Server{"main": catalog.Postgres}, InPlace: true, Local: true, Limits: map[string]any{"discovery_every": "10s"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -458,7 +458,7 @@ func (w *faultWorld) configureLocal(t *testing.T, ctx context.Context, local map
 		t.Fatal(err)
 	}
 	if err := w.agent.Configure(stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": w.postgres}, Local: true, Limits: map[string]any{"discovery_every": "2s"},
+		Servers: map[string]stack.Server{"main": w.postgres}, Local: true, Limits: map[string]any{"discovery_every": "10s"},
 		Extra: map[string]any{"storage": map[string]any{"local": local}},
 	}); err != nil {
 		t.Fatal(err)

@@ -216,7 +216,7 @@ func (w *faultWorld) dieAtEachStart(t *testing.T, ctx context.Context) {
 // cloned copies the state directory while a dump runs and starts an agent on the copy, as a cloned machine would.
 func (w *faultWorld) cloned(t *testing.T, ctx context.Context) {
 	b, open := w.dumpHeld(t, ctx)
-	clone, err := w.NewAgent("clone", stack.AgentOptions{Servers: map[string]stack.Server{"main": w.postgres}, Limits: map[string]any{"discovery_every": "2s"}})
+	clone, err := w.NewAgent("clone", stack.AgentOptions{Servers: map[string]stack.Server{"main": w.postgres}, Limits: map[string]any{"discovery_every": "10s"}})
 	if err != nil {
 		t.Fatal(err)
 	}

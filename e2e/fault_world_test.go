@@ -155,7 +155,7 @@ func (w *faultWorld) start(ctx context.Context, opt faultOptions) (err error) {
 	if err := w.ctl.AddStorage(ctx, "store", w.s3); err != nil {
 		return err
 	}
-	limits := map[string]any{"discovery_every": "2s"}
+	limits := map[string]any{"discovery_every": "10s"}
 	for k, v := range opt.limits {
 		limits[k] = v
 	}

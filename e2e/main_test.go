@@ -163,7 +163,7 @@ func (r *rig) start(ctx context.Context) (err error) {
 		return err
 	}
 	if r.agent, err = r.NewAgent("db1", stack.AgentOptions{
-		Servers: map[string]stack.Server{"main": r.postgres}, Limits: map[string]any{"discovery_every": "2s"},
+		Servers: map[string]stack.Server{"main": r.postgres}, Limits: map[string]any{"discovery_every": "10s"},
 	}); err != nil {
 		return err
 	}
@@ -292,10 +292,7 @@ func (r *rig) database(t *testing.T, ctx context.Context, name string) {
 // found waits until the server's agent has told of a database.
 func found(t *testing.T, ctx context.Context, c *stack.Client, server, name string) {
 	t.Helper()
-	if err := stack.Within(ctx, 30*time.Second, fmt.Sprintf("database %q is found", name), func(ctx context.Context) (bool, error) {
-		all, err := c.Databases(ctx, server)
-		return slices.ContainsFunc(all, func(d stack.Database) bool { return d.Name == name }), err
-	}); err != nil {
+	if err := c.AwaitDatabase(ctx, server, name, 1); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -549,10 +549,9 @@ func TestMistake07_RetentionCountsWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, ctx, "both are found", func(ctx context.Context) (bool, error) {
-		all, err := e.ctl.Databases(ctx, "db1")
-		return len(slices.DeleteFunc(all, func(d stack.Database) bool { return d.Name != "mixed07" })) == 2, err
-	})
+	if err := e.ctl.AwaitDatabase(ctx, "db1", "mixed07", 2); err != nil {
+		t.Fatal(err)
+	}
 	for _, instance := range []string{"postgresql", "mysql"} {
 		do(t, ctx, e.ctl, "database", "assign", "mixed07", "--project", "mistake07", "--on", "db1", "--instance", instance)
 	}

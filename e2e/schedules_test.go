@@ -43,7 +43,7 @@ func newScheduleWorld(t *testing.T, opt faultOptions) *scheduleWorld {
 	keys := map[string]any{"bin_dirs": []string{w.tools.Dir(), w.postgres.Bin().Dir}}
 	if err := errors.Join(w.agent.Configure(stack.AgentOptions{
 		Servers: map[string]stack.Server{"main": configured{w.postgres, keys}, "files": w.sqlite},
-		Limits:  map[string]any{"discovery_every": "2s"}, Extra: map[string]any{"concurrency": 4}, Env: w.agent.Env,
+		Limits:  map[string]any{"discovery_every": "10s"}, Extra: map[string]any{"concurrency": 4}, Env: w.agent.Env,
 	}), w.agent.StartOnline(ctx, w.controllers[0], 0)); err != nil {
 		t.Fatal(err)
 	}

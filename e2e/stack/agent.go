@@ -42,6 +42,7 @@ type Agent struct {
 	bin     string // of another build; the stack's if empty
 	config  string
 	process *Process
+	started time.Time // of process
 }
 
 // NewAgent writes the configuration of an agent. Enroll and Start come next.
@@ -51,8 +52,27 @@ func (s *Stack) NewAgent(name string, opt AgentOptions) (*Agent, error) {
 		return nil, err
 	}
 	s.onStop(a.Stop)
+	s.mu.Lock()
+	s.agents = append(s.agents, a)
+	s.mu.Unlock()
 	return a, nil
 }
+
+// look has the agent on a server list its databases now. One that was just started does so by itself.
+func (s *Stack) look(server string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, a := range s.agents {
+		if a.Name == server && a.process != nil && a.process.Running() && time.Since(a.started) > settling {
+			errs = append(errs, a.process.Signal(syscall.SIGHUP))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// settling is how long after its start an agent may not know yet what to do about a signal.
+const settling = 3 * time.Second
 
 // Configure writes the configuration anew. A running agent reads it at its next start.
 func (a *Agent) Configure(opt AgentOptions) error {
@@ -143,12 +163,14 @@ func (a *Agent) Start() error {
 	if err := os.MkdirAll(filepath.Dir(a.Dir), 0o755); err != nil {
 		return fmt.Errorf("start %s: %w", a.Name, err)
 	}
-	var err error
-	a.process, err = a.stack.start(processOptions{
+	process, err := a.stack.start(processOptions{
 		name: a.Name, program: a.program(), args: []string{"run", "--config", a.config}, env: a.Env,
 		// Dump tools inherit it, and are found by it.
 		dir: a.stack.Dir, log: a.LogFile(), as: a.As,
 	})
+	a.stack.mu.Lock()
+	a.process, a.started = process, time.Now()
+	a.stack.mu.Unlock()
 	return err
 }
 

@@ -249,6 +249,28 @@ func (c *Client) Databases(ctx context.Context, server string) ([]Database, erro
 	return page.Items, nil
 }
 
+// AwaitDatabase has the server's agent look, and waits until it has told of a database of that name, in so many of its instances.
+func (c *Client) AwaitDatabase(ctx context.Context, server, name string, instances int) error {
+	tries := 0
+	return Within(ctx, 30*time.Second, fmt.Sprintf("database %q is found on %s", name, server), func(ctx context.Context) (bool, error) {
+		all, err := c.Databases(ctx, server)
+		if err != nil {
+			return false, err
+		}
+		n := 0
+		for _, d := range all {
+			if d.Name == name {
+				n++
+			}
+		}
+		if n < instances && tries%10 == 0 { // a look takes a moment
+			err = c.stack.look(server)
+		}
+		tries++
+		return n >= instances, err
+	})
+}
+
 // Online tells whether the server is online and has told of at least so many databases.
 func (c *Client) Online(ctx context.Context, server string, databases int) (bool, error) {
 	var s struct{ Online bool }

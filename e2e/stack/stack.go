@@ -51,6 +51,7 @@ type Stack struct {
 	stops      []func(context.Context) error
 	databases  []*Postgres
 	mariaPorts []int
+	agents     []*Agent
 }
 
 // New makes a stack in which nothing runs yet. It fails if a program is missing.

@@ -83,7 +83,12 @@ func (e *Engine) Discover(ctx context.Context) ([]wire.Database, error) {
 			continue
 		}
 		if found.connect {
-			if found.Extensions, err = e.extensions(ctx, found.Name); err != nil {
+			if found.Name == conn.Config().Database {
+				found.Extensions, err = extensionsOf(ctx, conn)
+			} else {
+				found.Extensions, err = e.extensions(ctx, found.Name)
+			}
+			if err != nil {
 				if f := stopped(ctx, "list databases"); f != nil {
 					return nil, f
 				}
