@@ -164,7 +164,10 @@ lint-packages: ## lintian and rpmlint on dist/, with packaging/lintian and packa
 	$(STEP) 'lintian, rpmlint'
 	@command -v lintian rpmlint >/dev/null || { echo 'run: apt-get install -y --no-install-recommends lintian rpm rpmlint (about 200 MB)' >&2; exit 1; }
 	@lintian --no-cfg --allow-root --fail-on error,warning --tag-display-limit 0 dist/*.deb
-	@rpmlint --strict --config packaging/rpmlint.toml dist/*.rpm
+	@# rpmlint unpacks names that begin at the root right there: as root it would install the packages.
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; chmod 755 "$$dir"; cp packaging/rpmlint.toml dist/*.rpm "$$dir"; cd "$$dir"; \
+	as=(env); (( EUID )) || as=(setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/nonexistent); \
+	"$${as[@]}" rpmlint --strict --config rpmlint.toml ./*.rpm
 
 .PHONY: test-packages
 test-packages: console bin/tools/nfpm ## Packages built twice and compared, installed, upgraded, removed and purged in a fresh root (needs root, debootstrap)
