@@ -107,7 +107,7 @@ func (w *faultWorld) sayRunning(t *testing.T, ctx context.Context, e *evilAgent,
 	p := wire.Progress{V: wire.Version, Session: e.session, Attempt: a, Stage: wire.StageDump, RawBytes: 1}
 	// It is known by the name of its host.
 	beat := wire.Heartbeat{V: wire.Version, Session: e.session, Host: wire.Host{Hostname: a.Token}, Running: []wire.Progress{p}}
-	if err := stack.Within(ctx, 20*time.Second, "the heartbeat is written", func(ctx context.Context) (bool, error) {
+	if err := stack.Within(ctx, time.Minute, "the heartbeat is written", func(ctx context.Context) (bool, error) {
 		for verb, body := range map[string]any{wire.VerbProgress: p, wire.VerbHeartbeat: beat} {
 			b, err := wire.Encode(body)
 			if err == nil {

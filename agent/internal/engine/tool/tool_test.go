@@ -48,9 +48,14 @@ func newContext(t *testing.T) context.Context {
 func install(t *testing.T, s fakedump.Script) (string, *fakedump.Fake) {
 	f := fakedump.Install(t, "fake", s)
 	t.Cleanup(func() {
-		if left := enginetest.Processes(t, func(string) bool { return false }); len(left) > 0 {
-			t.Errorf("processes are left: %q", left)
+		var left []string
+		for range 500 { // who was killed is gone in a moment
+			if left = enginetest.Processes(t, func(string) bool { return false }); len(left) == 0 {
+				return
+			}
+			<-time.After(10 * time.Millisecond)
 		}
+		t.Errorf("processes are left: %q", left)
 	})
 	return filepath.Join(f.Dir(), "fake"), f
 }
