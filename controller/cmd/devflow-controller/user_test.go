@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +18,6 @@ import (
 	"devflowbackup/controller/internal/app"
 	"devflowbackup/controller/internal/client"
 	"devflowbackup/controller/internal/config"
-	"devflowbackup/shared/pgserver"
 	"devflowbackup/shared/secret"
 	"devflowbackup/shared/testkit/pgkit"
 )
@@ -28,21 +26,9 @@ func TestMain(m *testing.M) { pgkit.Main(m) }
 
 // TestUser: on the controller's host the first person gets in, and one who is locked out or has forgotten the password gets in again.
 func TestUser(t *testing.T) {
-	super, err := url.Parse(pgkit.NewDatabase(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, name := pgkit.Shared(t), strings.TrimPrefix(super.Path, "/")
-	role, password := name+"_role", secret.String("only for tests")
-	if err := s.CreateRole(t.Context(), role, password); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Exec(t.Context(), "postgres", "ALTER DATABASE "+pgserver.Quote(name)+" OWNER TO "+pgserver.Quote(role)); err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
-	dsn := s.UserDSN(role, password, name)
+	dsn := pgkit.NewOwnedDatabase(t)
 	for file, text := range map[string]string{
 		"dsn": dsn.Reveal() + "\n",
 		"controller.yaml": fmt.Sprintf("data_dir: %s\nlisten: 127.0.0.1:0\npublic_url: https://backup.example.com:8443\nnats:\n  listen: 127.0.0.1:0\ncatalog:\n  dsn_file: %s\n",

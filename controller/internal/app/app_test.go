@@ -18,7 +18,6 @@ import (
 
 	"devflowbackup/controller/internal/app"
 	"devflowbackup/controller/internal/config"
-	"devflowbackup/shared/pgserver"
 	"devflowbackup/shared/secret"
 	"devflowbackup/shared/testkit/pgkit"
 )
@@ -28,23 +27,11 @@ func TestMain(m *testing.M) { pgkit.Main(m) }
 // configuration is one of a controller on a fresh catalog.
 func configuration(t *testing.T) config.Config {
 	t.Helper()
-	super, err := url.Parse(pgkit.NewDatabase(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, name := pgkit.Shared(t), strings.TrimPrefix(super.Path, "/")
-	role, password := name+"_role", secret.String("only for tests")
-	if err := s.CreateRole(t.Context(), role, password); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Exec(t.Context(), "postgres", "ALTER DATABASE "+pgserver.Quote(name)+" OWNER TO "+pgserver.Quote(role)); err != nil {
-		t.Fatal(err)
-	}
 	c := config.Default()
 	c.DataDir = filepath.Join(t.TempDir(), "data")
 	c.Listen, c.NATS.Listen = "127.0.0.1:0", "127.0.0.1:0"
 	c.PublicURL = "https://backup.example.com:8443"
-	c.Catalog.DSN = s.UserDSN(role, password, name)
+	c.Catalog.DSN = pgkit.NewOwnedDatabase(t)
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}

@@ -7,12 +7,15 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"devflowbackup/shared/pgserver"
+	"devflowbackup/shared/secret"
 )
 
 const patience = 2 * time.Minute
@@ -110,6 +113,25 @@ func Run(m *testing.M) int {
 		}
 	}
 	return code
+}
+
+// NewOwnedDatabase makes an empty database on the shared server that belongs to a role of its own without other rights, and returns that
+// role's DSN.
+func NewOwnedDatabase(tb testing.TB) secret.String {
+	tb.Helper()
+	super, err := url.Parse(NewDatabase(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, name := Shared(tb), strings.TrimPrefix(super.Path, "/")
+	role, password := name+"_role", secret.String("only for tests")
+	if err := s.CreateRole(tb.Context(), role, password); err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := s.Exec(tb.Context(), "postgres", "ALTER DATABASE "+pgserver.Quote(name)+" OWNER TO "+pgserver.Quote(role)); err != nil {
+		tb.Fatal(err)
+	}
+	return s.UserDSN(role, password, name)
 }
 
 // Shared is the server that all tests of this binary share, started by the first one that asks. Main must run.
