@@ -225,7 +225,7 @@ func (w *scheduleWorld) scheduleLife(t *testing.T, ctx context.Context) {
 		clock = first.Format("15:04")
 	}
 	label := "Daily at " + clock + " (" + zoneName + ")"
-	out := do(t, ctx, w.ctl, "schedule", "create", "shop", "--database", small, "--daily", clock, "--timezone", zoneName, "--spread", "off", "--verify-after", "content", "--keep", "daily=3")
+	out := do(t, ctx, w.ctl, "schedule", "create", "shop", "--database", small, "--daily", clock, "--timezone", zoneName, "--spread", "off", "--verify-after", "content", "--keep", "daily=3,days=30")
 	for day := range 5 {
 		for _, in := range []*time.Location{zone, time.UTC} {
 			if at := first.AddDate(0, 0, day).In(in).Format("2006-01-02 15:04:05"); !strings.Contains(out, at) {
@@ -271,7 +271,7 @@ func (w *scheduleWorld) scheduleLife(t *testing.T, ctx context.Context) {
 	// Edited; what lies before is not made up for, neither then nor when it is activated.
 	says(t, ctl(t, ctx, w.ctl, "schedule", "edit", schedule, "--weekly", "sunday@02:00"), 0, "Weekly on Sunday at 02:00 ("+zoneName+")", "Sun ")
 	past := first.Add(-time.Minute).Format("15:04")
-	says(t, ctl(t, ctx, w.ctl, "schedule", "edit", schedule, "--daily", past, "--keep", "daily=7"), 0, "Daily at "+past, "7 days")
+	says(t, ctl(t, ctx, w.ctl, "schedule", "edit", schedule, "--daily", past, "--keep", "daily=7,days=30"), 0, "Daily at "+past, "7 days", "30 days")
 	says(t, ctl(t, ctx, w.ctl, "schedule", "deactivate", schedule), 0, "inactive")
 	if s, err := w.ctl.Schedule(ctx, number); err != nil || s.IsActive || s.NextRunAt != nil {
 		t.Errorf("deactivated it is %+v, %v", s, err)
