@@ -1,0 +1,113 @@
+package controller
+
+import (
+	"time"
+
+	"devflowbackup/shared/secret"
+)
+
+// Channel is where people are told. What opens it never leaves the controller.
+type Channel struct {
+	ID           int64      `json:"id"`
+	ProjectID    *int64     `json:"project_id"` // null: of the installation
+	Project      string     `json:"project"`
+	Name         string     `json:"name"`
+	Kind         string     `json:"kind"`
+	Hint         string     `json:"hint"`       // what of its target may be shown, such as a host or addresses
+	IsDefault    bool       `json:"is_default"` // takes what no channel of a project takes, and what is of no project
+	IsActive     bool       `json:"is_active"`
+	Kinds        []string   `json:"kinds"` // of notices; empty: all but those that are off
+	MinSeverity  string     `json:"min_severity"`
+	RemindHours  int        `json:"remind_hours"` // of open alarms; 0: never
+	FallbackID   *int64     `json:"fallback_id"`
+	Fallback     string     `json:"fallback"` // its name
+	Failures     int        `json:"failures"` // in a row
+	FailingSince *time.Time `json:"failing_since"`
+	LastError    string     `json:"last_error"`
+	LastSentAt   *time.Time `json:"last_sent_at"`
+	Waiting      int64      `json:"waiting"`     // notices that it has not taken yet
+	MutedUntil   *time.Time `json:"muted_until"` // by the mute that lasts longest
+	CreatedBy    string     `json:"created_by"`
+	CreatedAt    time.Time  `json:"created_at"`
+	UpdatedAt    time.Time  `json:"updated_at"`
+}
+
+// ChannelTarget is what a message is sent to; it is sealed under the master key as JSON. Which fields are used its kind says.
+type ChannelTarget struct {
+	URL      secret.String `json:"url,omitempty"`      // webhook: HTTPS; services: as the service's own, or its shoutrrr URL
+	Secret   secret.String `json:"secret,omitempty"`   // webhook: key of the HMAC
+	Host     string        `json:"host,omitempty"`     // email: SMTP server
+	Port     int           `json:"port,omitempty"`     // email; 0: 587, or 465 with tls: implicit
+	TLS      string        `json:"tls,omitempty"`      // email: starttls (default), implicit, none
+	Username string        `json:"username,omitempty"` // email; empty: no authentication
+	Password secret.String `json:"password,omitempty"`
+	From     string        `json:"from,omitempty"`
+	To       []string      `json:"to,omitempty"`
+}
+
+// ChannelSpec is what a caller gives to make a channel.
+type ChannelSpec struct {
+	Name        string
+	Project     string // empty: of the installation
+	Kind        string
+	Target      ChannelTarget
+	IsDefault   bool
+	Kinds       []string
+	MinSeverity string // default info
+	RemindHours *int   // default 24
+	Fallback    string // name or id of another channel
+}
+
+// ChannelChange is what is to change of a channel; nil stays. A target is replaced as a whole, its kind stays.
+type ChannelChange struct {
+	Name        *string
+	Target      *ChannelTarget
+	IsDefault   *bool
+	IsActive    *bool
+	Kinds       *[]string
+	MinSeverity *string
+	RemindHours *int
+	Fallback    *string // empty: none
+}
+
+// ChannelFilter limits a list of channels; zero values do not.
+type ChannelFilter struct {
+	Project string // its own and those of the installation
+	Kind    string
+	Part    Part
+}
+
+// Message is what is sent to one channel at once: one notice, or many that belong together.
+type Message struct {
+	UID      string         `json:"uid"` // the same for every try: receivers tell doubles by it
+	Severity string         `json:"severity"`
+	Title    string         `json:"title"` // one line
+	Notices  []MessageEntry `json:"notices"`
+	More     int            `json:"more"` // beyond those that are listed
+	Counts   []MessageCount `json:"counts"`
+	At       time.Time      `json:"at"`
+	URL      string         `json:"url"`            // of the console; empty: not known
+	Failed   string         `json:"failed_channel"` // the channel in whose place it is sent, and why
+}
+
+// MessageEntry is one notice of a message.
+type MessageEntry struct {
+	ID       int64     `json:"id"`
+	Kind     string    `json:"kind"`
+	Event    string    `json:"event"`
+	Severity string    `json:"severity"`
+	Title    string    `json:"title"`
+	Detail   string    `json:"detail"`
+	Project  string    `json:"project"`
+	Server   string    `json:"server"`
+	Database string    `json:"database"`
+	BackupID *int64    `json:"backup_id"`
+	At       time.Time `json:"at"`
+}
+
+// MessageCount is how many notices of one kind and event a message stands for, those that are not listed too.
+type MessageCount struct {
+	Kind  string `json:"kind"`
+	Event string `json:"event"`
+	Count int    `json:"count"`
+}
