@@ -30,13 +30,13 @@ var Permissions = []string{
 
 // permissionTexts say what each permission allows, in the projects of whoever has it.
 var permissionTexts = map[string]string{
-	ViewBackups:     "see projects, servers, databases, storages, schedules, backups, restores, jobs with their logs, figures and events; verify backups; preview a clean-up or a schedule",
+	ViewBackups:     "see projects, servers, databases, storages, schedules, backups, restores, jobs with their logs, figures, events, alarms and what was told of them, channels without what opens them; verify backups; preview a clean-up or a schedule",
 	CreateBackups:   "back up databases, retry and stop that, back up before a deploy; run a schedule now, together with manage-schedules",
 	RestoreBackups:  "plan, order and stop restores, undo them, keep or discard what they have replaced: it reads and replaces data",
 	DeleteBackups:   "delete backups, take that back, hold and release them, apply retention now",
 	DownloadBackups: "download what is stored and, with restore-backups, the plain dump; with manage-projects, export a project's keys: it reads data",
-	ManageProjects:  "make, change and close projects, with their limits; assign databases, grant servers; settings of the installation",
-	ManageSchedules: "make, change and delete schedules, pause them",
+	ManageProjects:  "make, change and close projects, with their limits; assign databases, grant servers; settings of the installation; channels, which tell people of what goes wrong",
+	ManageSchedules: "make, change and delete schedules, pause them; mute alarms",
 	ManageServers:   "let hosts enrol, revoke servers, mark verifiers",
 	ManageStorages:  "add, change, try and remove storages, look what lies there",
 	ManageTokens:    "make, rotate and end tokens, make and change users: with no more permissions and projects than one's own",

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -149,8 +150,46 @@ type AlarmFilter struct {
 	Project  string
 	Kind     string
 	Severity string // at least
-	State    string // open (default), closed, all
-	Part     Part
+	State    string // AlarmOpen (default), AlarmClosed, AlarmAll
+	Part
+}
+
+// States of alarms in a list.
+const (
+	AlarmOpen   = "open"
+	AlarmClosed = "closed"
+	AlarmAll    = "all"
+)
+
+// AlarmStates lists them.
+var AlarmStates = []string{AlarmOpen, AlarmClosed, AlarmAll}
+
+// Validate fills the default and names the first field that is wrong.
+func (f *AlarmFilter) Validate() error {
+	if f.State == "" {
+		f.State = AlarmOpen
+	}
+	if err := oneOf("state", f.State, AlarmStates); err != nil {
+		return err
+	}
+	if err := validSelection(f.Kind, f.Severity); err != nil {
+		return err
+	}
+	return f.Part.Validate()
+}
+
+func validSelection(kind, severity string) error {
+	if _, known := KindOfNotice(kind); kind != "" && !known {
+		return Invalid("kind", "%.100q is no kind of notices; use %s", kind, orList(ChannelNotices()))
+	}
+	return oneOf("severity", severity, Severities)
+}
+
+// AlarmCounts are the open alarms that nobody muted, by severity.
+type AlarmCounts struct {
+	Critical int64 `json:"critical"`
+	Warning  int64 `json:"warning"`
+	Info     int64 `json:"info"`
 }
 
 // Notice is one thing that was to be told.
@@ -179,14 +218,27 @@ type NoticeDelivery struct {
 	SentAt    *time.Time `json:"sent_at"`
 }
 
-// NoticeFilter limits a list of notices; zero values do not.
+// NoticeFilter limits a list of notices, newest first; zero values do not.
 type NoticeFilter struct {
 	Project  string
 	Kind     string
 	Severity string // at least
 	Alarm    int64
 	Unsent   bool // only those without a delivery
-	Part     Part
+	BeforeID int64
+	Limit    int
+	NumberedPage
+}
+
+// Validate names the first field that is wrong.
+func (f NoticeFilter) Validate() error {
+	if err := validSelection(f.Kind, f.Severity); err != nil {
+		return err
+	}
+	if f.Page != 0 && f.BeforeID != 0 {
+		return Invalid("before_id", "is not allowed together with page; use one of them")
+	}
+	return f.NumberedPage.Validate()
 }
 
 // Scopes of a mute.
@@ -230,4 +282,61 @@ type MuteSpec struct {
 	For    time.Duration // or Until
 	Until  time.Time
 	Reason string
+}
+
+// Validate fills in Until and names the first field that is wrong. A mute must end after now.
+func (s *MuteSpec) Validate(now time.Time) error {
+	if s.Scope == "" || oneOf("scope", s.Scope, MuteScopes) != nil {
+		return Invalid("scope", "%.40q is not allowed; use %s", s.Scope, orList(MuteScopes))
+	}
+	if everything := s.Scope == MuteEverything; everything != (s.Ref == "") {
+		if everything {
+			return Invalid("ref", "is not allowed with scope everything")
+		}
+		return Invalid("ref", "is missing; say which %s is to be muted", s.Scope)
+	}
+	if err := validSelection(s.Kind, ""); err != nil {
+		return err
+	}
+	switch {
+	case s.Kind != "" && s.Scope == MuteAlarm:
+		return Invalid("kind", "is not allowed with scope alarm: an alarm has one kind")
+	case s.For < 0:
+		return Invalid("for", "%s is not allowed; use a time of at most %s", s.For, dayText(MaxMute))
+	case s.For != 0 && !s.Until.IsZero():
+		return Invalid("until", "is not allowed together with for; use one of them")
+	case s.For == 0 && s.Until.IsZero():
+		return Invalid("for", "is missing; say how long, at most %s, or give until", dayText(MaxMute))
+	case s.Reason == "" || len(s.Reason) > 500:
+		return Invalid("reason", "has %d bytes; use 1 to 500, for those who wonder why nobody was told", len(s.Reason))
+	}
+	field := "until"
+	if s.For != 0 {
+		s.Until, s.For, field = now.Add(s.For), 0, "for"
+	}
+	if !s.Until.After(now) {
+		return Invalid(field, "%s is not in the future", s.Until.UTC().Format(time.RFC3339))
+	}
+	if s.Until.After(now.Add(MaxMute + time.Minute)) {
+		return Invalid(field, "is more than %s away; mute it anew then", dayText(MaxMute))
+	}
+	return nil
+}
+
+func dayText(d time.Duration) string { return strconv.Itoa(int(d/(24*time.Hour))) + " days" }
+
+// MuteFilter selects mutes, newest first.
+type MuteFilter struct {
+	All      bool // those too that are over
+	BeforeID int64
+	Limit    int
+	NumberedPage
+}
+
+// Validate names the first field that is wrong.
+func (f MuteFilter) Validate() error {
+	if f.Page != 0 && f.BeforeID != 0 {
+		return Invalid("before_id", "is not allowed together with page; use one of them")
+	}
+	return f.NumberedPage.Validate()
 }

@@ -1,10 +1,14 @@
 package controller
 
 import (
+	"slices"
 	"time"
 
 	"devflowbackup/shared/secret"
 )
+
+// MaxRemindHours is the longest time between reminders of an open alarm.
+const MaxRemindHours = 30 * 24
 
 // Channel is where people are told. What opens it never leaves the controller.
 type Channel struct {
@@ -72,10 +76,100 @@ type ChannelChange struct {
 
 // ChannelFilter limits a list of channels; zero values do not.
 type ChannelFilter struct {
-	Project string // its own and those of the installation
+	Project string // its own and, for who sees the whole installation, those of the installation
 	Kind    string
-	Part    Part
+	Part
 }
+
+// ChannelKind is what is known of a kind of channels, such as for a form.
+type ChannelKind struct {
+	Kind    string         `json:"kind"`
+	Title   string         `json:"title"`
+	Fields  []ChannelField `json:"fields" nullable:"false"` // of its target
+	Example string         `json:"example"`                 // of its URL, without a secret
+}
+
+// ChannelField is a field of a channel's target.
+type ChannelField struct {
+	Name     string `json:"name"` // as in ChannelTarget
+	Title    string `json:"title"`
+	Required bool   `json:"required"`
+	Secret   bool   `json:"secret"`
+	Text     string `json:"text"` // what to write there
+}
+
+// Validate fills the defaults and names the first field that is wrong. Whether the target fits its kind is not looked at.
+func (s *ChannelSpec) Validate() error {
+	if err := validStorageName(s.Name); err != nil {
+		return err
+	}
+	if s.MinSeverity == "" {
+		s.MinSeverity = SeverityInfo
+	}
+	if s.RemindHours == nil {
+		s.RemindHours = new(24)
+	}
+	if s.IsDefault && s.Project != "" {
+		return Invalid("default", "is for channels of the installation; those of a project take what is of it anyway")
+	}
+	var err error
+	s.Kinds, err = validReach(s.Kinds, s.MinSeverity, *s.RemindHours)
+	return err
+}
+
+// Validate names the first field that is wrong.
+func (c *ChannelChange) Validate() error {
+	if c.Name != nil {
+		if err := validStorageName(*c.Name); err != nil {
+			return err
+		}
+	}
+	reach := Channel{MinSeverity: SeverityInfo}
+	set(&reach.Kinds, c.Kinds)
+	set(&reach.MinSeverity, c.MinSeverity)
+	set(&reach.RemindHours, c.RemindHours)
+	kinds, err := validReach(reach.Kinds, reach.MinSeverity, reach.RemindHours)
+	if err == nil && c.Kinds != nil {
+		c.Kinds = &kinds
+	}
+	return err
+}
+
+// validReach is which notices a channel takes; it returns the kinds in the order of NoticeKinds, each once.
+func validReach(kinds []string, severity string, remindHours int) ([]string, error) {
+	for _, k := range kinds {
+		if _, known := KindOfNotice(k); !known || k == NoticeTest {
+			return nil, Invalid("kinds", "%.100q is no kind of notices; use %s", k, orList(ChannelNotices()))
+		}
+	}
+	sorted := []string{}
+	for _, k := range NoticeKinds {
+		if slices.Contains(kinds, k.Kind) {
+			sorted = append(sorted, k.Kind)
+		}
+	}
+	if severity == "" || oneOf("min_severity", severity, Severities) != nil {
+		return nil, Invalid("min_severity", "%.100q is not allowed; use %s", severity, orList(Severities))
+	}
+	if remindHours < 0 || remindHours > MaxRemindHours {
+		return nil, Invalid("remind_hours", "%d is not allowed; use 1 to %d, or 0 for never", remindHours, MaxRemindHours)
+	}
+	return sorted, nil
+}
+
+// ChannelNotices are the kinds of notices that a channel may name: all but the test, which every channel takes.
+func ChannelNotices() []string {
+	var kinds []string
+	for _, k := range NoticeKinds {
+		if k.Kind != NoticeTest {
+			kinds = append(kinds, k.Kind)
+		}
+	}
+	return kinds
+}
+
+// Version changes whenever somebody edits the channel; what it sends does not change it.
+func (c Channel) Version() string { return editionOf([]any{c.ID, c.UpdatedAt.UTC()}) }
 
 // Message is what is sent to one channel at once: one notice, or many that belong together.
 type Message struct {

@@ -13,6 +13,7 @@ const (
 	EventRestore  = "restore"
 	EventSchedule = "schedule"
 	EventStorage  = "storage"
+	EventAlarm    = "alarm"    // opened, raised again, changed or closed; one of no project is for who sees all
 	EventAgent    = "agent"    // a server: it came up, said hello, told its databases, went offline, was revoked
 	EventProgress = "progress" // of a running job; it is in no log and has no id
 )

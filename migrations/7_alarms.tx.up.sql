@@ -99,6 +99,8 @@ CREATE TABLE alarms (
 CREATE UNIQUE INDEX alarms_open ON alarms (key) WHERE closed_at IS NULL;
 CREATE INDEX alarms_closed ON alarms (closed_at DESC) WHERE closed_at IS NOT NULL;
 CREATE INDEX alarms_project ON alarms (project_id, id DESC);
+CREATE TRIGGER tells AFTER INSERT OR UPDATE OF severity, count, closed_at ON alarms FOR EACH ROW EXECUTE FUNCTION
+    devflow_event('alarm', '-id', '-kind', '-title', 'severity', 'count', 'closed_at');
 
 -- One thing to be told.
 CREATE TABLE notices (
@@ -239,7 +241,7 @@ BEGIN
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', t);
         EXECUTE format('CREATE POLICY scope ON %I USING (devflow_sees(project_id)) WITH CHECK (devflow_sees(project_id))', t);
     END LOOP;
-    FOREACH t IN ARRAY ARRAY['channels', 'alarms', 'notices', 'mutes'] LOOP
+    FOREACH t IN ARRAY ARRAY['channels', 'alarms', 'notices'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', t);
         EXECUTE format('CREATE POLICY scope ON %I USING (devflow_sees(project_id)) WITH CHECK (devflow_sees(project_id))', t);
     END LOOP;
@@ -248,6 +250,11 @@ BEGIN
         EXECUTE format('CREATE POLICY system ON %I USING (devflow_system()) WITH CHECK (devflow_system())', t);
     END LOOP;
 END $$;
+-- What mutes everything or a server is seen by all whose notices it holds back; it is changed by who sees everything.
+ALTER TABLE mutes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY reads ON mutes FOR SELECT USING (devflow_sees(project_id)
+    OR project_id IS NULL AND scope IN ('everything', 'server') AND coalesce(current_setting('devflow.scope', true), '') <> '');
+CREATE POLICY writes ON mutes USING (devflow_sees(project_id)) WITH CHECK (devflow_sees(project_id));
 ALTER TABLE facts ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY reads ON facts USING (devflow_system()) WITH CHECK (devflow_system());
 CREATE POLICY appends ON facts FOR INSERT WITH CHECK (devflow_sees(project));
