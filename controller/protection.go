@@ -56,11 +56,47 @@ type ProtectionFilter struct {
 	Part    Part
 }
 
-// ProtectionSummary counts databases by state.
+// Validate names the first field that is wrong.
+func (f ProtectionFilter) Validate() error {
+	if err := oneOf("state", f.State, ProtectionStates); err != nil {
+		return err
+	}
+	return f.Part.Validate()
+}
+
+// ProtectionSummary counts databases by state, and says what is wrong.
 type ProtectionSummary struct {
+	Project    string           `json:"project"` // slug; empty: all that the caller sees
 	Databases  int64            `json:"databases"`
-	States     map[string]int64 `json:"states"`
+	States     map[string]int64 `json:"states"`     // each of ProtectionStates
 	Unverified int64            `json:"unverified"` // protected ones whose last good backup is not verified
 	Alarms     map[string]int64 `json:"alarms"`     // open ones that are not muted, by severity
-	Wrong      []string         `json:"wrong"`      // what is wrong, one sentence each, the worst first; empty: all is well
+	Wrong      []Wrong          `json:"wrong"`      // the worst first; empty: all is well
+	At         time.Time        `json:"at"`
+}
+
+// Kinds of what is wrong, the worst first.
+const (
+	WrongOverdue     = "overdue"     // databases
+	WrongCorrupt     = "corrupt"     // backups
+	WrongMissing     = "missing"     // backups
+	WrongFailing     = "failing"     // databases whose newest backup failed
+	WrongStorage     = "storage"     // storages that did not pass their probe
+	WrongUnprotected = "unprotected" // databases
+	WrongOffline     = "offline"     // agents
+	WrongSchedule    = "schedule"    // schedules that cannot occur
+	WrongChannel     = "channel"     // channels that do not take messages
+	WrongAlarm       = "alarm"       // open alarms of at least a warning, those of the other kinds too
+)
+
+// WrongKinds lists them.
+var WrongKinds = []string{WrongOverdue, WrongCorrupt, WrongMissing, WrongFailing, WrongStorage, WrongUnprotected, WrongOffline, WrongSchedule, WrongChannel, WrongAlarm}
+
+// Wrong is one kind of what is wrong.
+type Wrong struct {
+	Kind     string   `json:"kind"`
+	Severity string   `json:"severity"`
+	Count    int64    `json:"count"`
+	Text     string   `json:"text"`  // one sentence
+	Names    []string `json:"names"` // of the first few
 }

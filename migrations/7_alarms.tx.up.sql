@@ -210,6 +210,7 @@ ALTER TABLE databases ADD COLUMN assigned_at timestamptz; -- to its project; nul
 ALTER TABLE backup_schedules ADD COLUMN interval_seconds bigint;
 ALTER TABLE backup_schedules ADD COLUMN activated_at timestamptz NOT NULL DEFAULT now();
 UPDATE backup_schedules SET activated_at = created_at;
+CREATE INDEX backup_schedules_database ON backup_schedules (database_id) WHERE database_id IS NOT NULL AND is_active AND deleted_at IS NULL;
 
 -- When the weekly summary is sent, in the installation's zone; null: never.
 ALTER TABLE installation ADD COLUMN summary_day smallint DEFAULT 1 CHECK (summary_day BETWEEN 0 AND 6); -- 0: Sunday

@@ -97,23 +97,32 @@ func (c *conditions) contains(text string, columns ...string) {
 // part reads a part of a list in the order of columns, of which the last is the row's id. What comes before the part is named by the id of
 // its last row; one that is not there any longer is refused, since nobody knows where it was.
 func (t *tx) part(ctx context.Context, rows any, columns, tables string, where conditions, order string, p controller.Part) error {
-	if p.AfterID != 0 {
-		last := order[strings.LastIndex(order, " ")+1:]
-		from := " FROM " + tables + " WHERE " + last + " = ?"
-		var there bool
-		if err := t.scan(ctx, &there, "SELECT EXISTS (SELECT"+from+")", p.AfterID); err != nil {
-			return err
-		}
-		if !there {
-			return controller.Invalid("after_id", "%d is not known here, or no longer", p.AfterID).WithHint("read the list from its beginning")
-		}
-		where.add("("+order+") > (SELECT "+order+from+")", p.AfterID)
+	if err := t.following(ctx, tables, &where, order, p.AfterID); err != nil {
+		return err
 	}
 	limit, offset := p.PerPage, p.Offset()
 	if p.Page == 0 {
 		limit = min(cmp.Or(p.Limit, 100), controller.MaxPart)
 	}
 	return t.scan(ctx, rows, "SELECT "+columns+" FROM "+tables+" WHERE "+where.where()+" ORDER BY "+order+" LIMIT ? OFFSET ?", append(where.args, limit, offset)...)
+}
+
+// following adds that a row comes after the one with the id in the order; 0 adds nothing.
+func (t *tx) following(ctx context.Context, tables string, where *conditions, order string, afterID int64) error {
+	if afterID == 0 {
+		return nil
+	}
+	last := order[strings.LastIndex(order, " ")+1:]
+	from := " FROM " + tables + " WHERE " + last + " = ?"
+	var there bool
+	if err := t.scan(ctx, &there, "SELECT EXISTS (SELECT"+from+")", afterID); err != nil {
+		return err
+	}
+	if !there {
+		return controller.Invalid("after_id", "%d is not known here, or no longer", afterID).WithHint("read the list from its beginning")
+	}
+	where.add("("+order+") > (SELECT "+order+from+")", afterID)
+	return nil
 }
 
 // limits are the LIMIT and the OFFSET of a list.

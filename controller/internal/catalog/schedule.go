@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"devflowbackup/controller"
@@ -562,7 +563,6 @@ func (c *Catalog) Now(ctx context.Context) (time.Time, error) {
 // covered are the databases that a schedule covers, locked by id, ordered by server, instance and name. The one that a schedule names
 // is there also when it is no longer the project's.
 func (t *tx) covered(ctx context.Context, s controller.Schedule) ([]scheduledDatabase, error) {
-	target := s.Target()
 	where, arg := "d.project_id = ?", s.ProjectID
 	if s.Scope == controller.ScopeDatabase {
 		if s.DatabaseID == nil {
@@ -587,7 +587,7 @@ func (t *tx) covered(ctx context.Context, s controller.Schedule) ([]scheduledDat
 	}
 	ids := []int64{}
 	for _, d := range found {
-		if s.Scope == controller.ScopeDatabase || target.Covers(d.Engine, d.Name) && !coveredBy(others, d.ID, d.Engine, d.Name) {
+		if covers(s, d.ID, d.Engine, d.Name) && !coveredBy(others, d.ID, d.Engine, d.Name) {
 			ids = append(ids, d.ID)
 		}
 	}
@@ -613,16 +613,15 @@ type scheduledDatabase struct {
 
 // coveredBy tells whether one of the schedules covers a database.
 func coveredBy(schedules []controller.Schedule, id int64, engine, name string) bool {
-	for _, s := range schedules {
-		if s.Scope == controller.ScopeDatabase {
-			if s.DatabaseID != nil && *s.DatabaseID == id {
-				return true
-			}
-		} else if s.Target().Covers(engine, name) {
-			return true
-		}
+	return slices.ContainsFunc(schedules, func(s controller.Schedule) bool { return covers(s, id, engine, name) })
+}
+
+// covers tells whether a schedule covers a database of its project; of the default one, whether it would where no other one does.
+func covers(s controller.Schedule, id int64, engine, name string) bool {
+	if s.Scope == controller.ScopeDatabase {
+		return s.DatabaseID != nil && *s.DatabaseID == id
 	}
-	return false
+	return s.Target().Covers(engine, name)
 }
 
 // scheduleName names a schedule in audit rows and jobs.

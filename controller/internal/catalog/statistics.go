@@ -257,11 +257,11 @@ func number(n *int64) int64 {
 // unscheduledLooked bounds how many databases are held against patterns.
 const unscheduledLooked = 5000
 
-// unscheduled lists assigned databases that no active schedule covers.
+// unscheduled lists assigned databases that no active schedule covers, and that nobody chose to ignore.
 func (t *tx) unscheduled(ctx context.Context, o *controller.Overview) error {
 	o.Unscheduled = []controller.Database{}
 	var found []controller.Database
-	err := t.scan(ctx, &found, `SELECT `+databaseColumns+` FROM `+databaseTables+` WHERE d.project_id IS NOT NULL AND d.missing_since IS NULL AND p.deleted_at IS NULL AND s.revoked_at IS NULL AND ?
+	err := t.scan(ctx, &found, `SELECT `+databaseColumns+` FROM `+databaseTables+` WHERE d.project_id IS NOT NULL AND d.missing_since IS NULL AND d.ignored_at IS NULL AND p.deleted_at IS NULL AND s.revoked_at IS NULL AND ?
 			AND NOT EXISTS (SELECT FROM backup_schedules c WHERE c.database_id = d.id AND c.is_active AND c.deleted_at IS NULL)
 			AND NOT EXISTS (SELECT FROM backup_schedules c WHERE c.project_id = d.project_id AND c.scope IN ('project', 'default') AND c.database_type IN ('', d.engine) AND c.is_active AND c.deleted_at IS NULL)
 		ORDER BY d.id DESC LIMIT ?`, t.sees("d.project_id"), unscheduledLooked)
