@@ -30,6 +30,8 @@ CREATE TRIGGER fact_made AFTER INSERT ON database_backups FOR EACH ROW WHEN (NEW
     EXECUTE FUNCTION devflow_fact('backup', 'id', 'database_id', 'schedule_id', 'status');
 CREATE TRIGGER fact_ended AFTER UPDATE OF status ON database_backups FOR EACH ROW WHEN (NEW.status IN ('completed', 'failed') AND NEW.status IS DISTINCT FROM OLD.status)
     EXECUTE FUNCTION devflow_fact('backup', 'id', 'database_id', 'schedule_id', 'status');
+CREATE TRIGGER fact_started AFTER UPDATE OF status ON database_backups FOR EACH ROW WHEN (NEW.status = 'running' AND OLD.status <> 'running' AND NEW.schedule_id IS NOT NULL)
+    EXECUTE FUNCTION devflow_fact('started', 'id', 'database_id', 'schedule_id');
 CREATE TRIGGER fact_ended AFTER UPDATE OF status ON jobs FOR EACH ROW WHEN (NEW.status IN ('completed', 'failed', 'cancelled', 'timed_out') AND NEW.status IS DISTINCT FROM OLD.status)
     EXECUTE FUNCTION devflow_fact('job', 'id', 'kind', 'status', 'backup_id', 'created_at', 'started_at', 'ended_at', 'failure');
 CREATE TRIGGER fact_lost AFTER UPDATE OF status ON attempts FOR EACH ROW WHEN (NEW.status = 'lost' AND OLD.status <> 'lost')
@@ -141,10 +143,13 @@ CREATE TABLE messages (
     claim_until timestamptz NOT NULL DEFAULT '-infinity',
     error       text        NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL DEFAULT now(),
+    tried_at    timestamptz, -- last, on this server's own clock
     ended_at    timestamptz
 );
 CREATE INDEX messages_open ON messages (next_at) WHERE status = 'open';
 CREATE INDEX messages_channel ON messages (channel_id, id DESC);
+CREATE INDEX messages_fallback ON messages (fallback_of) WHERE fallback_of IS NOT NULL;
+CREATE INDEX messages_ended ON messages (ended_at) WHERE ended_at IS NOT NULL;
 CREATE TABLE deliveries (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     notice_id  bigint NOT NULL REFERENCES notices (id) ON DELETE CASCADE,
@@ -152,10 +157,13 @@ CREATE TABLE deliveries (
     project_id bigint,                           -- of the notice
     urgent     boolean     NOT NULL DEFAULT false,
     message_id bigint REFERENCES messages (id), -- null: waits for its message
+    fallback_message_id bigint REFERENCES messages (id), -- what told it in the place of a channel that fails
     created_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE (notice_id, channel_id)
 );
 CREATE INDEX deliveries_waiting ON deliveries (channel_id, id) WHERE message_id IS NULL;
+CREATE INDEX deliveries_urgent ON deliveries (channel_id, id) WHERE message_id IS NULL AND urgent;
+CREATE INDEX deliveries_fallback ON deliveries (fallback_message_id) WHERE fallback_message_id IS NOT NULL;
 CREATE INDEX deliveries_message ON deliveries (message_id) WHERE message_id IS NOT NULL;
 
 -- Who does not want to hear of something, until when and why.
@@ -200,6 +208,11 @@ CREATE TABLE pings (
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX pings_due ON pings (next_at);
+
+-- The power of ten up to which the count of a security event was told.
+ALTER TABLE security_events ADD COLUMN told bigint NOT NULL DEFAULT 0;
+-- Since when jobs fail at a storage; it is probed soon.
+ALTER TABLE storages ADD COLUMN suspect_at timestamptz;
 
 -- Databases that nobody has to back up, by choice.
 ALTER TABLE databases ADD COLUMN ignored_at timestamptz;
