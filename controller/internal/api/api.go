@@ -32,6 +32,7 @@ type Options struct {
 	Store     Store
 	Fleet     Fleet
 	Cleaner   Cleaner
+	Alarms    Alarms
 	Auditor   Auditor
 	Bootstrap Bootstrap
 	Log       hclog.Logger
@@ -45,6 +46,7 @@ type Options struct {
 	StreamBeat time.Duration
 	// StreamStall is after which time a client that takes nothing of a stream is cut; 0: 10 seconds.
 	StreamStall time.Duration
+	Metrics     Metrics
 	// Ready are what /readyz asks, by name: nil is ready.
 	Ready map[string]func(context.Context) error
 	Now   func() time.Time
@@ -91,6 +93,7 @@ func New(opt Options) *API {
 	})
 	r.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 	r.GET("/readyz", a.ready)
+	r.GET("/metrics", a.metrics)
 
 	group := r.Group(Prefix)
 	a.huma = humagin.NewWithGroup(r, group, config(opt))

@@ -354,7 +354,8 @@ func (a *App) startAPI() error {
 		Handler: web.New(api.New(api.Options{
 			Store: a.catalog, Fleet: agents{a}, Cleaner: a.cleaner, Auditor: a.audit, Bootstrap: hosts, Events: a.events, Origins: a.cfg.API.CORSOrigins,
 			Rate: api.RateLimit{PerSecond: float64(a.cfg.API.RequestsPerSecond), Burst: a.cfg.API.RequestBurst}, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url, SignIn: signIn,
-			Ready: map[string]func(context.Context) error{"catalog": a.catalog.Ping, "broker": a.brokerReady},
+			Ready:   map[string]func(context.Context) error{"catalog": a.catalog.Ping, "broker": a.brokerReady},
+			Metrics: api.Metrics{Handler: a.measure(), Allow: a.cfg.Metrics.Prefixes(), Token: a.cfg.Metrics.Token},
 		})),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorLog: a.log.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),

@@ -54,8 +54,16 @@ func Allowed(key string) string {
 		return fmt.Sprintf("0 to %d", maxRequests)
 	case "api.request_burst":
 		return fmt.Sprintf("1 to %d", maxRequests)
+	case "alarms.allow":
+		return "CIDRs, addresses and host names"
+	case "alarms.every":
+		return minEvery.String() + " to " + maxEvery.String()
+	case "alarms.ping_url":
+		return "https:// URL"
 	case "api.cors_origins":
 		return "origins such as https://panel.example.com"
+	case "metrics.allow":
+		return "CIDRs such as 10.0.0.0/8"
 	case "timing.max_attempts":
 		return fmt.Sprintf("%d to %d", minAttempts, maxAttempts)
 	case "listen", "nats.listen":

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -46,6 +47,8 @@ type Config struct {
 	Packages Packages `yaml:"packages"`
 	API      API      `yaml:"api"`
 	OIDC     OIDC     `yaml:"oidc"`
+	Metrics  Metrics  `yaml:"metrics"`
+	Alarms   Alarms   `yaml:"alarms"`
 	Timing   Timing   `yaml:"timing"`
 	Log      Log      `yaml:"log"`
 
@@ -133,6 +136,54 @@ func (a API) validate() error {
 	return nil
 }
 
+// Metrics says who may read /metrics beside callers of the API that may see the backups of all projects.
+type Metrics struct {
+	// Allow are addresses, in CIDR notation, of whoever needs no token. The connection's own address counts, never a header.
+	Allow []string `yaml:"allow"`
+	// TokenFile holds a bearer token for it.
+	TokenFile string `yaml:"token_file"`
+
+	Token secret.String `yaml:"-"` // of TokenFile, after Validate
+}
+
+// Prefixes are those of Allow.
+func (m Metrics) Prefixes() []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range m.Allow {
+		if p, err := netip.ParsePrefix(text); err == nil { // Validate has looked
+			out = append(out, p.Masked())
+		}
+	}
+	return out
+}
+
+// minToken is the least length of a token in a file, in bytes.
+const minToken = 16
+
+func (m *Metrics) validate() error {
+	for _, text := range m.Allow {
+		if _, err := netip.ParsePrefix(text); err != nil {
+			return fmt.Errorf("metrics.allow: %q is no CIDR such as 10.0.0.0/8 or 192.0.2.7/32", text)
+		}
+	}
+	m.Token = ""
+	if m.TokenFile == "" {
+		return nil
+	}
+	token, err := secret.LoadFile(m.TokenFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("metrics.token_file: %s does not exist", m.TokenFile)
+	}
+	if err != nil {
+		return fmt.Errorf("metrics.token_file: %w", err)
+	}
+	if len(token) < minToken {
+		return fmt.Errorf("metrics.token_file: %s holds fewer than %d bytes; `openssl rand -hex 32` makes a good one", m.TokenFile, minToken)
+	}
+	m.Token = token
+	return nil
+}
+
 // Timing is how long things may take.
 type Timing struct {
 	Heartbeat   time.Duration `yaml:"heartbeat"`
@@ -165,6 +216,8 @@ func Default() Config {
 		OIDC: OIDC{
 			Scopes: []string{"profile", "email", "groups"}, NameClaim: "preferred_username", GroupsClaim: "groups", Title: "Single sign-on",
 		},
+		Metrics: Metrics{Allow: []string{"127.0.0.1/32", "::1/128"}},
+		Alarms:  Alarms{Every: 30 * time.Second},
 		Timing: Timing{
 			Heartbeat: 10 * time.Second, Lease: time.Minute, LeaseMax: time.Hour, RetryBase: 10 * time.Second, RetryMax: 10 * time.Minute,
 			URLExpires: 15 * time.Minute, DeleteGrace: 24 * time.Hour, MaxAttempts: 3,
@@ -211,18 +264,25 @@ func (c *Config) Load(b []byte) error {
 func checkDurations(b []byte) error {
 	var text struct {
 		Timing map[string]any `yaml:"timing"`
+		Alarms map[string]any `yaml:"alarms"`
 	}
 	if err := yaml.Unmarshal(b, &text); err != nil {
 		return nil //nolint:nilerr // the strict decoder says it better
 	}
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[Timing]()) {
-		value := text.Timing[f.Tag.Get("yaml")]
-		if f.Type != reflect.TypeFor[time.Duration]() || value == nil {
-			continue
-		}
-		s, ok := value.(string)
-		if _, err := time.ParseDuration(s); !ok || err != nil {
-			return fmt.Errorf("timing.%s: %v is not a duration; give it a unit, such as 10s, 2m or 1h", f.Tag.Get("yaml"), value)
+	for _, section := range []struct {
+		name   string
+		of     reflect.Type
+		values map[string]any
+	}{{"timing", reflect.TypeFor[Timing](), text.Timing}, {"alarms", reflect.TypeFor[Alarms](), text.Alarms}} {
+		for _, f := range reflect.VisibleFields(section.of) {
+			value := section.values[f.Tag.Get("yaml")]
+			if f.Type != reflect.TypeFor[time.Duration]() || value == nil {
+				continue
+			}
+			s, ok := value.(string)
+			if _, err := time.ParseDuration(s); !ok || err != nil {
+				return fmt.Errorf("%s.%s: %v is not a duration; give it a unit, such as 10s, 2m or 1h", section.name, f.Tag.Get("yaml"), value)
+			}
 		}
 	}
 	return nil
@@ -250,6 +310,7 @@ func (c *Config) Validate() error {
 		{"packages.dir", &c.Packages.Dir},
 		{"oidc.client_secret_file", &c.OIDC.ClientSecretFile},
 		{"oidc.ca_file", &c.OIDC.CAFile},
+		{"metrics.token_file", &c.Metrics.TokenFile},
 	} {
 		if *p.path == "" {
 			continue
@@ -300,6 +361,12 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := c.API.validate(); err != nil {
+		return err
+	}
+	if err := c.Metrics.validate(); err != nil {
+		return err
+	}
+	if err := c.Alarms.validate(); err != nil {
 		return err
 	}
 	if err := c.Timing.validate(); err != nil {

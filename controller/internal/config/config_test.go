@@ -75,7 +75,7 @@ func TestLoad(t *testing.T) {
 			Heartbeat: 5 * time.Second, Lease: time.Minute, LeaseMax: 2 * time.Hour, RetryBase: 90 * time.Second, RetryMax: 30 * time.Minute,
 			URLExpires: 10 * time.Minute, DeleteGrace: 0, MaxAttempts: 7, SessionIdle: 2 * time.Hour, SessionAge: 24 * time.Hour,
 		},
-		Packages: config.Default().Packages, OIDC: config.Default().OIDC, API: config.Default().API,
+		Packages: config.Default().Packages, OIDC: config.Default().OIDC, API: config.Default().API, Metrics: config.Default().Metrics,
 		Log: config.Log{Level: "debug", Format: "json"},
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -210,6 +210,9 @@ func TestValidate(t *testing.T) {
 		"burst":           {func(c *config.Config) { c.API.RequestBurst = 0 }, []string{"api.request_burst", "1 to"}},
 		"origin, path":    {func(c *config.Config) { c.API.CORSOrigins = []string{"https://panel.example.com/"} }, []string{"api.cors_origins", "https://panel.example.com"}},
 		"origin, any":     {func(c *config.Config) { c.API.CORSOrigins = []string{"*"} }, []string{"api.cors_origins"}},
+		"metrics":         {func(c *config.Config) { c.Metrics.Allow = []string{"10.0.0.0/8", "fd00::/8"} }, nil},
+		"metrics, host":   {func(c *config.Config) { c.Metrics.Allow = []string{"10.0.0.7"} }, []string{"metrics.allow", `"10.0.0.7"`, "10.0.0.0/8"}},
+		"metrics, token":  {func(c *config.Config) { c.Metrics.TokenFile = "/nowhere/token" }, []string{"metrics.token_file", "/nowhere/token does not exist"}},
 		"oidc, no issuer": {func(c *config.Config) { c.OIDC.ClientID = "me" }, []string{"oidc.issuer", "missing"}},
 		"oidc, plain":     {func(c *config.Config) { c.OIDC.Issuer = "http://idp.example.com" }, []string{"oidc.issuer", "http://idp.example.com", "https://"}},
 		"oidc, user":      {func(c *config.Config) { c.OIDC.Issuer = "https://me:" + canary + "@idp" }, []string{"oidc.issuer", "me:***@idp"}},

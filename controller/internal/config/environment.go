@@ -64,6 +64,12 @@ func (c *Config) Environment(environ []string) error {
 	case file && !text:
 		c.OIDC.ClientSecret = ""
 	}
+	switch text, file := given["alarms.ping_url"], given["alarms.ping_url_file"]; {
+	case text && !file:
+		c.Alarms.PingURLFile = ""
+	case file && !text:
+		c.Alarms.PingURL = ""
+	}
 	for _, name := range slices.Sorted(keysOf(set)) {
 		if section, ok := sectionOf(name); ok {
 			errs = append(errs, fmt.Errorf("%s: %s has no such key", name, section))
@@ -74,7 +80,9 @@ func (c *Config) Environment(environ []string) error {
 
 // Secrets are the variables whose values are secret: a program takes them out of its environment, so that what it starts does
 // not get them.
-func Secrets() []string { return []string{Variable("catalog.dsn"), Variable("oidc.client_secret")} }
+func Secrets() []string {
+	return []string{Variable("catalog.dsn"), Variable("oidc.client_secret"), Variable("alarms.ping_url")}
+}
 
 func keysOf(m map[string]string) func(func(string) bool) {
 	return func(yield func(string) bool) {

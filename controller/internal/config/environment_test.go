@@ -22,6 +22,8 @@ var variables = map[string]string{
 	"timing.heartbeat": "11s", "timing.lease": "3m", "timing.lease_max": "2h", "timing.retry_base": "1s", "timing.retry_max": "2s",
 	"oidc.issuer": "https://idp", "oidc.client_id": "me", "oidc.client_secret": canary, "oidc.client_secret_file": "/os", "oidc.scopes": "a, b", "oidc.name_claim": "email",
 	"oidc.groups_claim": "roles", "oidc.groups": "dba=admin,dev=view-backups@shop", "oidc.title": "Us", "oidc.ca_file": "/oc",
+	"alarms.allow": "10.0.0.0/8, mail.test", "alarms.ca_file": "/ac", "alarms.ping_url": "https://hc.test/" + canary, "alarms.ping_url_file": "/ap", "alarms.every": "5s",
+	"metrics.allow": "10.0.0.0/8, fd00::/8", "metrics.token_file": "/mt",
 	"timing.session_idle": "1h", "timing.session_age": "48h",
 	"timing.url_expires": "1m", "timing.delete_grace": "1h", "timing.max_attempts": "9", "log.level": "debug", "log.format": "json",
 }
@@ -43,7 +45,7 @@ func TestEnvironment_EveryKey(t *testing.T) {
 			t.Errorf("%s changes nothing", config.Variable(key))
 		}
 		yaml := value
-		if slices.Contains([]string{"names", "nats.urls", "nats.advertise", "oidc.scopes", "oidc.groups", "api.cors_origins"}, key) {
+		if slices.Contains([]string{"names", "nats.urls", "nats.advertise", "oidc.scopes", "oidc.groups", "api.cors_origins", "alarms.allow"}, key) {
 			yaml = "[" + value + "]"
 		}
 		text := key + ": " + yaml

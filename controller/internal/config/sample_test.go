@@ -34,7 +34,7 @@ func TestSample_Settings(t *testing.T) {
 		t.Error("the sample names no file for the catalog, which has no default")
 	}
 	c.Catalog.DSNFile = ""
-	c.Names, c.NATS.URLs, c.NATS.Advertise, c.OIDC.Groups, c.API.CORSOrigins = nil, nil, nil, nil, nil // empty is none
+	c.Names, c.NATS.URLs, c.NATS.Advertise, c.OIDC.Groups, c.API.CORSOrigins, c.Alarms.Allow = nil, nil, nil, nil, nil, nil // empty is none
 	if !reflect.DeepEqual(c, config.Default()) {
 		t.Errorf("settings of the sample are not the defaults:\n%+v\n%+v", c, config.Default())
 	}

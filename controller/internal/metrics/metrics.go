@@ -45,7 +45,7 @@ const (
 type Store interface {
 	Ping(ctx context.Context) error
 	Metrics(ctx context.Context) (controller.Metrics, error)
-	// ProtectionPage returns databases in the order of their ids, from the one after afterID on; fewer than limit are the last.
+	// ProtectionPage returns databases in the order of their ids, from the one after afterID on; none: there are no more.
 	ProtectionPage(ctx context.Context, afterID int64, limit int) ([]controller.Protection, error)
 	DatabaseInstances(ctx context.Context, ids []int64) (map[int64]string, error)
 }

@@ -91,6 +91,9 @@ func (r *reader) lookDatabases(ctx context.Context, s *snapshot) error {
 		if err != nil {
 			return err
 		}
+		if len(page) == 0 {
+			break
+		}
 		ids := make([]int64, len(page))
 		for i := range page {
 			ids[i] = page[i].DatabaseID
@@ -113,10 +116,7 @@ func (r *reader) lookDatabases(ctx context.Context, s *snapshot) error {
 			seen[key] = true
 			kept[p.State] = append(kept[p.State], d)
 		}
-		if len(page) < pageOf {
-			break
-		}
-		after = page[len(page)-1].DatabaseID
+		after = slices.Max(ids)
 	}
 	for _, state := range controller.ProtectionStates {
 		n := min(len(kept[state]), most-len(s.databases))
