@@ -83,19 +83,12 @@ type ChannelFilter struct {
 
 // ChannelKind is what is known of a kind of channels, such as for a form.
 type ChannelKind struct {
-	Kind    string         `json:"kind"`
-	Title   string         `json:"title"`
-	Fields  []ChannelField `json:"fields" nullable:"false"` // of its target
-	Example string         `json:"example"`                 // of its URL, without a secret
-}
-
-// ChannelField is a field of a channel's target.
-type ChannelField struct {
-	Name     string `json:"name"` // as in ChannelTarget
-	Title    string `json:"title"`
-	Required bool   `json:"required"`
-	Secret   bool   `json:"secret"`
-	Text     string `json:"text"` // what to write there
+	Kind     string   `json:"kind"`
+	Title    string   `json:"title"`
+	Fields   []string `json:"fields" nullable:"false"`   // of a target that it needs, by their JSON names
+	Optional []string `json:"optional" nullable:"false"` // and those that it may have
+	Example  string   `json:"example"`                   // of url, or of host
+	Text     string   `json:"text"`                      // how it is come by
 }
 
 // Validate fills the defaults and names the first field that is wrong. Whether the target fits its kind is not looked at.

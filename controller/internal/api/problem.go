@@ -31,6 +31,7 @@ var statuses = map[string]int{
 	body.CodeMethod:          http.StatusMethodNotAllowed,
 	body.CodeTooMany:         http.StatusTooManyRequests,
 	body.CodeProbeFailed:     http.StatusUnprocessableEntity,
+	body.CodeChannel:         http.StatusUnprocessableEntity,
 	body.CodeNothingToDo:     http.StatusConflict,
 	body.CodeSecretShown:     http.StatusConflict,
 	body.CodeBackupFailed:    http.StatusConflict,

@@ -24,6 +24,7 @@ const (
 	tagSchedules  = "schedules"
 	tagStatistics = "statistics"
 	tagRetention  = "retention"
+	tagAlarms     = "alarms"
 )
 
 // registerAll lists every operation by its file.
@@ -43,6 +44,9 @@ func (a *API) registerAll() {
 	a.registerCleanup()
 	a.registerInventory()
 	a.registerSettings()
+	a.registerChannels()
+	a.registerAlarms()
+	a.registerMutes()
 	a.registerJobs()
 	a.registerStatistics()
 	a.registerEvents()

@@ -132,6 +132,28 @@ type Store interface {
 	Settings(ctx context.Context, actor controller.Actor) (controller.Settings, error)
 	UpdateSettings(ctx context.Context, actor controller.Actor, s controller.Settings) (controller.Settings, error)
 
+	// CreateChannel and UpdateChannel keep a target that Alarms has checked; hint is what of it may be shown.
+	CreateChannel(ctx context.Context, actor controller.Actor, spec controller.ChannelSpec, hint string) (controller.Channel, error)
+	Channels(ctx context.Context, actor controller.Actor, f controller.ChannelFilter) ([]controller.Channel, error)
+	CountChannels(ctx context.Context, actor controller.Actor, f controller.ChannelFilter) (controller.Total, error)
+	Channel(ctx context.Context, actor controller.Actor, ref string) (controller.Channel, error)
+	UpdateChannel(ctx context.Context, actor controller.Actor, ref string, change controller.ChannelChange, hint string) (controller.Channel, error)
+	DeleteChannel(ctx context.Context, actor controller.Actor, ref string) error
+	// BeginChannelTest is a channel that is to be tried, with the audit row of it.
+	BeginChannelTest(ctx context.Context, actor controller.Actor, ref string) (controller.Channel, error)
+	Alarms(ctx context.Context, actor controller.Actor, f controller.AlarmFilter) ([]controller.Alarm, error)
+	CountAlarms(ctx context.Context, actor controller.Actor, f controller.AlarmFilter) (controller.Total, error)
+	Alarm(ctx context.Context, actor controller.Actor, id int64) (controller.Alarm, error)
+	// CountOpenAlarms counts those that stand and nobody muted.
+	CountOpenAlarms(ctx context.Context, actor controller.Actor) (controller.AlarmCounts, error)
+	Notices(ctx context.Context, actor controller.Actor, f controller.NoticeFilter) ([]controller.Notice, error)
+	CountNotices(ctx context.Context, actor controller.Actor, f controller.NoticeFilter) (controller.Total, error)
+	Notice(ctx context.Context, actor controller.Actor, id int64) (controller.Notice, error)
+	Mutes(ctx context.Context, actor controller.Actor, f controller.MuteFilter) ([]controller.Mute, error)
+	CountMutes(ctx context.Context, actor controller.Actor, f controller.MuteFilter) (controller.Total, error)
+	CreateMute(ctx context.Context, actor controller.Actor, spec controller.MuteSpec) (controller.Mute, error)
+	EndMute(ctx context.Context, actor controller.Actor, id int64) (controller.Mute, error)
+
 	// StorageInventories are the last inventories of a storage, of a local one that of each host. They are by the name of the server, after one of them.
 	StorageInventories(ctx context.Context, actor controller.Actor, storage string, afterServer int64, limit int) ([]controller.StorageInventory, error)
 	// RequestInventory makes an inventory due now.
@@ -177,6 +199,16 @@ type People interface {
 	SessionByHash(ctx context.Context, hash []byte, idle time.Duration) (controller.Actor, error)
 	Sessions(ctx context.Context, actor controller.Actor, idle time.Duration) ([]controller.Session, error)
 	EndSession(ctx context.Context, actor controller.Actor, id int64) error
+}
+
+// Alarms reaches people.
+type Alarms interface {
+	// Kinds are the kinds of channels.
+	Kinds() []controller.ChannelKind
+	// CheckTarget tells whether a target can be one of a kind; it asks no network. It gives the target as it is kept, and what of it may be shown.
+	CheckTarget(kind string, target controller.ChannelTarget) (normal controller.ChannelTarget, hint string, err error)
+	// TestChannel sends a test through a channel, waits for what became of it, and records that. A *controller.Error is for the caller.
+	TestChannel(ctx context.Context, id int64) error
 }
 
 // Auditor keeps the chain of the audit log.

@@ -19,6 +19,7 @@ const (
 	CodeMethod       = "method_not_allowed"    // the path exists, with other methods
 	CodeTooMany      = "too_many_requests"     // too many refused tokens or sign-ins
 	CodeProbeFailed  = "probe_failed"          // the storage did not pass its probe
+	CodeChannel      = "channel_failed"        // the channel did not take the test
 	CodeNothingToDo  = "nothing_to_back_up"    // no database is assigned to what was asked for
 	CodeBackupFailed = "backup_failed"         // a backup before a deploy failed; pre_deploy tells which
 	CodeChanged      = controller.EChanged     // If-Match names another version of what is to be changed

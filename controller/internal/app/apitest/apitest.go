@@ -102,6 +102,7 @@ type Rig struct {
 	API    *api.API
 	Store  *catalog.Catalog
 	Fleet  *Fleet
+	Alarms *Alarms
 	URL    string
 	Admin  controller.Actor
 	Token  string // of the admin: every permission, all projects
@@ -161,13 +162,13 @@ func Custom(tb testing.TB, change func(*api.Options)) *Rig {
 	}
 	r := &Rig{
 		Packages: packages, database: name, options: options,
-		TB: tb, Store: store, Fleet: newFleet(store), Token: token, Logged: &Log{},
+		TB: tb, Store: store, Fleet: newFleet(store), Alarms: &Alarms{}, Token: token, Logged: &Log{},
 		Admin: controller.Actor{Name: "test", Permissions: controller.Permissions, Scope: controller.Scope{All: true}},
 	}
 	log := hclog.New(&hclog.LoggerOptions{Output: r.Logged, Level: hclog.Debug})
 	opt := api.Options{
 		Events: r.hub(log), StreamBeat: 200 * time.Millisecond,
-		Store: store, Fleet: r.Fleet, Cleaner: retention.NewRunner(retention.Options{Store: store, Log: log, Now: store.Now}), Auditor: audit.New(audit.Options{Store: store, Storages: Anchors{}}), Version: "v0.0.0-test", PublicURL: PublicURL,
+		Store: store, Fleet: r.Fleet, Alarms: r.Alarms, Cleaner: retention.NewRunner(retention.Options{Store: store, Log: log, Now: store.Now}), Auditor: audit.New(audit.Options{Store: store, Storages: Anchors{}}), Version: "v0.0.0-test", PublicURL: PublicURL,
 		Log: log, Bootstrap: hosts, SignIn: api.SignIn{Passwords: Passwords},
 		Ready: map[string]func(context.Context) error{"catalog": store.Ping, "broker": r.Fleet.ready},
 	}
