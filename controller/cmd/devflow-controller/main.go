@@ -19,6 +19,7 @@ import (
 
 	"devflowbackup/controller/internal/app"
 	"devflowbackup/controller/internal/config"
+	messages "devflowbackup/controller/internal/notify"
 	"devflowbackup/shared/notify"
 	"devflowbackup/shared/owner"
 	"devflowbackup/shared/unit"
@@ -146,6 +147,10 @@ As root, commands become the user that the data directory belongs to.`,
 		&cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(*cobra.Command, []string) {
 			fmt.Println("devflow-controller", version.String())
 		}},
+		&cobra.Command{
+			Use: messages.Command, Short: "Send one message that is given on standard input", Hidden: true, Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return messages.Child(cmd.Context(), os.Stdin, os.Stdout) },
+		},
 	)
 	root.AddCommand(unit.Commands(service(), &f.config, defaultFile)...)
 	return root

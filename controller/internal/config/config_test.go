@@ -75,7 +75,7 @@ func TestLoad(t *testing.T) {
 			Heartbeat: 5 * time.Second, Lease: time.Minute, LeaseMax: 2 * time.Hour, RetryBase: 90 * time.Second, RetryMax: 30 * time.Minute,
 			URLExpires: 10 * time.Minute, DeleteGrace: 0, MaxAttempts: 7, SessionIdle: 2 * time.Hour, SessionAge: 24 * time.Hour,
 		},
-		Packages: config.Default().Packages, OIDC: config.Default().OIDC, API: config.Default().API, Metrics: config.Default().Metrics,
+		Packages: config.Default().Packages, OIDC: config.Default().OIDC, API: config.Default().API, Metrics: config.Default().Metrics, Alarms: config.Default().Alarms,
 		Log: config.Log{Level: "debug", Format: "json"},
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -114,6 +114,7 @@ func TestLoad_errors(t *testing.T) {
 		"timing:\n  lease: soon\n":                      "timing.lease: soon is not a duration",
 		"timing:\n  delete_grace: 24\n":                 "timing.delete_grace: 24 is not a duration",
 		"timing:\n  retry_max: 10 m\n":                  "timing.retry_max: 10 m is not a duration",
+		"alarms:\n  every: 30\n":                        "alarms.every: 30 is not a duration",
 		"timing:\n  retry_base: [1s]\n":                 "timing.retry_base: [1s] is not a duration",
 	} {
 		c := config.Default()
@@ -206,13 +207,22 @@ func TestValidate(t *testing.T) {
 		"oidc": {func(c *config.Config) {
 			c.OIDC.Issuer, c.OIDC.ClientID, c.OIDC.Groups = "https://idp.example.com/realm", "me", []string{"dba=admin"}
 		}, nil},
-		"requests":        {func(c *config.Config) { c.API.RequestsPerSecond = -1 }, []string{"api.requests_per_second", "-1", "0 for no limit"}},
-		"burst":           {func(c *config.Config) { c.API.RequestBurst = 0 }, []string{"api.request_burst", "1 to"}},
-		"origin, path":    {func(c *config.Config) { c.API.CORSOrigins = []string{"https://panel.example.com/"} }, []string{"api.cors_origins", "https://panel.example.com"}},
-		"origin, any":     {func(c *config.Config) { c.API.CORSOrigins = []string{"*"} }, []string{"api.cors_origins"}},
-		"metrics":         {func(c *config.Config) { c.Metrics.Allow = []string{"10.0.0.0/8", "fd00::/8"} }, nil},
-		"metrics, host":   {func(c *config.Config) { c.Metrics.Allow = []string{"10.0.0.7"} }, []string{"metrics.allow", `"10.0.0.7"`, "10.0.0.0/8"}},
-		"metrics, token":  {func(c *config.Config) { c.Metrics.TokenFile = "/nowhere/token" }, []string{"metrics.token_file", "/nowhere/token does not exist"}},
+		"requests":       {func(c *config.Config) { c.API.RequestsPerSecond = -1 }, []string{"api.requests_per_second", "-1", "0 for no limit"}},
+		"burst":          {func(c *config.Config) { c.API.RequestBurst = 0 }, []string{"api.request_burst", "1 to"}},
+		"origin, path":   {func(c *config.Config) { c.API.CORSOrigins = []string{"https://panel.example.com/"} }, []string{"api.cors_origins", "https://panel.example.com"}},
+		"origin, any":    {func(c *config.Config) { c.API.CORSOrigins = []string{"*"} }, []string{"api.cors_origins"}},
+		"metrics":        {func(c *config.Config) { c.Metrics.Allow = []string{"10.0.0.0/8", "fd00::/8"} }, nil},
+		"metrics, host":  {func(c *config.Config) { c.Metrics.Allow = []string{"10.0.0.7"} }, []string{"metrics.allow", `"10.0.0.7"`, "10.0.0.0/8"}},
+		"metrics, token": {func(c *config.Config) { c.Metrics.TokenFile = "/nowhere/token" }, []string{"metrics.token_file", "/nowhere/token does not exist"}},
+		"alarms": {func(c *config.Config) {
+			c.Alarms = config.Alarms{Allow: []string{"10.0.0.0/8", "fd00::7", "mail.example.com"}, PingURL: "https://hc.test/" + canary, Every: time.Minute}
+		}, nil},
+		"alarms, allow":   {func(c *config.Config) { c.Alarms.Allow = []string{"10.0.0.0/33"} }, []string{"alarms.allow", `"10.0.0.0/33"`, "10.1.0.0/16"}},
+		"alarms, every":   {func(c *config.Config) { c.Alarms.Every = 0 }, []string{"alarms.every", "1s to 10m0s"}},
+		"alarms, ping":    {func(c *config.Config) { c.Alarms.PingURL = "hc.test/" + canary }, []string{"alarms.ping_url", "https://"}},
+		"alarms, both":    {func(c *config.Config) { c.Alarms.PingURL, c.Alarms.PingURLFile = "https://hc.test/"+canary, "/p" }, []string{"alarms", "exclude each other"}},
+		"alarms, no file": {func(c *config.Config) { c.Alarms.PingURLFile = "/nowhere/ping" }, []string{"alarms.ping_url_file", "/nowhere/ping does not exist"}},
+		"alarms, ca":      {func(c *config.Config) { c.Alarms.CAFile = "/nowhere/ca.pem" }, []string{"alarms.ca_file", "/nowhere/ca.pem does not exist"}},
 		"oidc, no issuer": {func(c *config.Config) { c.OIDC.ClientID = "me" }, []string{"oidc.issuer", "missing"}},
 		"oidc, plain":     {func(c *config.Config) { c.OIDC.Issuer = "http://idp.example.com" }, []string{"oidc.issuer", "http://idp.example.com", "https://"}},
 		"oidc, user":      {func(c *config.Config) { c.OIDC.Issuer = "https://me:" + canary + "@idp" }, []string{"oidc.issuer", "me:***@idp"}},

@@ -45,7 +45,7 @@ func TestEnvironment_EveryKey(t *testing.T) {
 			t.Errorf("%s changes nothing", config.Variable(key))
 		}
 		yaml := value
-		if slices.Contains([]string{"names", "nats.urls", "nats.advertise", "oidc.scopes", "oidc.groups", "api.cors_origins", "alarms.allow"}, key) {
+		if slices.Contains([]string{"names", "nats.urls", "nats.advertise", "oidc.scopes", "oidc.groups", "api.cors_origins", "alarms.allow", "metrics.allow"}, key) {
 			yaml = "[" + value + "]"
 		}
 		text := key + ": " + yaml
