@@ -58,6 +58,8 @@ type DueSchedule struct {
 	// RecordedUntil is the newest occurrence that has a record, or when the schedule was made or activated. It is the fence: what is
 	// recorded next must start from it.
 	RecordedUntil time.Time
+	// IntervalSeconds is the longest time between two occurrences, as it was known last; nil: it was not computed yet.
+	IntervalSeconds *int64
 }
 
 // Tick is what became of a schedule's occurrences after RecordedUntil. It is recorded as a whole or not at all; a tick whose

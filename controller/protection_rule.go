@@ -92,7 +92,13 @@ func (c Covering) due(last *time.Time, since time.Time) time.Time {
 	due := from.Add(c.Within)
 	held := slices.Clone(c.Held)
 	slices.SortFunc(held, func(a, b Period) int { return a.From.Compare(b.From) })
-	for _, p := range held {
+	for i := 0; i < len(held); {
+		p := held[i]
+		for i++; i < len(held) && !held[i].From.After(p.To); i++ { // pauses that overlap are one
+			if held[i].To.After(p.To) {
+				p.To = held[i].To
+			}
+		}
 		if !due.Before(p.From) && due.Before(p.To) {
 			due = p.To.Add(c.Within)
 		}

@@ -95,6 +95,14 @@ func (t Timing) CalendarIn(zone *time.Location) (*Calendar, error) {
 	return c, nil
 }
 
+// Key is the same for timings that are the same in every field.
+func (t Timing) Key() string {
+	weekday, dom := -1, -1
+	set(&weekday, t.DayOfWeek)
+	set(&dom, t.DayOfMonth)
+	return fmt.Sprintf("%s %s %d %d %q %s", t.Frequency, t.Time, weekday, dom, t.Cron, t.Timezone)
+}
+
 // Next is the first occurrence after an instant, in UTC.
 func (t Timing) Next(after time.Time) (time.Time, error) {
 	c, err := t.Calendar()

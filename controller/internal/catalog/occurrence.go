@@ -42,7 +42,7 @@ func (c *Catalog) ActiveSchedules(ctx context.Context, afterID int64, limit int)
 	var out []controller.DueSchedule
 	err := c.system(ctx, func(t *tx) error {
 		out = nil
-		return t.scan(ctx, &out, "SELECT "+scheduleColumns+", c.recorded_until FROM "+scheduleTables+` WHERE c.is_active AND c.deleted_at IS NULL AND c.id > ?
+		return t.scan(ctx, &out, "SELECT "+scheduleColumns+", c.recorded_until, c.interval_seconds FROM "+scheduleTables+` WHERE c.is_active AND c.deleted_at IS NULL AND c.id > ?
 			ORDER BY c.id LIMIT ?`, afterID, max(limit, 0))
 	})
 	return out, err
@@ -59,6 +59,15 @@ func (c *Catalog) ScheduleProblem(ctx context.Context, id int64, recordedUntil t
 		return err
 	})
 	return n > 0, err
+}
+
+// RecordInterval records the longest time between two of a schedule's occurrences.
+func (c *Catalog) RecordInterval(ctx context.Context, id int64, interval time.Duration) error {
+	seconds := int64(interval / time.Second)
+	return c.system(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, "UPDATE backup_schedules SET interval_seconds = ? WHERE id = ? AND interval_seconds IS DISTINCT FROM ?", seconds, id, seconds)
+		return err
+	})
 }
 
 // RecordTick records what became of a schedule's occurrences and orders the backups, in one transaction. A tick that does not start

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -114,7 +115,10 @@ func (t *tx) inState(ctx context.Context, where conditions, state string, p cont
 	if err := t.scan(ctx, &all, "SELECT d.id FROM "+databaseTables+" WHERE "+where.where()+" ORDER BY "+protectionOrder+" LIMIT ?", append(where.args, protectionLooked)...); err != nil {
 		return nil, err
 	}
-	limit, skip := limits(p.Limit, p.NumberedPage)
+	limit, skip := p.PerPage, p.Offset()
+	if p.Page == 0 {
+		limit = min(cmp.Or(p.Limit, 100), controller.MaxPart)
+	}
 	var found []int64
 	err := t.elevated(ctx, func() error {
 		j, err := t.judge(ctx)
@@ -162,11 +166,13 @@ func (t *tx) judge(ctx context.Context) (*judge, error) {
 	}
 	j := &judge{t: t, now: now, pauses: map[string][]controller.Pause{}}
 	for _, p := range pauses {
-		key := p.Scope + " " + itoa(number(p.ProjectID)+number(p.ServerID)+number(p.ScheduleID))
+		key := pauseKey(p.Scope, number(map[string]*int64{controller.PauseProject: p.ProjectID, controller.PauseServer: p.ServerID, controller.PauseSchedule: p.ScheduleID}[p.Scope]))
 		j.pauses[key] = append(j.pauses[key], p)
 	}
 	return j, nil
 }
+
+func pauseKey(scope string, id int64) string { return scope + " " + itoa(id) }
 
 // judged reads databases and their states in the order of the ids. full reads besides what is told of their last backups.
 func (j *judge) judged(ctx context.Context, ids []int64, full bool) ([]controller.Protection, error) {
@@ -205,7 +211,7 @@ func (j *judge) judged(ctx context.Context, ids []int64, full bool) ([]controlle
 func (j *judge) covering(s coveringSchedule, server int64) controller.Covering {
 	c := controller.Covering{ID: s.ID, Within: s.within, ActivatedAt: s.ActivatedAt}
 	for _, key := range []string{
-		controller.PauseEverything + " 0", controller.PauseProject + " " + itoa(s.ProjectID), controller.PauseServer + " " + itoa(server), controller.PauseSchedule + " " + itoa(s.ID),
+		pauseKey(controller.PauseEverything, 0), pauseKey(controller.PauseProject, s.ProjectID), pauseKey(controller.PauseServer, server), pauseKey(controller.PauseSchedule, s.ID),
 	} {
 		for _, p := range j.pauses[key] {
 			if p.EndedAt != nil {
@@ -281,16 +287,16 @@ func (t *tx) coverage(ctx context.Context, rows []protectionRow) (coverage, erro
 	if err != nil {
 		return c, err
 	}
-	known := map[controller.Timing]time.Duration{}
+	known := map[string]time.Duration{}
 	for _, s := range schedules {
 		interval, ok := time.Duration(0), true
 		if s.IntervalSeconds != nil {
 			interval = time.Duration(*s.IntervalSeconds) * time.Second
-		} else if interval, ok = known[timingKey(s.Timing)]; !ok {
+		} else if interval, ok = known[s.Timing.Key()]; !ok { // it was not planned since the upgrade
 			if interval, err = s.Interval(time.Now()); err != nil {
 				return c, fmt.Errorf("look how often schedule %d occurs: %w", s.ID, err)
 			}
-			known[timingKey(s.Timing)] = interval
+			known[s.Timing.Key()] = interval
 		}
 		spread := time.Duration(0)
 		if calendar, err := s.CalendarIn(time.UTC); err == nil {
@@ -304,20 +310,6 @@ func (t *tx) coverage(ctx context.Context, rows []protectionRow) (coverage, erro
 		}
 	}
 	return c, nil
-}
-
-// timingKey is a timing that compares by value.
-func timingKey(t controller.Timing) controller.Timing {
-	t.Cron = fmt.Sprint(t.Cron, "|", number32(t.DayOfWeek), "|", number32(t.DayOfMonth))
-	t.DayOfWeek, t.DayOfMonth = nil, nil
-	return t
-}
-
-func number32(n *int) int {
-	if n == nil {
-		return -1
-	}
-	return *n
 }
 
 // database are the schedules that cover a database: the default of its project only where no other one does.
@@ -372,21 +364,24 @@ func (t *tx) protectionSummary(ctx context.Context, project string) (controller.
 		}
 		s.Project, only = p.Slug, p.ID
 	}
-	// of is the condition that the column names a project that is asked for and seen; shared, that it may also be of no project.
+	// of is the condition that the column names a project that is asked for and seen; shared, that it may also be of no project. It is the
+	// caller's, also where the controller reads.
+	seen := string(t.sees("$column"))
 	of := func(column string) string {
 		if only != 0 {
 			return column + " = " + itoa(only)
 		}
-		return string(t.sees(column))
+		return strings.ReplaceAll(seen, "$column", column)
 	}
+	all := t.scope.All && only == 0
 	shared := func(column string) string {
-		if t.scope.All && only == 0 {
+		if all {
 			return "TRUE"
 		}
 		return "(" + column + " IS NULL OR " + of(column) + ")"
 	}
 	granted := "EXISTS (SELECT FROM project_servers g WHERE g.server_id = s.id AND " + of("g.project_id") + ")"
-	if t.scope.All && only == 0 {
+	if all {
 		granted = "TRUE"
 	}
 	return s, t.elevated(ctx, func() error {

@@ -178,3 +178,37 @@ func BenchmarkScale_DueSchedules(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkScale_Protection judges 10,000 databases, each with a schedule of its own and ten backups: a part of 1,000 of them, what
+// the overview counts, and a list of those in a state.
+func BenchmarkScale_Protection(b *testing.B) {
+	l := openLarge(b)
+	l.sql(b, `INSERT INTO databases (server_id, instance, engine, name, project_id) SELECT 1, 'main', 'postgresql', 'more' || n, 1 FROM generate_series(1, 9000) n;
+		INSERT INTO backup_schedules (project_id, scope, database_id, server_id, instance, database_type, database_name, frequency, "time", timezone, max_duration_seconds, compression,
+			retention_days, recorded_until, next_at, next_run_at, interval_seconds)
+		SELECT 1, 'database', id, 1, 'main', 'postgresql', name, 'daily', '02:00', 'UTC', 3600, 'zstd', 30, now(), now() + interval '1 day', now() + interval '1 day', 86400 FROM databases`)
+	l.backups(b, 0, 100_000)
+	l.sql(b, "UPDATE database_backups SET database_id = 1 + id %% 10000; VACUUM ANALYZE")
+	for _, call := range []struct {
+		name string
+		f    func() (int, error)
+	}{
+		{"page", func() (int, error) { rows, err := l.ProtectionPage(b.Context(), 5000, 1000); return len(rows), err }},
+		{"summary", func() (int, error) {
+			s, err := l.ProtectionSummary(b.Context(), l.admin, "")
+			return int(s.Databases / 10), err
+		}},
+		{"state", func() (int, error) {
+			n, err := l.CountProtection(b.Context(), l.admin, controller.ProtectionFilter{State: controller.ProtectionOverdue})
+			return int(n.N) + 1000, err
+		}},
+	} {
+		b.Run(call.name, func(b *testing.B) {
+			quantiles(b, func() {
+				if n, err := call.f(); err != nil || n < 1000 {
+					b.Fatalf("%d: %v", n, err)
+				}
+			}, nil)
+		})
+	}
+}

@@ -259,7 +259,8 @@ func (t *tx) plan(ctx context.Context, s controller.Schedule, recordedUntil time
 		return err
 	}
 	next := a.Due(recordedUntil)
-	_, err = t.exec(ctx, "UPDATE backup_schedules SET next_at = ?, next_run_at = ?, problem = '' WHERE id = ?", next.At, next.Due, s.ID)
+	_, err = t.exec(ctx, "UPDATE backup_schedules SET next_at = ?, next_run_at = ?, problem = '', interval_seconds = ? WHERE id = ?",
+		next.At, next.Due, int64(a.LongestGap(recordedUntil)/time.Second), s.ID)
 	return err
 }
 
@@ -327,11 +328,11 @@ func (t *tx) updateSchedule(ctx context.Context, old controller.DueSchedule, cha
 	_, err = t.exec(ctx, `UPDATE backup_schedules SET frequency = ?, "time" = ?, day_of_week = ?, day_of_month = ?, cron = ?, timezone = ?, spread_seconds = ?, catch_up_seconds = ?,
 		max_duration_seconds = ?, storage_id = ?, storage_disk = ?, encryption = ?, encrypt = ?, compression = ?, level = ?, verify_after = ?,
 		retention_days = ?, retention_hourly = ?, retention_daily = ?, retention_weekly = ?, retention_monthly = ?, retention_changes = coalesce(?::jsonb, retention_changes),
-		notify_on_failure = ?, is_active = ?, recorded_until = ?, updated_at = now() WHERE id = ?`,
+		notify_on_failure = ?, is_active = ?, recorded_until = ?, activated_at = CASE WHEN ? THEN now() ELSE activated_at END, updated_at = now() WHERE id = ?`,
 		spec.Frequency, spec.Time, spec.DayOfWeek, spec.DayOfMonth, spec.Cron, spec.Timezone, spec.SpreadSeconds, spec.CatchUpSeconds,
 		spec.MaxDurationSeconds, storage, spec.StorageDisk, spec.Encryption, spec.Encrypt, spec.Compression, spec.Level, spec.VerifyAfter,
 		r.Days, r.Hourly, r.Daily, r.Weekly, r.Monthly, changes,
-		spec.NotifyOnFailure, spec.IsActive, until, old.ID)
+		spec.NotifyOnFailure, spec.IsActive, until, *spec.IsActive && (retimed || !old.IsActive), old.ID)
 	if err != nil {
 		return err
 	}

@@ -512,7 +512,7 @@ func (c *Catalog) AssignDatabase(ctx context.Context, actor controller.Actor, re
 			return controller.Errorf(controller.EConflict, "server %q is not granted to project %q", d.Server, p.Slug).
 				WithHint("`devflowctl project grant %s %s` grants it", p.Slug, d.Server)
 		}
-		n, err := t.exec(ctx, "UPDATE databases SET project_id = ? WHERE id = ? AND project_id IS NULL", p.ID, d.ID)
+		n, err := t.exec(ctx, "UPDATE databases SET project_id = ?, assigned_at = now() WHERE id = ? AND project_id IS NULL", p.ID, d.ID)
 		if err != nil {
 			return err
 		}

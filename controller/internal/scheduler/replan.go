@@ -14,6 +14,11 @@ const replanPage = 500
 // What moved is logged. A schedule whose zone is not known does not occur; it never falls back to another zone.
 func (s *Scheduler) Replan(ctx context.Context) error {
 	zone := cached(s.opt.Zone)
+	now, err := s.opt.Now(ctx)
+	if err != nil {
+		return fmt.Errorf("read the clock: %w", err)
+	}
+	gaps := map[string]time.Duration{}
 	for after := int64(0); ; {
 		page, err := s.opt.Store.ActiveSchedules(ctx, after, replanPage)
 		if err != nil {
@@ -26,6 +31,9 @@ func (s *Scheduler) Replan(ctx context.Context) error {
 				err = s.problem(ctx, d, err)
 			} else {
 				_, err = s.replanOne(ctx, d, calendar)
+				if err == nil {
+					err = s.interval(ctx, d, calendar, now, gaps)
+				}
 			}
 			if err != nil {
 				return err
@@ -44,6 +52,23 @@ func (s *Scheduler) calendar(d controller.DueSchedule, zone func(string) (*time.
 		return nil, err
 	}
 	return d.CalendarIn(z)
+}
+
+// interval writes how far apart a schedule's occurrences may lie, where that is not known or is no longer so. known has the answers for
+// timings that were asked before.
+func (s *Scheduler) interval(ctx context.Context, d controller.DueSchedule, calendar *controller.Calendar, now time.Time, known map[string]time.Duration) error {
+	gap, found := known[d.Timing.Key()]
+	if !found {
+		gap = calendar.LongestGap(now)
+		known[d.Timing.Key()] = gap
+	}
+	if d.IntervalSeconds != nil && *d.IntervalSeconds == int64(gap/time.Second) {
+		return nil
+	}
+	if err := s.opt.Store.RecordInterval(ctx, d.ID, gap); err != nil {
+		return fmt.Errorf("record the interval of schedule %d: %w", d.ID, err)
+	}
+	return nil
 }
 
 // replanOne writes when a schedule occurs next where that is not what was planned, and tells whether it was written or found to have

@@ -27,6 +27,8 @@ type Store interface {
 	ActiveSchedules(ctx context.Context, afterID int64, limit int) ([]controller.DueSchedule, error)
 	// ScheduleProblem records why a schedule cannot occur, and tells whether that is new.
 	ScheduleProblem(ctx context.Context, id int64, recordedUntil time.Time, problem string) (bool, error)
+	// RecordInterval records the longest time between two of a schedule's occurrences, by which it is told what is overdue.
+	RecordInterval(ctx context.Context, id int64, interval time.Duration) error
 }
 
 // Options of a Scheduler. Zero values take the defaults named.
