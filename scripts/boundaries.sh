@@ -44,7 +44,8 @@ broker='^github\.com/nats-io/nats-server/'
 aws='^github\.com/aws/'
 
 # --- the binaries -----------------------------------------------------------------------------------------------------------
-# The agent runs on other people's database hosts: small, and with nothing that listens or that holds a storage credential.
+# The agent runs on other people's database hosts: small, with nothing that holds a storage credential, and that
+# listens with net/http alone where metrics.listen asks for it.
 links_none "devflow-agent links no gin, huma, bun, nats-server, AWS SDK or controller package" \
 	./agent/cmd/devflow-agent "$gin|$huma|$bun|$broker|$aws|^devflowbackup/controller(/|\$)"
 # The command line is a plain client of the HTTP API: it has no way around it.

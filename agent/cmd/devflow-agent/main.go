@@ -81,7 +81,7 @@ func command() *cobra.Command {
 		Use:   "devflow-agent",
 		Short: "The agent of DevFlow Backup on a database host",
 		Long: `The agent of DevFlow Backup on a database host: it backs databases up, verifies and restores them, as controllers order and its
-own configuration allows. It listens nowhere and connects to the controllers by itself.
+own configuration allows. It connects to the controllers by itself, and listens nowhere unless metrics.listen is set.
 
 A host becomes a server of an installation by enroll, with a token that "devflowctl server token" prints. The configuration
 lies in /etc/devflow/agent.yaml, where every key is explained; identity and journal in /var/lib/devflow-agent.
@@ -166,8 +166,8 @@ func runCommand(load func() (config.Config, error)) *cobra.Command {
 		Short: "Run the agent until it is told to stop",
 		Long: `Runs the agent until SIGTERM or an interrupt, and then waits for running jobs as limits.drain says. SIGHUP makes it read its
 configuration anew: instances, their databases and limits are in force for every job that is accepted from then on, and running jobs go
-on under those that they began with. Changes of state_dir, storage.local and log.format need a restart; a configuration with a mistake
-changes nothing. See devflow-agent reload.`,
+on under those that they began with. Changes of state_dir, storage.local, log.format and metrics need a restart; a configuration with a
+mistake changes nothing. See devflow-agent reload.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			supervisor, err := notify.Open() // first: no program that is started shall get the manager's socket

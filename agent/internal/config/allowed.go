@@ -48,6 +48,8 @@ func Allowed(key string) string {
 	switch key {
 	case "concurrency":
 		return fmt.Sprintf("%d to %d", minConcurrency, maxConcurrency)
+	case "metrics.listen":
+		return "host:port"
 	case "instances[].name":
 		return "1 to 63 letters, digits, dots, dashes, underscores"
 	case "instances[].port":
@@ -72,6 +74,7 @@ var fixed = []struct {
 		func(c *Config, before Config) { c.Storage.Local = before.Storage.Local },
 	},
 	{"log.format", func(a, b Config) bool { return a.Log.Format == b.Log.Format }, func(c *Config, before Config) { c.Log.Format = before.Log.Format }},
+	{"metrics", func(a, b Config) bool { return a.Metrics == b.Metrics }, func(c *Config, before Config) { c.Metrics = before.Metrics }},
 }
 
 // Keep sets what cannot change while an agent runs to what it was before, and names the keys that the file wanted otherwise.

@@ -9,10 +9,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +38,38 @@ type Config struct {
 	Instances   []Instance `yaml:"instances"`
 	Storage     Storage    `yaml:"storage"`
 	Limits      Limits     `yaml:"limits"`
+	Metrics     Metrics    `yaml:"metrics"`
+}
+
+// Metrics says whether and where /metrics is served, for Prometheus.
+type Metrics struct {
+	Listen    string `yaml:"listen"`     // host:port; empty: nowhere
+	TokenFile string `yaml:"token_file"` // holds a bearer token; needed for an address that other hosts reach
+
+	Token secret.String `yaml:"-"` // of TokenFile
+}
+
+// minToken is the least length of a token in a file, in bytes.
+const minToken = 16
+
+func (m Metrics) validate() error {
+	if m.Listen == "" {
+		if m.TokenFile != "" {
+			return errors.New("token_file is set and listen is not: give both or none")
+		}
+		return nil
+	}
+	host, port, err := net.SplitHostPort(m.Listen)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("listen is %q: give host:port, such as 127.0.0.1:9187", m.Listen)
+	}
+	if addr, err := netip.ParseAddr(host); m.TokenFile == "" && host != "localhost" && (err != nil || !addr.Unmap().IsLoopback()) {
+		return fmt.Errorf("listen is %q, which other hosts can reach: set token_file too, or listen at 127.0.0.1", m.Listen)
+	}
+	return nil
 }
 
 // Log says what is logged and how.
@@ -227,6 +262,16 @@ func LoadFile(path string, engines []string) (Config, error) {
 
 // readSecrets fills passwords from their files. A file with passwords in it must be its owner's alone.
 func (c *Config) readSecrets(path string) error {
+	if file := c.Metrics.TokenFile; file != "" {
+		token, err := secret.LoadFile(file)
+		if err != nil {
+			return fmt.Errorf("metrics.token_file: %w", err)
+		}
+		if len(token) < minToken {
+			return fmt.Errorf("metrics.token_file: %s holds fewer than %d bytes: `openssl rand -hex 32` makes a good token", file, minToken)
+		}
+		c.Metrics.Token = token
+	}
 	inline := ""
 	for i := range c.Instances {
 		in := &c.Instances[i]
@@ -291,6 +336,9 @@ func (c Config) Validate(engines []string) error {
 	}
 	if err := c.Storage.Local.validate(c.StateDir); err != nil {
 		return fmt.Errorf("storage.local.%w", err)
+	}
+	if err := c.Metrics.validate(); err != nil {
+		return fmt.Errorf("metrics.%w", err)
 	}
 	seen := make(map[string]bool)
 	for i, in := range c.Instances {

@@ -25,6 +25,7 @@ import (
 	"devflowbackup/agent/internal/journal"
 	"devflowbackup/agent/internal/link"
 	"devflowbackup/agent/internal/localstore"
+	"devflowbackup/agent/internal/metrics"
 	"devflowbackup/agent/internal/runner"
 	"devflowbackup/agent/internal/statedir"
 	"devflowbackup/agent/internal/transfer"
@@ -71,11 +72,13 @@ type Daemon struct {
 	log     hclog.Logger
 	session string
 
-	id     *identity.Identity
-	link   *link.Link
-	runner *runner.Runner
-	local  *localstore.Store // nil if this host has no backup directory
-	left   int               // attempts from before the start that are still to be cleaned up
+	id      *identity.Identity
+	link    *link.Link
+	runner  *runner.Runner
+	local   *localstore.Store // nil if this host has no backup directory
+	journal *journal.Journal
+	metrics *metrics.Metrics // nil: not asked for
+	left    int              // attempts from before the start that are still to be cleaned up
 
 	settings  atomic.Pointer[settings]
 	again     chan struct{} // asks for another hello
@@ -134,9 +137,11 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	d.settings.Store(set)
 	defer func() { d.settings.Load().terms.Client.CloseIdle() }()
 	d.openLocal(cfg.Storage.Local)
+	d.journal = j
+	d.openMetrics(cfg.Metrics)
 	d.runner = runner.New(runner.Config{
 		Terms: set.terms, Journal: j, Controller: requester{d}, Identity: d.id, Local: d.local,
-		Log: d.log.Named("runner"), ReadRange: d.opt.ReadRange,
+		Log: d.log.Named("runner"), ReadRange: d.opt.ReadRange, Ended: d.jobEnded,
 	})
 	inst := d.id.Installation()
 	roots, err := inst.Roots()
@@ -165,7 +170,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 func (d *Daemon) serve(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx)) // they go on while running attempts are waited for
 	var wg sync.WaitGroup
-	for _, loop := range []func(context.Context){d.helloLoop, d.beatLoop, d.progressLoop, d.leaseLoop, d.inventoryLoop, d.noticeLoop, d.localLoop, d.recoverLoop, d.readyLoop, d.watchLoop, d.reloadLoop} {
+	for _, loop := range []func(context.Context){d.helloLoop, d.beatLoop, d.progressLoop, d.leaseLoop, d.inventoryLoop, d.noticeLoop, d.localLoop, d.recoverLoop, d.readyLoop, d.watchLoop, d.reloadLoop, d.metricsLoop} {
 		wg.Go(func() { loop(loops) })
 	}
 	defer func() {
@@ -246,6 +251,7 @@ func (d *Daemon) onRun(m wire.Directive) any {
 		return answer
 	}
 	if f := d.runner.Accept(job); f != nil {
+		d.refused(f.Code)
 		d.log.Info("job not accepted", "job_id", job.Attempt.Job, "attempt", job.Attempt.No, "code", f.Code, "err", f.Error())
 		answer.Failure = f
 	}

@@ -34,6 +34,7 @@ type found struct {
 	hash      string
 	instances []wire.Instance
 	databases []wire.Database
+	at        time.Time
 }
 
 func (i *inventory) hash() string {
@@ -129,7 +130,7 @@ func (d *Daemon) discover(ctx context.Context) {
 		return
 	}
 	sum := sha256.Sum256(text)
-	f.hash = hex.EncodeToString(sum[:16])
+	f.hash, f.at = hex.EncodeToString(sum[:16]), time.Now()
 	d.inventory.mu.Lock()
 	d.inventory.found = f
 	d.inventory.mu.Unlock()

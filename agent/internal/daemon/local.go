@@ -76,14 +76,21 @@ func (d *Daemon) localLoop(ctx context.Context) {
 // facts describes this host.
 func (d *Daemon) facts() wire.Host {
 	h := host.Facts(d.config().StateDir)
-	if u := d.localDir.Load(); u != nil {
-		dir := u.dir
-		if age := time.Since(u.at); age > localStale {
-			dir.Error = fmt.Sprintf("its disk has not answered for %s", age.Round(time.Second))
-		}
-		h.Local = &dir
-	}
+	h.Local = d.localFacts()
 	return h
+}
+
+// localFacts describes the backup directory as it was looked at last, nil if there is none.
+func (d *Daemon) localFacts() *wire.LocalDir {
+	u := d.localDir.Load()
+	if u == nil {
+		return nil
+	}
+	dir := u.dir
+	if age := time.Since(u.at); age > localStale {
+		dir.Error = fmt.Sprintf("its disk has not answered for %s", age.Round(time.Second))
+	}
+	return &dir
 }
 
 // onLocal looks at the backup directory, or changes one file of it.

@@ -150,6 +150,9 @@ func (l *Link) Done() <-chan struct{} { return l.ctx.Done() }
 // Err is nil while the link lives. It wraps ErrSuperseded or ErrRevoked if that ended it.
 func (l *Link) Err() error { return context.Cause(l.ctx) }
 
+// IsConnected tells whether there is a connection now.
+func (l *Link) IsConnected() bool { return l.nc.IsConnected() }
+
 // Connected yields after each connection that was made.
 func (l *Link) Connected() <-chan struct{} { return l.connected }
 

@@ -67,6 +67,15 @@ type Config struct {
 	Log        hclog.Logger
 	Now        func() time.Time // for statements and durations; time.Now if nil
 	ReadRange  int64            // bytes of one read request; 0 for the default
+	Ended      func(Ended)      // told of each attempt that has ended, while it still counts as running; nil: nobody is
+}
+
+// Ended is an attempt that has ended.
+type Ended struct {
+	Kind, Outcome, Engine string
+	Took                  time.Duration
+	Raw, Stored           int64            // bytes
+	Millis                map[string]int64 // by stage
 }
 
 // Terms are what may change while a Runner works. An attempt keeps those that it was accepted under until it has ended.
@@ -485,7 +494,13 @@ func (r *Runner) run(a *attempt) {
 	if err != nil {
 		report = failed(report, a, err, cause)
 	}
-	r.logEnd(a, report, r.cfg.Now().Sub(start), err)
+	took := r.cfg.Now().Sub(start)
+	r.logEnd(a, report, took, err)
+	if r.cfg.Ended != nil {
+		r.cfg.Ended(Ended{
+			Kind: a.job.Kind, Outcome: report.Outcome, Engine: a.engine(), Took: took, Raw: a.raw.Load(), Stored: a.stored.Load(), Millis: report.Millis,
+		})
+	}
 
 	r.mu.Lock()
 	delete(r.running, a.job.Attempt)
@@ -550,6 +565,23 @@ func (a *attempt) about() []any {
 		return []any{"level", a.job.Verify.Level, "engine", a.job.Verify.Source.Engine, "database", a.job.Verify.Source.Database, "backup_id", a.job.Verify.Source.BackupID}
 	}
 	return nil
+}
+
+// engine names the database system that an attempt is about.
+func (a *attempt) engine() string {
+	switch {
+	case a.job.Backup != nil:
+		return a.job.Backup.Engine
+	case a.job.Restore != nil:
+		return a.job.Restore.Source.Engine
+	case a.job.Swap != nil:
+		return a.job.Swap.Engine
+	case a.job.Discard != nil:
+		return a.job.Discard.Engine
+	case a.job.Verify != nil:
+		return a.job.Verify.Source.Engine
+	}
+	return ""
 }
 
 // logEnd writes the one line that tells an operation's outcome.
