@@ -31,16 +31,21 @@ const (
 	thingToken    = "token"
 	thingPause    = "pause"
 	thingProfile  = "profile"
+	thingChannel  = "channel"
+	thingAlarm    = "alarm"
+	thingMute     = "mute"
+	thingKind     = "kind of channels"
 )
 
 var (
 	argThings = map[string]string{
 		"PROJECT": thingProject, "SERVER": thingServer, "STORAGE": thingStorage, "SCHEDULE": thingSchedule, "BACKUP": thingBackup, "RESTORE": thingRestore,
 		"DATABASE": thingDatabase, "USER": thingUser, "TOKEN": thingToken, "PAUSE": thingPause,
+		"CHANNEL": thingChannel, "ALARM": thingAlarm, "MUTE": thingMute,
 	}
 	flagThings = map[string]string{
 		"project": thingProject, "on": thingServer, "to-server": thingServer, "storage": thingStorage, "schedule": thingSchedule, "database": thingDatabase, "profile": thingProfile,
-		"backup": thingBackup, "restore": thingRestore,
+		"backup": thingBackup, "restore": thingRestore, "fallback": thingChannel, "channel": thingChannel, "alarm": thingAlarm,
 	}
 	// flagWords are the values of flags that mean the same on every command. Where they do not, the command is named.
 	flagWords = map[string][]string{
@@ -52,8 +57,9 @@ var (
 		"frequency": controller.Frequencies, "sort": controller.BackupSorts,
 		"job list --status": append([]string{controller.JobOpen}, controller.JobStatuses...), "job list --kind": controller.JobKinds,
 		"token create --kind": {controller.TokenAPI, controller.TokenPanel}, "restore list --kind": {controller.RestoreKind, controller.UndoKind},
+		"notify": controller.ChannelNotices(), "notice": controller.ChannelNotices(), "min-severity": controller.Severities, "tls": {"starttls", "implicit", "none"},
 		"storage add --kind": {controller.StorageS3, controller.StorageLocal},
-		"events --kind":      {controller.EventBackup, controller.EventJob, controller.EventRestore, controller.EventSchedule, controller.EventStorage, controller.EventAgent, controller.EventProgress},
+		"events --kind":      {controller.EventBackup, controller.EventJob, controller.EventRestore, controller.EventSchedule, controller.EventStorage, controller.EventAgent, controller.EventAlarm, controller.EventProgress},
 	}
 	word = regexp.MustCompile(`[A-Z][A-Z-]*`)
 )
@@ -84,6 +90,9 @@ func (c *ctl) complete(cmd *cobra.Command) {
 			continue
 		}
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	}
+	if path == "channel create" {
+		_ = cmd.RegisterFlagCompletionFunc("kind", c.offers(thingKind))
 	}
 	if cmd.HasSubCommands() || cmd.ValidArgsFunction != nil {
 		return
@@ -209,6 +218,26 @@ func namesOf(ctx context.Context, cl *client.Client, thing string) []string {
 		all, _ := cl.Pauses(ctx, false)
 		for _, p := range all {
 			add(number(p.ID), pauseWhat(p)+": "+p.Reason)
+		}
+	case thingChannel:
+		all, _ := cl.Channels(ctx, "")
+		for _, ch := range all {
+			add(ch.Name, ch.Kind+", "+ch.Hint)
+		}
+	case thingAlarm:
+		all, _ := cl.Alarms(ctx, controller.AlarmFilter{}, offered)
+		for _, a := range all {
+			add(number(a.ID), a.Title)
+		}
+	case thingMute:
+		all, _ := cl.Mutes(ctx, false)
+		for _, m := range all {
+			add(number(m.ID), muteWhat(m)+": "+m.Reason)
+		}
+	case thingKind:
+		all, _ := cl.ChannelKinds(ctx)
+		for _, k := range all {
+			add(k.Kind, k.Title)
 		}
 	}
 	return names

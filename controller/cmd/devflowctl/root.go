@@ -78,6 +78,7 @@ Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3
 		c.backupCommand(), c.restoreCommand(), c.jobCommand(), c.scheduleCommand(), c.pauseCommand(), c.tokenCommand(), c.userCommand(), c.auditCommand(),
 		c.preDeployCommand(), c.statisticsCommand(), c.trendsCommand(), c.overviewCommand(), c.eventsCommand(),
 		c.loginCommand(), c.logoutCommand(), c.whoamiCommand(), c.sessionCommand(), c.profilesCommand(),
+		c.alarmCommand(), c.noticeCommand(), c.muteCommand(), c.channelCommand(),
 		c.settingsCommand(),
 		c.artifactCommand(), c.keyCommand(), c.versionCommand(),
 	)
