@@ -272,3 +272,46 @@ func Percent(part, whole int64) string {
 	}
 	return fmt.Sprintf("%.0f %%", math.Round(100*float64(part)/float64(whole)))
 }
+
+// Ping is a dead-man ping of a schedule that one controller sends.
+type Ping struct {
+	ID         int64
+	ScheduleID int64
+	State      string // start, success, fail
+	Attempts   int
+	Until      time.Time // it is this controller's until then; the fence
+}
+
+// Outgoing is a message that one controller sends.
+type Outgoing struct {
+	ID          int64
+	ChannelID   int64
+	Channel     string
+	ChannelKind string
+	FallbackOf  *int64
+	Attempts    int
+	CreatedAt   time.Time
+	Owner       string // with Until the fence
+	Until       time.Time
+	Body        Message
+}
+
+// Outcome of a try to send a message that failed.
+const (
+	OutgoingRetried = "retried"
+	OutgoingFailed  = "failed"
+	OutgoingLost    = "lost" // it is another controller's by now, or no longer open
+)
+
+// Standing is what a round of conditions found and did.
+type Standing struct {
+	Done                  bool // no other controller did it meanwhile
+	Holding               int  // conditions
+	Opened, Closed, Still int  // alarms
+}
+
+// CertificateEnd is when a certificate ends that a controller knows of.
+type CertificateEnd struct {
+	Name string // for people
+	At   time.Time
+}

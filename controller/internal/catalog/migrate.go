@@ -25,6 +25,8 @@ const (
 	lockAnchor    = 0x6465760009
 	lockEvents    = 0x646576000a
 	lockFold      = 0x646576000b
+	lockAlarms    = 0x646576000c // who writes alarms and notices
+	lockMessages  = 0x646576000d // who plans and claims messages
 	lockRestoreTo = 0x64657606 // first of two numbers
 	lockLimits    = 0x64657607 // first of two numbers
 )
