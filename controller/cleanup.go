@@ -1,6 +1,10 @@
 package controller
 
-import "time"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // CleanupGrace is how long what retention removed can be brought back, unless the installation says otherwise.
 const CleanupGrace = 24 * time.Hour
@@ -64,6 +68,24 @@ const MaxCleanupItems = 5000
 type Settings struct {
 	Timezone    string `json:"timezone"`     // in which the daily clean-up has its time; IANA name
 	CleanupTime string `json:"cleanup_time"` // HH:MM
+	SummaryDay  string `json:"summary_day"`  // on which the weekly summary is sent: 0 (Sunday) to 6, or SummaryOff
+	SummaryTime string `json:"summary_time"` // HH:MM, in the same zone
+}
+
+// SummaryOff is the day on which no weekly summary is sent.
+const SummaryOff = "off"
+
+// summaryDay is a day of the week by its number or its name, as its number.
+func summaryDay(text string) (string, error) {
+	for day := time.Sunday; day <= time.Saturday; day++ {
+		if number := strconv.Itoa(int(day)); text == number || strings.EqualFold(text, day.String()) {
+			return number, nil
+		}
+	}
+	if strings.EqualFold(text, SummaryOff) {
+		return SummaryOff, nil
+	}
+	return "", Invalid("summary_day", "%.40q is not allowed; use 0 (Sunday) to 6, a day's name, or %s", text, SummaryOff)
 }
 
 // Validate names the first field that is wrong.
@@ -76,7 +98,13 @@ func (s *Settings) Validate() error {
 		return err
 	}
 	s.Timezone, s.CleanupTime = t.Timezone, t.Time
-	return nil
+	seconds, err := timeOfDay(s.SummaryTime)
+	if err != nil || seconds%60 != 0 {
+		return Invalid("summary_time", "%.40q is not allowed; use HH:MM, such as 08:00", s.SummaryTime)
+	}
+	s.SummaryTime = timeText(seconds)
+	s.SummaryDay, err = summaryDay(s.SummaryDay)
+	return err
 }
 
 // Calendar is when the daily clean-up occurs.

@@ -94,7 +94,10 @@ func TestProtection_Judge(t *testing.T) {
 	project := int64(7)
 	daily := controller.Covering{ID: 1, Within: controller.ExpectWithin(day, 15*time.Minute, h), ActivatedAt: ago(100 * day)} // 27 h 46 min
 	hourly := controller.Covering{ID: 2, Within: controller.ExpectWithin(h, 0, h), ActivatedAt: ago(100 * day)}               // 2 h 15 min
-	with := func(c controller.Covering, change func(*controller.Covering)) controller.Covering { change(&c); return c }
+	with := func(c controller.Covering, change func(*controller.Covering)) controller.Covering {
+		change(&c)
+		return c
+	}
 	paused := func(c controller.Covering) controller.Covering {
 		return with(c, func(c *controller.Covering) { c.Paused = "everything is paused: moving" })
 	}

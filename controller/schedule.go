@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"devflowbackup/shared/secret"
 	"devflowbackup/shared/wire"
 )
 
@@ -52,6 +53,7 @@ type Schedule struct {
 	Problem         string     `json:"problem"`         // why it cannot occur, such as a zone that is no longer known
 	PausedReason    string     `json:"paused_reason"`   // empty: it is not paused
 	PausedUntil     *time.Time `json:"paused_until"`    // null: until the pause is ended
+	PingHint        string     `json:"ping_hint"`       // the host of its dead-man switch; empty: it has none
 	ShorterAt       *time.Time `json:"shorter_at"`      // from then on a retention that was made shorter is in effect; null: it is
 	NextOccurrence  *time.Time `json:"next_occurrence"` // as the calendar says; next_run_at has its spread
 	LastRunAt       *time.Time `json:"last_run_at"`
@@ -119,6 +121,8 @@ type ScheduleSpec struct {
 	RetentionMonthly   *int
 	NotifyOnFailure    *bool // default true
 	IsActive           *bool // default true
+	PingURL            secret.String
+	PingHint           string // what of PingURL may be shown
 }
 
 // Validate fills defaults and names the first field that is wrong, its value and what is allowed.

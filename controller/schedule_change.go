@@ -1,5 +1,7 @@
 package controller
 
+import "devflowbackup/shared/secret"
+
 // ScheduleChange edits a schedule. Nil leaves a field as it is. Target and project do not change: make another schedule instead.
 type ScheduleChange struct {
 	Frequency          *string
@@ -25,6 +27,8 @@ type ScheduleChange struct {
 	RetentionMonthly   *int
 	NotifyOnFailure    *bool
 	IsActive           *bool
+	PingURL            *secret.String // empty: none
+	PingHint           string         // what of it may be shown
 }
 
 // Spec is what the schedule would be made of after the change; it is to be validated.

@@ -56,7 +56,8 @@ func TestAudit_everyWrite(t *testing.T) {
 		}](a.is(a.status)).ID)
 	}
 	var enrolment body.NewEnrolment
-	var token, backup, failed, restore, schedule, pause, session, cookie, csrf string
+	var mute string
+	var token, backup, failed, restore, schedule, pause, database, session, cookie, csrf string
 	var job int64
 	finish := func() {
 		t.Helper()
@@ -110,7 +111,9 @@ func TestAudit_everyWrite(t *testing.T) {
 		{op: "set-password", path: "/users/anna/password", in: `{"password":"and another for it"}`, subject: "anna"},
 		{op: "end-user-sessions", path: "/users/anna/sessions", subject: "anna"},
 		{op: "delete-user", path: "/users/anna", subject: "anna"},
-		{op: "create-backups", in: `{"database":"app"}`, result: "accepted", then: func(a *answer) { backup = number(item(a).ID) }},
+		{op: "create-backups", in: `{"database":"app"}`, result: "accepted", then: func(a *answer) { backup, database = number(item(a).ID), number(item(a).DatabaseID) }},
+		{op: "ignore-database", path: "/databases/{database}/ignored", in: `{"reason":"a copy"}`, subject: "db-1/"},
+		{op: "unignore-database", path: "/databases/{database}/ignored", subject: "db-1/"},
 		{op: "cancel-backup", path: "/backups/{backup}/cancel"},
 		{op: "create-backups", in: `{"database":"app"}`, result: "accepted", then: func(a *answer) {
 			failed = number(item(a).ID)
@@ -145,6 +148,12 @@ func TestAudit_everyWrite(t *testing.T) {
 		{op: "create-pause", in: func() any { return `{"scope":"schedule","schedule_id":` + schedule + `,"reason":"deploy"}` }, then: func(a *answer) { pause = id(a) }},
 		{op: "end-pause", path: "/pauses/{pause}/end"},
 		{op: "delete-schedule", path: "/schedules/{schedule}", subject: "{schedule}"},
+		{op: "create-channel", in: `{"name":"hook","kind":"webhook","target":{"url":"https://hook.test/x","secret":"0123456789abcdef"}}`, subject: "hook"},
+		{op: "update-channel", path: "/channels/hook", in: `{"min_severity":"warning"}`, subject: "hook"},
+		{op: "test-channel", path: "/channels/hook/test", subject: "hook"},
+		{op: "delete-channel", path: "/channels/hook", subject: "hook"},
+		{op: "create-mute", in: `{"scope":"project","ref":"shop","for_seconds":60,"reason":"deploy"}`, subject: "project shop", then: func(a *answer) { mute = id(a) }},
+		{op: "end-mute", path: "/mutes/{mute}/end", subject: "project"},
 		{op: "update-settings", in: `{"timezone":"Europe/Berlin"}`},
 		{op: "cleanup", in: `{"project":"shop"}`, subject: "shop"},
 		{op: "export-audit"},
@@ -155,7 +164,7 @@ func TestAudit_everyWrite(t *testing.T) {
 			t.Fatalf("there is no operation %s", step.op)
 		}
 		op := routes(r)[i]
-		values := strings.NewReplacer("{token}", token, "{backup}", backup, "{failed}", failed, "{restore}", restore, "{schedule}", schedule, "{pause}", pause, "{job}", number(job), "{session}", session)
+		values := strings.NewReplacer("{token}", token, "{backup}", backup, "{failed}", failed, "{restore}", restore, "{schedule}", schedule, "{pause}", pause, "{mute}", mute, "{job}", number(job), "{database}", database, "{session}", session)
 		path := op.Path
 		if step.path != "" {
 			path = values.Replace(step.path)

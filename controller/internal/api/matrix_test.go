@@ -40,11 +40,16 @@ func (r *rig) things(slug, server, database string) things {
 	r.do("POST", "/backups/"+number(*ordered.Databases[0].BackupID)+"/cancel", nil).is(http.StatusOK)
 	token := into[body.NewToken](r.do("POST", "/tokens", `{"name":"of `+slug+`","permissions":["manage-tokens"],"projects":["`+slug+`"]}`).is(http.StatusCreated))
 	user := r.user("of-"+slug, []string{controller.ManageTokens}, slug)
+	channel := into[controller.Channel](r.do("POST", "/channels", `{"name":"channel-`+slug+`","project":"`+slug+`","kind":"webhook","target":{"url":"https://hook.test/`+slug+`","secret":"0123456789abcdef"}}`).is(http.StatusCreated))
+	mute := into[controller.Mute](r.do("POST", "/mutes", `{"scope":"project","ref":"`+slug+`","for_seconds":3600,"reason":"x"}`).is(http.StatusCreated))
+	alarm := r.SQL(`INSERT INTO alarms (kind, key, severity, project_id, title) VALUES ('overdue', 'overdue:` + slug + `', 'critical', ` + number(p.ID) + `, 'of ` + slug + `') RETURNING id`)
+	notice := r.SQL(`INSERT INTO notices (kind, event, severity, alarm_id, project_id, title) VALUES ('overdue', 'opened', 'critical', ` + alarm + `, ` + number(p.ID) + `, 'of ` + slug + `') RETURNING id`)
 	return things{slug, database, map[string]map[string]string{
+		"/channels/": {"ref": channel.Name}, "/mutes/": {"id": number(mute.ID)}, "/alarms/": {"id": alarm}, "/notices/": {"id": notice},
 		"/projects/": {"ref": p.Slug, "server": server}, "/servers/": {"ref": server}, "/backups/": {"id": number(backup.ID)}, "/restores/": {"id": number(restore.ID)},
 		"/jobs/": {"id": number(backup.JobID)}, "/storages/": {"ref": "store-" + slug}, "/schedules/": {"id": number(schedule.ID)}, "/pauses/": {"id": number(pause.ID)},
 		"/tokens/": {"id": number(token.ID)}, "/users/": {"ref": user.Name},
-		"/pre-deploys/": {"id": number(ordered.ID)},
+		"/pre-deploys/": {"id": number(ordered.ID)}, "/databases/": {"id": number(backup.DatabaseID)},
 	}}
 }
 
@@ -154,7 +159,15 @@ var rules = map[string]rule{
 	"update-settings": {access: controller.ManageProjects, whole: true},
 	"create-schedule": {access: controller.ManageSchedules, names: `{"project":"$","frequency":"daily","time":"02:00"}`}, "update-schedule": {access: controller.ManageSchedules, names: inPath},
 	"delete-schedule": {access: controller.ManageSchedules, names: inPath, last: true}, "run-schedule": {access: controller.ManageSchedules + " " + controller.CreateBackups, names: inPath},
+	"list-protection": {access: controller.ViewBackups}, "get-protection-summary": {access: controller.ViewBackups},
+	"ignore-database": {access: controller.ManageSchedules, names: inPath}, "unignore-database": {access: controller.ManageSchedules, names: inPath},
 	"create-pause": {access: controller.ManageSchedules, names: `{"project":"$","reason":"x"}`}, "end-pause": {access: controller.ManageSchedules, names: inPath},
+	"list-channels": {access: controller.ViewBackups}, "list-channel-kinds": {access: controller.ViewBackups}, "get-channel": {access: controller.ViewBackups, names: inPath},
+	"create-channel": {access: controller.ManageProjects, names: `{"name":"new-$","project":"$","kind":"webhook","target":{"url":"https://hook.test/x","secret":"0123456789abcdef"}}`},
+	"update-channel": {access: controller.ManageProjects, names: inPath}, "delete-channel": {access: controller.ManageProjects, names: inPath, last: true}, "test-channel": {access: controller.ManageProjects, names: inPath},
+	"list-alarms": {access: controller.ViewBackups}, "get-alarm-summary": {access: controller.ViewBackups}, "get-alarm": {access: controller.ViewBackups, names: inPath},
+	"list-notices": {access: controller.ViewBackups}, "get-notice": {access: controller.ViewBackups, names: inPath}, "list-mutes": {access: controller.ViewBackups},
+	"create-mute": {access: controller.ManageSchedules, names: `{"scope":"project","ref":"$","for_seconds":60,"reason":"x"}`}, "end-mute": {access: controller.ManageSchedules, names: inPath},
 	"list-enrolments": {access: controller.ManageServers}, "create-enrolment": {access: controller.ManageServers, names: `{"server_name":"new","project":"$"}`},
 	"revoke-server": {access: controller.ManageServers, names: inPath, whole: true}, "set-verifier": {access: controller.ManageServers, names: inPath, whole: true},
 	"create-storage": {access: controller.ManageStorages, names: `{"name":"new-$","project":"$","bucket":"b","access_key":"a","secret_key":"s"}`}, "update-storage": {access: controller.ManageStorages, names: inPath},

@@ -25,6 +25,7 @@ const (
 	tagStatistics = "statistics"
 	tagRetention  = "retention"
 	tagAlarms     = "alarms"
+	tagProtection = "protection"
 )
 
 // registerAll lists every operation by its file.
@@ -49,6 +50,7 @@ func (a *API) registerAll() {
 	a.registerMutes()
 	a.registerJobs()
 	a.registerStatistics()
+	a.registerProtection()
 	a.registerEvents()
 	a.registerPreDeploy()
 	a.registerTokens()

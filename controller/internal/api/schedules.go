@@ -8,6 +8,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
+	"devflowbackup/shared/secret"
 )
 
 // upcoming is how many occurrences are shown wherever a schedule is.
@@ -28,7 +29,16 @@ func (a *API) registerSchedules() {
 		})
 	register(a, operation{id: "update-schedule", audit: "schedule.update", method: http.MethodPatch, path: "/schedules/{id}", summary: "Change a schedule, activate it or not", tag: tagSchedules, access: manage, edits: true},
 		func(ctx context.Context, in *idBodyIn[body.UpdateSchedule]) (*tagged[body.Schedule], error) {
-			return a.scheduleOut(store.UpdateSchedule(ctx, actorOf(ctx), in.ID, scheduleChange(in.Body)))
+			change := scheduleChange(in.Body)
+			if in.Body.PingURL != nil {
+				url := *in.Body.PingURL
+				hint, err := a.pingHint(url)
+				if err != nil {
+					return nil, err
+				}
+				change.PingURL, change.PingHint = &url, hint
+			}
+			return a.scheduleOut(store.UpdateSchedule(ctx, actorOf(ctx), in.ID, change))
 		})
 	register(a, operation{id: "delete-schedule", audit: "schedule.delete", method: http.MethodDelete, path: "/schedules/{id}", summary: "Delete a schedule; its backups stay", tag: tagSchedules, access: manage, status: http.StatusNoContent, edits: true},
 		func(ctx context.Context, in *idIn) (*answer, error) {
@@ -85,7 +95,19 @@ func (a *API) createSchedule(ctx context.Context, in *bodyIn[body.CreateSchedule
 	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
+	var err error
+	if spec.PingHint, err = a.pingHint(spec.PingURL); err != nil {
+		return nil, err
+	}
 	return a.scheduleOut(a.opt.Store.CreateSchedule(ctx, actorOf(ctx), spec))
+}
+
+// pingHint is what of a dead-man switch's URL may be shown; of none, nothing.
+func (a *API) pingHint(url secret.String) (string, error) {
+	if url.Empty() {
+		return "", nil
+	}
+	return a.opt.Alarms.CheckPing(url)
 }
 
 // previewSchedule needs no project: what it says follows from the request alone.
@@ -159,7 +181,7 @@ func scheduleSpec(project string, t body.ScheduleTarget, o body.ScheduleOptions)
 		SpreadSeconds: o.SpreadSeconds, CatchUpSeconds: o.CatchUpSeconds, MaxDurationSeconds: o.MaxDurationSeconds,
 		Storage: o.Storage, StorageDisk: o.StorageDisk, Encryption: o.Encryption, Encrypt: o.Encrypt, Compression: o.Compression, Level: o.Level, VerifyAfter: o.VerifyAfter,
 		RetentionDays: o.RetentionDays, RetentionHourly: o.RetentionHourly, RetentionDaily: o.RetentionDaily, RetentionWeekly: o.RetentionWeekly, RetentionMonthly: o.RetentionMonthly,
-		NotifyOnFailure: o.NotifyOnFailure, IsActive: o.IsActive,
+		NotifyOnFailure: o.NotifyOnFailure, IsActive: o.IsActive, PingURL: o.PingURL,
 	}
 }
 

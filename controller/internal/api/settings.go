@@ -23,7 +23,7 @@ func (a *API) updateSettings(ctx context.Context, in *bodyIn[body.UpdateSettings
 		name  string
 		given *string
 		to    *string
-	}{{"timezone", in.Body.Timezone, &s.Timezone}, {"cleanup_time", in.Body.CleanupTime, &s.CleanupTime}} {
+	}{{"timezone", in.Body.Timezone, &s.Timezone}, {"cleanup_time", in.Body.CleanupTime, &s.CleanupTime}, {"summary_day", in.Body.SummaryDay, &s.SummaryDay}, {"summary_time", in.Body.SummaryTime, &s.SummaryTime}} {
 		if f.given == nil {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"devflowbackup/controller"
+	"devflowbackup/shared/secret"
 	"devflowbackup/shared/wire"
 )
 
@@ -109,6 +110,13 @@ type Store interface {
 	Events(ctx context.Context, actor controller.Actor, after, upTo int64, limit int) ([]controller.Event, error)
 	EventLog(ctx context.Context) (controller.EventLog, error)
 	Overview(ctx context.Context, actor controller.Actor) (controller.Overview, error)
+	// Protection lists how well databases are protected, by server, instance and name.
+	Protection(ctx context.Context, actor controller.Actor, f controller.ProtectionFilter) ([]controller.Protection, error)
+	CountProtection(ctx context.Context, actor controller.Actor, f controller.ProtectionFilter) (controller.Total, error)
+	ProtectionSummary(ctx context.Context, actor controller.Actor, project string) (controller.ProtectionSummary, error)
+	// IgnoreDatabase records the choice that a database need not be backed up; UnignoreDatabase takes it back.
+	IgnoreDatabase(ctx context.Context, actor controller.Actor, id int64, reason string) (controller.Protection, error)
+	UnignoreDatabase(ctx context.Context, actor controller.Actor, id int64) (controller.Protection, error)
 
 	// Schedules lists by project and id.
 	Schedules(ctx context.Context, actor controller.Actor, f controller.ScheduleFilter) ([]controller.Schedule, error)
@@ -207,6 +215,8 @@ type Alarms interface {
 	Kinds() []controller.ChannelKind
 	// CheckTarget tells whether a target can be one of a kind; it asks no network. It gives the target as it is kept, and what of it may be shown.
 	CheckTarget(kind string, target controller.ChannelTarget) (normal controller.ChannelTarget, hint string, err error)
+	// CheckPing tells whether the URL of a dead-man switch can be called, and what of it may be shown; it asks no network.
+	CheckPing(url secret.String) (hint string, err error)
 	// TestChannel sends a test through a channel, waits for what became of it, and records that. A *controller.Error is for the caller.
 	TestChannel(ctx context.Context, id int64) error
 }

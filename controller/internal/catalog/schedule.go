@@ -11,6 +11,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/retention"
+	"devflowbackup/shared/secret"
 )
 
 // scheduleColumns of backup_schedules c, with the pause that holds it back longest.
@@ -18,7 +19,7 @@ const scheduleColumns = `c.id, c.project_id, p.slug AS project, c.scope, c.datab
 	c.frequency, c."time", c.day_of_week, c.day_of_month, c.cron, c.timezone, c.spread_seconds, c.catch_up_seconds, c.max_duration_seconds,
 	c.storage_id, coalesce(st.name, '') AS storage, c.storage_disk, c.encryption, c.encrypt, c.compression, c.level, c.verify_after,
 	c.retention_days AS days, c.retention_hourly AS hourly, c.retention_daily AS daily, c.retention_weekly AS weekly, c.retention_monthly AS monthly,
-	c.notify_on_failure, c.is_active, c.problem, coalesce(pause.reason, '') AS paused_reason, pause.until AS paused_until,
+	c.notify_on_failure, c.is_active, c.problem, coalesce(pause.reason, '') AS paused_reason, pause.until AS paused_until, c.ping_hint,
 	(SELECT max((e->>'effective_at')::timestamptz) FROM jsonb_array_elements(c.retention_changes) e WHERE (e->>'effective_at')::timestamptz > now()) AS shorter_at,
 	c.next_at AS next_occurrence, c.last_run_at, c.next_run_at, c.created_at, c.updated_at`
 
@@ -186,6 +187,11 @@ func (t *tx) createSchedule(ctx context.Context, actor controller.Actor, p contr
 	if err != nil {
 		return none, taken(err, "a default schedule of project", p.Slug)
 	}
+	if !spec.PingURL.Empty() {
+		if err := t.setPing(ctx, row.ID, spec.PingURL, spec.PingHint); err != nil {
+			return none, err
+		}
+	}
 	s, err := t.schedule(ctx, row.ID)
 	if err != nil {
 		return none, err
@@ -281,13 +287,20 @@ func (c *Catalog) UpdateSchedule(ctx context.Context, actor controller.Actor, id
 		} else {
 			err = t.updateSchedule(ctx, old, change)
 		}
+		if err == nil && change.PingURL != nil {
+			err = t.setPing(ctx, id, *change.PingURL, change.PingHint)
+		}
 		if err != nil {
 			return err
 		}
 		if s, err = t.schedule(ctx, id); err != nil {
 			return err
 		}
-		return t.audit(ctx, actor, "schedule.update", &s.ProjectID, itoa(id), scheduleDetail(old.Schedule, s))
+		detail := scheduleDetail(old.Schedule, s)
+		if change.PingURL != nil {
+			detail["ping_hint"] = s.PingHint // also where the host stays, and what follows it does not
+		}
+		return t.audit(ctx, actor, "schedule.update", &s.ProjectID, itoa(id), detail)
 	})
 	return s, err
 }
@@ -341,6 +354,40 @@ func (t *tx) updateSchedule(ctx context.Context, old controller.DueSchedule, cha
 		return err
 	}
 	return t.plan(ctx, s, until)
+}
+
+func pingPurpose(schedule int64) string { return fmt.Sprintf("schedule/%d/ping", schedule) }
+
+// setPing keeps the URL of a schedule's dead-man switch, sealed; an empty one takes it away, and what was still to be sent to it.
+func (t *tx) setPing(ctx context.Context, schedule int64, url secret.String, hint string) error {
+	var sealed []byte
+	if !url.Empty() {
+		var err error
+		if sealed, err = t.cat.seal(pingPurpose(schedule), []byte(url.Reveal())); err != nil {
+			return err
+		}
+	} else {
+		hint = ""
+	}
+	_, err := t.exec(ctx, "UPDATE backup_schedules SET ping_sealed = ?, ping_hint = ? WHERE id = ?", sealed, cut(hint, 300), schedule)
+	if err == nil {
+		_, err = t.exec(ctx, "DELETE FROM pings WHERE schedule_id = ?", schedule)
+	}
+	return err
+}
+
+// SchedulePing returns the URL of a schedule's dead-man switch, for the controller itself; empty if it has none or is no longer there.
+func (c *Catalog) SchedulePing(ctx context.Context, id int64) (secret.String, error) {
+	var row struct{ Sealed []byte }
+	err := c.system(ctx, func(t *tx) error {
+		_, err := t.find(ctx, &row, "SELECT ping_sealed AS sealed FROM backup_schedules WHERE id = ? AND deleted_at IS NULL", id)
+		return err
+	})
+	if err != nil || row.Sealed == nil {
+		return "", err
+	}
+	plain, err := c.unseal(pingPurpose(id), row.Sealed)
+	return secret.String(plain), err
 }
 
 // policyChanges is what retention_changes becomes where the retention is changed, nil where it is not.
@@ -449,7 +496,7 @@ func (c *Catalog) DeleteSchedule(ctx context.Context, actor controller.Actor, id
 		if err := t.deactivate(ctx, s, "was deleted"); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, "UPDATE backup_schedules SET deleted_at = now() WHERE id = ?", id); err != nil {
+		if _, err := t.exec(ctx, "UPDATE backup_schedules SET deleted_at = now(), ping_sealed = NULL, ping_hint = '' WHERE id = ?", id); err != nil {
 			return err
 		}
 		return t.audit(ctx, actor, "schedule.delete", &s.ProjectID, itoa(id), map[string]any{"scope": s.Scope, "label": s.Label(), "database": s.DatabaseName})

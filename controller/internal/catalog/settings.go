@@ -8,7 +8,7 @@ import (
 )
 
 // defaultSettings are those of an installation that is being made.
-var defaultSettings = controller.Settings{Timezone: "UTC", CleanupTime: "00:00"}
+var defaultSettings = controller.Settings{Timezone: "UTC", CleanupTime: "00:00", SummaryDay: "1", SummaryTime: "08:00"}
 
 // Settings returns what is the same for every controller. Whoever may ask may see it.
 func (c *Catalog) Settings(ctx context.Context, _ controller.Actor) (controller.Settings, error) {
@@ -34,7 +34,7 @@ type settingsRow struct {
 
 func (t *tx) settings(ctx context.Context, how string) (settingsRow, error) {
 	var row settingsRow
-	found, err := t.find(ctx, &row, "SELECT timezone, cleanup_time, cleanup_since FROM installation "+how)
+	found, err := t.find(ctx, &row, "SELECT timezone, cleanup_time, cleanup_since, coalesce(summary_day::text, 'off') AS summary_day, summary_time FROM installation "+how)
 	if err == nil && !found {
 		row.Settings = defaultSettings
 	}
@@ -56,14 +56,19 @@ func (c *Catalog) UpdateSettings(ctx context.Context, actor controller.Actor, s 
 		if err != nil {
 			return err
 		}
-		next = controller.Settings{Timezone: orText(s.Timezone, old.Timezone), CleanupTime: orText(s.CleanupTime, old.CleanupTime)}
+		next = controller.Settings{
+			Timezone: orText(s.Timezone, old.Timezone), CleanupTime: orText(s.CleanupTime, old.CleanupTime),
+			SummaryDay: orText(s.SummaryDay, old.SummaryDay), SummaryTime: orText(s.SummaryTime, old.SummaryTime),
+		}
 		if err := next.Validate(); err != nil {
 			return err
 		}
 		if next == old.Settings {
 			return nil
 		}
-		n, err := t.exec(ctx, "UPDATE installation SET timezone = ?, cleanup_time = ?, cleanup_since = now()", next.Timezone, next.CleanupTime)
+		retimed := next.Timezone != old.Timezone || next.CleanupTime != old.CleanupTime
+		n, err := t.exec(ctx, `UPDATE installation SET timezone = ?, cleanup_time = ?, cleanup_since = CASE WHEN ? THEN now() ELSE cleanup_since END,
+			summary_day = nullif(?, 'off')::smallint, summary_time = ?`, next.Timezone, next.CleanupTime, retimed, next.SummaryDay, next.SummaryTime)
 		if err == nil && n == 0 {
 			err = controller.Errorf(controller.EUnavailable, "the installation is not made yet").WithHint("start the controller")
 		}
@@ -72,6 +77,7 @@ func (c *Catalog) UpdateSettings(ctx context.Context, actor controller.Actor, s 
 		}
 		return t.audit(ctx, actor, "settings.update", nil, "installation", map[string]any{
 			"timezone": next.Timezone, "cleanup_time": next.CleanupTime, "timezone_before": old.Timezone, "cleanup_time_before": old.CleanupTime,
+			"summary_day": next.SummaryDay, "summary_time": next.SummaryTime, "summary_day_before": old.SummaryDay, "summary_time_before": old.SummaryTime,
 		})
 	})
 	if err != nil {

@@ -27,9 +27,21 @@ func (c *Client) Schedule(ctx context.Context, n int64) (body.Schedule, error) {
 	return get[body.Schedule](ctx, c, nil, "schedules", id(n))
 }
 
+// createSchedule and updateSchedule show the secret, which secret.String hides from every encoder.
+type (
+	createSchedule struct {
+		body.CreateSchedule
+		PingURL string `json:"ping_url,omitempty"`
+	}
+	updateSchedule struct {
+		body.UpdateSchedule
+		PingURL *string `json:"ping_url,omitempty"`
+	}
+)
+
 // CreateSchedule makes one.
 func (c *Client) CreateSchedule(ctx context.Context, in body.CreateSchedule) (body.Schedule, error) {
-	return create[body.Schedule](ctx, c, in, "schedules")
+	return create[body.Schedule](ctx, c, createSchedule{CreateSchedule: in, PingURL: in.PingURL.Reveal()}, "schedules")
 }
 
 // PreviewSchedule tells what one would be.
@@ -39,7 +51,11 @@ func (c *Client) PreviewSchedule(ctx context.Context, in body.PreviewSchedule) (
 
 // UpdateSchedule changes one.
 func (c *Client) UpdateSchedule(ctx context.Context, n int64, in body.UpdateSchedule) (body.Schedule, error) {
-	return do[body.Schedule](ctx, c, call{method: http.MethodPatch, path: path("schedules", id(n)), body: in})
+	change := updateSchedule{UpdateSchedule: in}
+	if in.PingURL != nil {
+		change.PingURL = new(in.PingURL.Reveal())
+	}
+	return do[body.Schedule](ctx, c, call{method: http.MethodPatch, path: path("schedules", id(n)), body: change})
 }
 
 // DeleteSchedule deletes one; its backups stay.

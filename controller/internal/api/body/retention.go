@@ -17,4 +17,6 @@ type Cleanup struct {
 type UpdateSettings struct {
 	Timezone    *string `json:"timezone,omitempty" doc:"IANA name of the zone in which the daily clean-up has its time"`
 	CleanupTime *string `json:"cleanup_time,omitempty" doc:"HH:MM" example:"00:00"`
+	SummaryDay  *string `json:"summary_day,omitempty" maxLength:"20" doc:"On which the weekly summary is sent: 0 (Sunday) to 6, a day's name, or off" example:"1"`
+	SummaryTime *string `json:"summary_time,omitempty" doc:"HH:MM, in the same zone" example:"08:00"`
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"devflowbackup/controller"
+	"devflowbackup/shared/secret"
 )
 
 // ScheduleOptions say when a schedule occurs, what its backups are like and which of them are kept.
@@ -33,6 +34,8 @@ type ScheduleOptions struct {
 	RetentionMonthly   *int   `json:"retention_monthly,omitempty" minimum:"0" maximum:"1000" nullable:"true" doc:"Of months; 3 if absent"`
 	NotifyOnFailure    *bool  `json:"notify_on_failure,omitempty" nullable:"true" doc:"true if absent"`
 	IsActive           *bool  `json:"is_active,omitempty" nullable:"true" doc:"true if absent"`
+
+	PingURL secret.String `json:"ping_url,omitempty" writeOnly:"true" maxLength:"4096" doc:"A dead-man switch: it is asked for with /start when a backup begins, as it is when one is completed, and with /fail when one failed. It is a secret; ping_hint shows its host"`
 }
 
 // ScheduleTarget says which databases of its project a schedule covers.
@@ -85,6 +88,7 @@ type UpdateSchedule struct {
 	RetentionMonthly   *int             `json:"retention_monthly,omitempty" minimum:"0" maximum:"1000"`
 	NotifyOnFailure    *bool            `json:"notify_on_failure,omitempty"`
 	IsActive           *bool            `json:"is_active,omitempty"`
+	PingURL            *secret.String   `json:"ping_url,omitempty" writeOnly:"true" maxLength:"4096" doc:"A dead-man switch; empty: none"`
 }
 
 // Clearable is a field that can be left out (the zero value), set, or set to null.

@@ -6,6 +6,7 @@ import (
 
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/notify"
+	"devflowbackup/shared/secret"
 )
 
 // Alarms checks targets as the controller does, and sends nothing. Its fields are touched through With.
@@ -24,6 +25,9 @@ func (a *Alarms) With(do func()) {
 
 // Kinds are the controller's own.
 func (a *Alarms) Kinds() []controller.ChannelKind { return notify.Channels() }
+
+// CheckPing is the controller's own.
+func (a *Alarms) CheckPing(url secret.String) (string, error) { return notify.CheckPing(url) }
 
 // CheckTarget is the controller's own.
 func (a *Alarms) CheckTarget(kind string, target controller.ChannelTarget) (controller.ChannelTarget, string, error) {
