@@ -11,6 +11,7 @@ import (
 	"net/mail"
 	"regexp"
 	"strings"
+	"sync"
 
 	gomail "github.com/wneessen/go-mail"
 
@@ -57,21 +58,23 @@ func recipientRefused(err error) bool {
 
 // deliver sends one mail over a connection of its own, which ends with the context.
 func (s *Sender) deliver(ctx context.Context, t controller.ChannelTarget, msg *gomail.Msg) error {
-	var open net.Conn
+	var open line
+	// The library looks at the context only while it dials.
+	defer context.AfterFunc(ctx, open.close)()
+	defer open.close()
 	options := []gomail.Option{
-		gomail.WithPort(t.Port), gomail.WithTimeout(s.options.Timeout), gomail.WithTLSConfig(s.guard.tlsConfig(t.Host)), gomail.WithoutNoop(),
+		gomail.WithPort(t.Port), gomail.WithTimeout(2 * s.options.Timeout), gomail.WithTLSConfig(s.guard.tlsConfig(t.Host)), gomail.WithoutNoop(),
 		gomail.WithDialContextFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := s.guard.dial(ctx, network, address, t.TLS == "none")
 			if err != nil {
 				return nil, err
 			}
-			open = conn
+			open.hold(conn)
 			if t.TLS != "implicit" {
 				return conn, nil
 			}
 			secure := tls.Client(conn, s.guard.tlsConfig(t.Host))
 			if err := secure.HandshakeContext(ctx); err != nil {
-				_ = conn.Close()
 				return nil, fmt.Errorf("agree on TLS: %w", err)
 			}
 			return secure, nil
@@ -86,41 +89,50 @@ func (s *Sender) deliver(ctx context.Context, t controller.ChannelTarget, msg *g
 		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory))
 	}
 	if t.Username != "" {
-		options = append(options, gomail.WithSMTPAuth(gomail.SMTPAuthAutoDiscover), gomail.WithUsername(t.Username), gomail.WithPassword(t.Password.Reveal()))
+		options = append(options, gomail.WithOpportunisticSMTPAuth(mechanisms...), gomail.WithUsername(t.Username), gomail.WithPassword(t.Password.Reveal()))
 	}
 	client, err := gomail.NewClient(t.Host, options...)
 	if err != nil {
 		return fmt.Errorf("set up mail to %s: %w", t.Host, err)
 	}
-	// The library looks at the context only while it dials.
-	dialled := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		select {
-		case <-dialled:
-			_ = open.Close()
-		default:
-		}
-	})
-	defer stop()
 	if err := client.DialWithContext(ctx); err != nil {
-		if open != nil {
-			_ = open.Close()
-		}
 		return fmt.Errorf("reach mail server %s: %w", t.Host, err)
 	}
-	close(dialled)
-	if ctx.Err() != nil {
-		_ = open.Close()
-		return context.Cause(ctx)
-	}
 	sent := client.Send(msg)
-	// Taken is taken: how the conversation ends does not matter.
-	_ = client.Close()
-	_ = open.Close()
+	_ = client.Close() // taken is taken: how the conversation ends does not matter
 	if sent != nil {
 		return fmt.Errorf("mail by %s: %w", t.Host, sent)
 	}
 	return nil
+}
+
+// mechanisms are how to sign in, the best first. All of the connection is encrypted then.
+var mechanisms = []gomail.SMTPAuthType{
+	gomail.SMTPAuthSCRAMSHA256PLUS, gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthSCRAMSHA1PLUS, gomail.SMTPAuthSCRAMSHA1,
+	gomail.SMTPAuthPlain, gomail.SMTPAuthLogin, gomail.SMTPAuthCramMD5,
+}
+
+// line is a connection that can be closed from outside, before or after it is there.
+type line struct {
+	mu     sync.Mutex
+	conn   net.Conn
+	closed bool
+}
+
+func (l *line) hold(conn net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn = conn; l.closed {
+		_ = conn.Close()
+	}
+}
+
+func (l *line) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed = true; l.conn != nil {
+		_ = l.conn.Close()
+	}
 }
 
 var messageID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)

@@ -30,7 +30,7 @@ type guard struct {
 	roots    *x509.CertPool
 }
 
-func newGuard(allow []string, ca []byte, resolver *net.Resolver) (*guard, error) {
+func newGuard(allow []string, ca []byte, dns string) (*guard, error) {
 	allowed, err := controller.ParseAllowed(allow)
 	if err != nil {
 		return nil, fmt.Errorf("read allowed hosts: %w", err)
@@ -39,7 +39,13 @@ func newGuard(allow []string, ca []byte, resolver *net.Resolver) (*guard, error)
 	if err != nil {
 		return nil, err
 	}
-	return &guard{allowed: allowed, resolver: resolver, roots: roots}, nil
+	g := &guard{allowed: allowed, roots: roots}
+	if dns != "" {
+		g.resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, dns)
+		}}
+	}
+	return g, nil
 }
 
 // refusedError tells that the guard did not let a connection through.

@@ -438,6 +438,10 @@ func checkService(k Kind, t controller.ChannelTarget) (controller.ChannelTarget,
 	if u.Scheme != k.Kind {
 		return wrong("it begins with %s://", k.Kind)
 	}
+	if k.Kind == "pagerduty" && u.Port() == "" { // the library would call port 0
+		u.Host = cmp.Or(u.Host, "events.pagerduty.com") + ":443"
+		raw = u.String()
+	}
 	t.URL = secret.String(raw)
 	copied := *u // some change what they read
 	if err := k.service.config().SetURL(&copied); err != nil {

@@ -11,7 +11,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"time"
@@ -27,13 +26,13 @@ const Timeout = 15 * time.Second
 
 // Options of a Sender.
 type Options struct {
-	Allow    []string      // CIDRs, addresses and host names beside the public ones
-	CA       []byte        // PEM certificates that targets are trusted by, beside the system's
-	Resolver *net.Resolver // the system's if nil; the child has always the system's
-	Exe      string        // program that has the command internal-send; this one if empty
-	Timeout  time.Duration // for one message; Timeout if 0
-	Log      hclog.Logger
-	Now      func() time.Time
+	Allow   []string      // CIDRs, addresses and host names beside the public ones
+	CA      []byte        // PEM certificates that targets are trusted by, beside the system's
+	DNS     string        // address of the DNS server that is asked; the system's resolver if empty
+	Exe     string        // program that has the command internal-send; this one if empty
+	Timeout time.Duration // for one message; Timeout if 0
+	Log     hclog.Logger
+	Now     func() time.Time
 }
 
 // Sender sends messages. It may be used by many at once.
@@ -61,7 +60,7 @@ func New(o Options) (*Sender, error) {
 		}
 		o.Exe = exe
 	}
-	g, err := newGuard(o.Allow, o.CA, o.Resolver)
+	g, err := newGuard(o.Allow, o.CA, o.DNS)
 	if err != nil {
 		return nil, err
 	}

@@ -42,6 +42,7 @@ type job struct {
 	Params  map[string]string `json:"params"`
 	Allow   []string          `json:"allow"`
 	CA      []byte            `json:"ca"`
+	DNS     string            `json:"dns"`
 	Timeout time.Duration     `json:"timeout"`
 }
 
@@ -66,7 +67,7 @@ func (s *Sender) service(ctx context.Context, k Kind, t controller.ChannelTarget
 		timeout = max(time.Until(deadline)-childGrace, 100*time.Millisecond)
 	}
 	text, params := serviceText(k, m)
-	input, err := json.Marshal(job{Kind: k.Kind, URL: t.URL.Reveal(), Text: text, Params: params, Allow: s.options.Allow, CA: s.options.CA, Timeout: timeout})
+	input, err := json.Marshal(job{Kind: k.Kind, URL: t.URL.Reveal(), Text: text, Params: params, Allow: s.options.Allow, CA: s.options.CA, DNS: s.options.DNS, Timeout: timeout})
 	if err != nil {
 		return fmt.Errorf("encode message: %w", err)
 	}
@@ -159,7 +160,7 @@ func runChild(ctx context.Context, j job) outcome {
 	if !ok || k.service == nil {
 		return outcome{Error: "it is not a service"}
 	}
-	g, err := newGuard(j.Allow, j.CA, nil)
+	g, err := newGuard(j.Allow, j.CA, j.DNS)
 	if err != nil {
 		return outcome{Error: scrub(err.Error(), t)}
 	}
