@@ -20,7 +20,7 @@ func (a *API) registerChannels() {
 	register(a, operation{id: "list-channels", method: http.MethodGet, path: "/channels", summary: "Where people are told, by name: channels of the caller's projects and, for who sees all, of the installation", tag: tagAlarms, access: view, errors: []int{http.StatusNotFound}},
 		func(ctx context.Context, in *struct {
 			Project string `query:"project" doc:"Slug, id or external id; its own channels and those of the installation"`
-			Kind    string `query:"kind" maxLength:"50"`
+			Kind    string `query:"kind" maxLength:"50" doc:"A kind of channels, such as email"`
 			PartIn
 		},
 		) (*bodyOut[body.Part[controller.Channel]], error) {

@@ -18,12 +18,14 @@ func TestIfMatch(t *testing.T) {
 	r.Agent("db-1", "shop", "app")
 	r.do(http.MethodPost, "/schedules", map[string]any{"project": "shop", "frequency": "hourly"}).is(http.StatusCreated)
 	r.user("zoe", []string{controller.ViewBackups})
+	r.do(http.MethodPost, "/channels", `{"name":"hook","kind":"webhook","target":{"url":"https://hook.test/x","secret":"0123456789abcdef"}}`).is(http.StatusCreated)
 	for _, c := range []struct {
 		path, method, edit string
 		first, second      any
 	}{
 		{"/projects/shop", http.MethodPatch, "/projects/shop", map[string]any{"name": "one"}, map[string]any{"name": "two"}},
 		{"/storages/s3", http.MethodPatch, "/storages/s3", map[string]any{"name": "s4"}, map[string]any{"name": "s3"}},
+		{"/channels/hook", http.MethodPatch, "/channels/hook", map[string]any{"remind_hours": 5}, map[string]any{"is_active": false}},
 		{"/schedules/1", http.MethodPatch, "/schedules/1", map[string]any{"level": 5}, map[string]any{"level": 6}},
 		{"/settings", http.MethodPatch, "/settings", map[string]any{"timezone": "Europe/Rome"}, map[string]any{"timezone": "UTC"}},
 		{"/users/zoe", http.MethodPatch, "/users/zoe", map[string]any{"display_name": "Zoë"}, map[string]any{"display_name": "Zoe"}},
@@ -49,6 +51,7 @@ func TestIfMatch(t *testing.T) {
 	}
 	old := r.do(http.MethodGet, "/schedules/1", nil).header.Get("ETag")
 	r.do(http.MethodPatch, "/schedules/1", map[string]any{"level": 7}).is(http.StatusOK)
+	r.do(http.MethodDelete, "/channels/1", nil, "If-Match", old).refused(http.StatusPreconditionFailed, "changed_meanwhile")
 	r.do(http.MethodDelete, "/schedules/1", nil, "If-Match", old).refused(http.StatusPreconditionFailed, "changed_meanwhile")
 	token := fmt.Sprint("/tokens/", into[body.NewToken](r.do(http.MethodPost, "/tokens", body.CreateToken{Name: "ci", Permissions: []string{controller.ViewBackups}}).is(http.StatusCreated)).ID)
 	old = r.do(http.MethodGet, token, nil).is(http.StatusOK).header.Get("ETag")

@@ -46,6 +46,16 @@ func TestLists_parts(t *testing.T) {
 		r.do(http.MethodPost, "/pauses", map[string]any{"project": "c-shop", "reason": fmt.Sprint(n)}).is(http.StatusCreated)
 		r.do(http.MethodPost, "/enrolments", map[string]any{"server_name": fmt.Sprint("new-", n)}).is(http.StatusCreated)
 	}
+	channel := `{"name":"c%d","kind":"webhook","project":"c-shop","target":{"url":"https://hook.test/x","secret":"0123456789abcdef"}}`
+	r.do(http.MethodPost, "/channels", fmt.Sprintf(channel, 3)).is(http.StatusCreated)
+	r.do(http.MethodPost, "/channels", fmt.Sprintf(channel, 2)).is(http.StatusCreated)
+	r.do(http.MethodPost, "/channels", `{"name":"c1","kind":"email","target":{"host":"mail.test","from":"a@mail.test","to":["b@mail.test"]}}`).is(http.StatusCreated)
+	r.SQL(`INSERT INTO alarms (kind, key, severity, project_id, title, closed_at) SELECT 'overdue', n, CASE WHEN n = 2 THEN 'critical' ELSE 'warning' END, (SELECT id FROM projects WHERE slug = 'c-shop'), n, CASE WHEN n = 4 THEN now() END FROM generate_series(1, 4) n`)
+	r.SQL(`INSERT INTO notices (kind, event, severity, alarm_id, project_id, title, unsent) SELECT 'overdue', 'opened', severity, id, project_id, title, CASE WHEN id = 3 THEN 'nowhere' ELSE '' END FROM alarms WHERE id < 4`)
+	for range 4 {
+		r.do(http.MethodPost, "/mutes", `{"scope":"project","ref":"c-shop","for_seconds":60,"reason":"x"}`).is(http.StatusCreated)
+	}
+	r.do(http.MethodPost, "/mutes/1/end", nil).is(http.StatusOK)
 	for _, c := range []struct {
 		path  string
 		total int
@@ -58,6 +68,10 @@ func TestLists_parts(t *testing.T) {
 		{"/databases", 4, "alpha", map[string]int{"search=LPH": 2, "name=alpha": 2, "server=db-2": 3, "engine=sqlite": 0, "engine=postgresql": 4, "search=%25_": 1, "unassigned=true": 0, "project=c-shop": 3}},
 		{"/users", 3, "of-a-blog", map[string]int{"search=BLOG": 1, "disabled=true": 0, "disabled=false": 3}},
 		{"/tokens", 4, "", map[string]int{"kind=panel": 0, "kind=api": 4, "active=true": 4, "active=false": 0}},
+		{"/channels", 3, "c1", map[string]int{"kind=webhook": 2, "kind=slack": 0, "kind=email": 1, "project=a-blog": 1, "project=c-shop": 3}},
+		{"/alarms", 3, "", map[string]int{"severity=critical": 1, "severity=warning": 3, "kind=overdue": 3, "kind=security": 0, "state=all": 4, "state=closed": 1, "project=a-blog": 0, "project=c-shop": 3}},
+		{"/notices", 3, "", map[string]int{"severity=critical": 1, "unsent=true": 1, "alarm=1": 1, "project=a-blog": 0, "kind=overdue": 3}},
+		{"/mutes", 3, "", map[string]int{"all=true": 4}},
 		{"/pauses", 3, "", map[string]int{"all=true": 3}},
 		{"/enrolments", 6, "", nil},
 	} {
@@ -103,7 +117,7 @@ func TestLists_parts(t *testing.T) {
 			t.Errorf("%s: the second page is %+v", c.path, p)
 		}
 	}
-	for _, path := range []string{"/projects", "/servers", "/storages", "/databases", "/schedules"} {
+	for _, path := range []string{"/projects", "/servers", "/storages", "/databases", "/schedules", "/channels", "/alarms"} {
 		p := r.do(http.MethodGet, path+"?after_id=999999", nil).refused(http.StatusUnprocessableEntity, controller.EInvalid, "999999")
 		if p.Field != "after_id" || p.Hint == "" {
 			t.Errorf("%s: %+v", path, p)
@@ -114,7 +128,7 @@ func TestLists_parts(t *testing.T) {
 	}
 	// A filter by what belongs to another project finds nothing of it.
 	token := r.NewToken([]string{controller.ViewBackups}, "a-blog")
-	for _, query := range []string{"/projects?server=db-2", "/servers?project=c-shop", "/storages?project=c-shop", "/databases?project=c-shop"} {
+	for _, query := range []string{"/projects?server=db-2", "/servers?project=c-shop", "/storages?project=c-shop", "/databases?project=c-shop", "/channels?project=c-shop", "/alarms?project=c-shop", "/notices?project=c-shop"} {
 		r.as(token, http.MethodGet, "/api/v1"+query, nil).refused(http.StatusNotFound, controller.ENotFound)
 	}
 }

@@ -102,7 +102,7 @@ func init() {
 // given names the value that was wrong: a short one, of a field that never holds a secret.
 func given(d *huma.ErrorDetail) string {
 	field := fieldName(d.Location)
-	if field == "" || strings.Contains(field, "secret") || strings.Contains(field, "token") || strings.Contains(field, "password") || strings.Contains(field, "key") {
+	if field == "" || strings.Contains(field, "secret") || strings.Contains(field, "token") || strings.Contains(field, "password") || strings.Contains(field, "url") || strings.Contains(field, "key") {
 		return ""
 	}
 	switch v := d.Value.(type) {
