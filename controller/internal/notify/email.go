@@ -60,7 +60,8 @@ func recipientRefused(err error) bool {
 func (s *Sender) deliver(ctx context.Context, t controller.ChannelTarget, msg *gomail.Msg) error {
 	var open line
 	// The library looks at the context only while it dials.
-	defer context.AfterFunc(ctx, open.close)()
+	stop := context.AfterFunc(ctx, open.close)
+	defer stop()
 	defer open.close()
 	options := []gomail.Option{
 		gomail.WithPort(t.Port), gomail.WithTimeout(2 * s.options.Timeout), gomail.WithTLSConfig(s.guard.tlsConfig(t.Host)), gomail.WithoutNoop(),

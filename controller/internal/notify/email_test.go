@@ -2,6 +2,7 @@ package notify_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -36,7 +37,7 @@ func parts(t *testing.T, m smtpkit.Mail) (header func(string) string, bodies map
 	bodies = make(map[string]string)
 	for r := multipart.NewReader(msg.Body, params["boundary"]); ; {
 		p, err := r.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -53,8 +53,8 @@ type refusedError struct{ text string }
 
 func (e *refusedError) Error() string { return e.text }
 
-// dial connects to host:port. With clear set nothing on the way is encrypted, which only what is allowed by name or address may have.
-func (g *guard) dial(ctx context.Context, network, address string, clear bool) (net.Conn, error) {
+// dial connects to host:port. With open set nothing on the way is encrypted, which only what is allowed by name or address may have.
+func (g *guard) dial(ctx context.Context, network, address string, open bool) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("read address: %w", err)
@@ -73,7 +73,7 @@ func (g *guard) dial(ctx context.Context, network, address string, clear bool) (
 			if class := refusedClass(addr); class != "" {
 				return &refusedError{fmt.Sprintf("%s is not connected to: it is %s", addr, class)}
 			}
-			if clear {
+			if open {
 				return &refusedError{fmt.Sprintf("%s is not connected to without encryption", addr)}
 			}
 			return nil
@@ -89,10 +89,10 @@ func (g *guard) tlsConfig(host string) *tls.Config {
 
 // transport carries requests over the guard: no proxy of the environment, nothing kept open, bounded answers.
 func (g *guard) transport(most int64) http.RoundTripper {
-	over := func(clear bool) *http.Transport {
+	over := func(open bool) *http.Transport {
 		return &http.Transport{
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				return g.dial(ctx, network, address, clear)
+				return g.dial(ctx, network, address, open)
 			},
 			TLSClientConfig:        &tls.Config{RootCAs: g.roots, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    dialTimeout,

@@ -274,10 +274,10 @@ func Check(kind string, t controller.ChannelTarget) (normalised controller.Chann
 	if err := onlyFields(k, t); err != nil {
 		return t, "", err
 	}
-	switch {
-	case kind == KindEmail:
+	switch kind {
+	case KindEmail:
 		return checkEmail(t)
-	case kind == KindWebhook:
+	case KindWebhook:
 		u, err := webURL("target.url", t.URL)
 		if err != nil {
 			return t, "", err

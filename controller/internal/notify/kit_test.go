@@ -90,13 +90,6 @@ func fails(t *testing.T, err error, words ...string) {
 	}
 }
 
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 var backupID = int64(4711)
 
 func message() controller.Message {

@@ -86,7 +86,7 @@ func TestServices_Requests(t *testing.T) {
 					}
 				}
 				urls, bodies = append(urls, r.URL.Scheme+"://"+r.URL.Host+r.URL.Path), append(bodies, text+r.Header.Get("Title"))
-				return &http.Response{StatusCode: 200, Status: "200 OK", Header: http.Header{}, Body: io.NopCloser(strings.NewReader(answers[k.Kind])), Request: r}, nil
+				return &http.Response{StatusCode: http.StatusOK, Status: "200 OK", Header: http.Header{}, Body: io.NopCloser(strings.NewReader(answers[k.Kind])), Request: r}, nil
 			})
 			http.DefaultTransport = through
 			http.DefaultClient = &http.Client{Transport: through}
@@ -166,7 +166,10 @@ func TestServices_Send(t *testing.T) {
 			for words, answer := range map[string]http.HandlerFunc{
 				"503 Service Unavailable: no": webhookkit.Status(503, "no "+parsed.Path+" and "+strings.ReplaceAll(parsed.User.String(), ":", " ")),
 				"redirect":                    webhookkit.Redirect("https://169.254.169.254/latest/"),
-				"429":                         func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "7"); w.WriteHeader(429) },
+				"429": func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Retry-After", "7")
+					w.WriteHeader(http.StatusTooManyRequests)
+				},
 			} {
 				r.Answer(answer)
 				retry, err := s.Send(t.Context(), kind, to, message())

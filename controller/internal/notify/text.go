@@ -87,9 +87,10 @@ func counts(m controller.Message) string {
 	out := make([]string, 0, len(m.Counts))
 	for _, c := range m.Counts {
 		text := thousands(c.Count) + " × " + strings.ReplaceAll(oneLine(c.Kind), "_", " ")
-		if c.Event == controller.NoticeClosed {
+		switch c.Event {
+		case controller.NoticeClosed:
 			text += ", over"
-		} else if c.Event == controller.NoticeReminder {
+		case controller.NoticeReminder:
 			text += ", still"
 		}
 		out = append(out, text)

@@ -85,7 +85,10 @@ func Start(t testing.TB, o Options) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{options: o, listener: l, done: make(chan struct{}), conns: make(map[net.Conn]bool), changed: make(chan struct{})}
-	s.Host, s.Port = "127.0.0.1", l.Addr().(*net.TCPAddr).Port
+	s.Host = "127.0.0.1"
+	if at, ok := l.Addr().(*net.TCPAddr); ok {
+		s.Port = at.Port
+	}
 	if s.tls, s.CA, err = certificate(); err != nil {
 		t.Fatal(err)
 	}
