@@ -70,7 +70,7 @@ var (
 var (
 	jobKinds    = []string{"backup", "verify", "restore", "undo", "settle", "discard", "delete"}
 	openStates  = []string{"queued", "running", "finishing"}
-	eventKinds  = []string{controller.EventStaleAttempt, controller.EventDuplicateAgent, controller.EventForgedDirective, controller.EventForeignObject, controller.EventForeignHeader, controller.EventStatement, controller.EventPermission, controller.EventRevoked, controller.EventRecord}
+	eventKinds  = []string{controller.EventStaleAttempt, controller.EventDuplicateAgent, controller.EventForgedDirective, controller.EventForeignObject, controller.EventForeignHeader, controller.EventStatement, controller.EventPermission, controller.EventRevoked, controller.EventRecord, controller.EventAuditChain, controller.EventSignIn}
 	pingResults = []string{"sent", "failed"}
 )
 
