@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -174,7 +175,7 @@ func (c *ctl) settingsCommand() *cobra.Command {
 			return showVersion(cmd.Context(), c, cl.Settings, settingsFacts)
 		},
 	}
-	var zone, at string
+	var zone, at, day, summary string
 	set := &cobra.Command{
 		Use: "set", Short: "Change settings of the installation; what is not given stays", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -185,8 +186,14 @@ func (c *ctl) settingsCommand() *cobra.Command {
 			if cmd.Flags().Changed("cleanup-time") {
 				in.CleanupTime = &at
 			}
+			if cmd.Flags().Changed("summary-day") {
+				in.SummaryDay = &day
+			}
+			if cmd.Flags().Changed("summary-time") {
+				in.SummaryTime = &summary
+			}
 			if in == (body.UpdateSettings{}) {
-				return usagef("change what? Give --timezone or --cleanup-time")
+				return usagef("change what? Give --timezone, --cleanup-time, --summary-day or --summary-time")
 			}
 			cl, err := c.client()
 			if err != nil {
@@ -199,8 +206,10 @@ func (c *ctl) settingsCommand() *cobra.Command {
 			return c.show(s, settingsFacts(s))
 		},
 	}
-	set.Flags().StringVar(&zone, "timezone", "", "IANA name of the zone in which the daily clean-up has its time")
+	set.Flags().StringVar(&zone, "timezone", "", "IANA name of the zone in which the daily clean-up and the weekly summary have their times")
 	set.Flags().StringVar(&at, "cleanup-time", "", "HH:MM of the daily clean-up")
+	set.Flags().StringVar(&day, "summary-day", "", "day of the weekly summary, such as monday, or off")
+	set.Flags().StringVar(&summary, "summary-time", "", "HH:MM of the weekly summary")
 	return c.group("settings", "Settings of the installation", show, matchFlag(set))
 }
 
@@ -208,7 +217,19 @@ func settingsFacts(s controller.Settings) func(*rows) {
 	return func(t *rows) {
 		t.fact("time zone", s.Timezone)
 		t.fact("daily clean-up", s.CleanupTime)
+		t.fact("weekly summary", summaryWord(s))
 	}
+}
+
+func summaryWord(s controller.Settings) string {
+	if s.SummaryDay == controller.SummaryOff || s.SummaryDay == "" {
+		return s.SummaryDay
+	}
+	day, err := strconv.Atoi(s.SummaryDay)
+	if err != nil {
+		return s.SummaryDay
+	}
+	return time.Weekday(day).String() + " at " + s.SummaryTime
 }
 
 func (c *ctl) storageInventory() *cobra.Command {

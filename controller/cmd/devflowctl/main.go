@@ -1,6 +1,6 @@
 // Command devflowctl is the command line of DevFlow Backup: a plain client of the HTTP API, and the tool that opens artifacts without it.
 //
-// Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3 there was nothing to back up.
+// Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3 there was nothing to back up, or status could not ask.
 package main
 
 import (
@@ -21,6 +21,7 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2
 	exitNothing = 3
+	exitUnasked = 3 // of status: nobody knows how things are
 )
 
 // errInterrupted is the cause of a context that Ctrl-C ended.
@@ -57,8 +58,11 @@ func (e usageError) Unwrap() error { return e.error }
 
 func exitStatus(err error) int {
 	var usage usageError
+	var unasked unaskedError
 	var p *body.Problem
 	switch {
+	case errors.As(err, &unasked):
+		return exitUnasked
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &p) && p.Code == body.CodeNothingToDo:

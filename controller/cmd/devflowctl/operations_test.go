@@ -25,6 +25,7 @@ var commands = map[string]string{
 	"get-statistics": "statistics", "get-project-statistics": "statistics shop", "get-trends": "trends shop --days 7", "get-overview": "overview", "pre-deploy": "pre-deploy shop", "get-pre-deploy": "pre-deploy shop",
 	"list-servers": "server list", "get-server": "server show db-1", "revoke-server": "server revoke db-1", "set-verifier": "server verifier db-1", "list-enrolments": "server enrolments", "create-enrolment": "server token db-1",
 	"list-databases": "database list", "assign-database": "database assign app --project shop", "unassign-database": "database unassign app",
+	"list-protection": "status --all", "get-protection-summary": "status", "ignore-database": "database ignore 7 --id --reason x", "unignore-database": "database unignore 7 --id",
 	"list-storages": "storage list", "create-storage": "storage add s3 --bucket b --access-key a --secret-key-file $SECRET", "get-storage": "storage show s3", "update-storage": "storage edit s3 --region eu-1", "probe-storage": "storage probe s3",
 	"set-default-storage": "storage default s3", "delete-storage": "storage remove s3", "get-inventory": "storage inventory s3", "request-inventory": "storage inventory s3 --now", "list-findings": "storage inventory s3 --findings",
 	"list-backups": "backup list", "create-backups": "backup create shop", "get-backup": "backup show 7", "get-backup-manifest": "backup manifest 7", "get-backup-log": "backup log 7", "cancel-backup": "backup cancel 7",

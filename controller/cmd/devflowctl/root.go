@@ -49,7 +49,7 @@ more; --profile, or DEVFLOW_PROFILE, names one of several.
 
 "devflowctl completion bash", or zsh, fish, powershell, prints a script that completes commands, flags, and the names and ids of what there is.
 
-Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3 there was nothing to back up.`,
+Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3 there was nothing to back up, or status could not ask.`,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error { return group(cmd, args) },
@@ -76,7 +76,7 @@ Exit status: 0 all went well; 1 something failed; 2 the command line is wrong; 3
 	root.AddCommand(
 		c.projectCommand(), c.serverCommand(), c.databaseCommand(), c.storageCommand(),
 		c.backupCommand(), c.restoreCommand(), c.jobCommand(), c.scheduleCommand(), c.pauseCommand(), c.tokenCommand(), c.userCommand(), c.auditCommand(),
-		c.preDeployCommand(), c.statisticsCommand(), c.trendsCommand(), c.overviewCommand(), c.eventsCommand(),
+		c.preDeployCommand(), c.statisticsCommand(), c.trendsCommand(), c.overviewCommand(), c.statusCommand(), c.eventsCommand(),
 		c.loginCommand(), c.logoutCommand(), c.whoamiCommand(), c.sessionCommand(), c.profilesCommand(),
 		c.alarmCommand(), c.noticeCommand(), c.muteCommand(), c.channelCommand(),
 		c.settingsCommand(),

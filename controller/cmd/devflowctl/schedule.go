@@ -14,6 +14,7 @@ import (
 	"devflowbackup/controller"
 	"devflowbackup/controller/internal/api/body"
 	"devflowbackup/controller/internal/client"
+	"devflowbackup/shared/secret"
 )
 
 func (c *ctl) scheduleCommand() *cobra.Command {
@@ -88,6 +89,7 @@ type scheduleFlags struct {
 	level                            int
 	maxDuration                      time.Duration
 	notify                           bool
+	pingFile                         string
 }
 
 func (s *scheduleFlags) add(cmd *cobra.Command) {
@@ -104,6 +106,19 @@ func (s *scheduleFlags) add(cmd *cobra.Command) {
 	f.StringVar(&s.verifyAfter, "verify-after", "", "verify each backup once it is completed: none, checksum or content (default none)")
 	f.StringVar(&s.keep, "keep", "", "which backups stay, such as daily=7,weekly=4,monthly=3,days=30 (this is the default; hourly=24 in place of days if it occurs several times a day)")
 	f.BoolVar(&s.notify, "notify", true, "tell when a backup fails")
+}
+
+func (s *scheduleFlags) addPing(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.pingFile, "ping-url-file", "", "file with the URL of a dead-man switch, which is a secret: it is asked for with /start when a backup begins, as it is when one is completed, and with /fail when one failed")
+}
+
+// pingURL is what the file holds.
+func (s *scheduleFlags) pingURL() (secret.String, error) {
+	url, err := secret.LoadFile(s.pingFile)
+	if err != nil {
+		return "", usageError{err}
+	}
+	return url, nil
 }
 
 // options are what the flags say of a new schedule.
@@ -230,6 +245,11 @@ func (c *ctl) scheduleCreate() *cobra.Command {
 			}
 			active := !inactive
 			o.IsActive = &active
+			if flags.pingFile != "" {
+				if o.PingURL, err = flags.pingURL(); err != nil {
+					return err
+				}
+			}
 			cl, err := c.client()
 			if err != nil {
 				return err
@@ -243,6 +263,7 @@ func (c *ctl) scheduleCreate() *cobra.Command {
 	}
 	target.add(cmd)
 	flags.add(cmd)
+	flags.addPing(cmd)
 	cmd.Flags().BoolVar(&inactive, "inactive", false, "make it, but do not let it occur before it is activated")
 	return cmd
 }
@@ -291,6 +312,7 @@ func (c *ctl) schedulePreview() *cobra.Command {
 
 func (c *ctl) scheduleEdit() *cobra.Command {
 	var flags scheduleFlags
+	var noPing bool
 	cmd := c.on("schedule", "edit", "Change a schedule; what is not given stays", nil)
 	cmd.Aliases = []string{"update"}
 	cmd.Long = "Change a schedule and print when it occurs next. What is not given stays; an empty --storage, --storage-disk or --encryption is the project's default again.\n" +
@@ -303,6 +325,19 @@ func (c *ctl) scheduleEdit() *cobra.Command {
 		u, err := flags.change(cmd)
 		if err != nil {
 			return err
+		}
+		if noPing && flags.pingFile != "" {
+			return usagef("--ping-url-file and --no-ping exclude each other")
+		}
+		if noPing {
+			u.PingURL = new(secret.String)
+		}
+		if flags.pingFile != "" {
+			url, err := flags.pingURL()
+			if err != nil {
+				return err
+			}
+			u.PingURL = &url
 		}
 		if u == (body.UpdateSchedule{}) {
 			return usagef("change what? `devflowctl schedule edit --help` lists what can be changed")
@@ -318,6 +353,8 @@ func (c *ctl) scheduleEdit() *cobra.Command {
 		return c.show(s, scheduleFacts(s))
 	}
 	flags.add(cmd)
+	flags.addPing(cmd)
+	cmd.Flags().BoolVar(&noPing, "no-ping", false, "take the dead-man switch away")
 	return matchFlag(cmd)
 }
 
@@ -566,6 +603,9 @@ func scheduleFacts(s body.Schedule) func(*rows) {
 			t.fact("shorter", "what it kept before is kept until "+stamp(s.ShorterAt))
 		}
 		t.fact("notify", yes(s.NotifyOnFailure))
+		if s.PingHint != "" {
+			t.fact("dead-man switch", s.PingHint)
+		}
 		t.fact("last run", stamp(s.LastRunAt))
 		t.fact("next run", stamp(s.NextRunAt))
 		t.fact("created", stamp(&s.CreatedAt))
