@@ -57,11 +57,6 @@ func PowerOfTen(n int64) int64 {
 	return p
 }
 
-// Length is how many days, at most, the retention keeps a backup for the periods that it counts.
-func (r Retention) Length() int {
-	return max(r.Days, (r.Hourly+23)/24, r.Daily, 7*r.Weekly, 31*r.Monthly)
-}
-
 // Routing is what decides where a notice goes.
 type Routing struct {
 	Kind       string
@@ -314,4 +309,32 @@ type Standing struct {
 type CertificateEnd struct {
 	Name string // for people
 	At   time.Time
+}
+
+// Patience is how long conditions have to hold before an alarm of them is opened.
+type Patience struct {
+	Offline  time.Duration // an agent
+	Critical time.Duration // an agent that schedules wait for: then its alarm is critical
+	Outdated time.Duration // an agent
+	Channel  time.Duration // a channel that does not take messages
+	Silent   time.Duration // a controller
+}
+
+// DefaultPatience is what holds unless somebody says otherwise.
+var DefaultPatience = Patience{Offline: 5 * time.Minute, Critical: time.Hour, Outdated: 10 * time.Minute, Channel: 5 * time.Minute, Silent: time.Minute}
+
+// SummaryDue is when the newest weekly summary was due, at a day of the week (0: Sunday) and a time in a zone.
+func SummaryDue(now time.Time, day int, clock string, zone *time.Location) (time.Time, error) {
+	seconds, err := timeOfDay(clock)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read summary_time: %w", err)
+	}
+	local := now.In(zone)
+	y, m, d := local.Date()
+	back := (int(local.Weekday()) - day + 7) % 7
+	due := time.Date(y, m, d-back, 0, 0, int(seconds), 0, zone)
+	if due.After(now) {
+		due = time.Date(y, m, d-back-7, 0, 0, int(seconds), 0, zone)
+	}
+	return due, nil
 }

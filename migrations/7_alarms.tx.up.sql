@@ -96,6 +96,7 @@ CREATE TABLE alarms (
     opened_at   timestamptz NOT NULL DEFAULT now(),
     last_at     timestamptz NOT NULL DEFAULT now(), -- raised last
     gone_at     timestamptz,                        -- not seen since; closed if that lasts
+    remind_at   timestamptz,                        -- not before then; null: as soon as it is looked at
     closed_at   timestamptz
 );
 CREATE UNIQUE INDEX alarms_open ON alarms (key) WHERE closed_at IS NULL;
@@ -187,10 +188,10 @@ CREATE INDEX mutes_open ON mutes (until) WHERE ended_at IS NULL;
 
 -- When each recurring piece of the work was done last; whoever has the row does the next.
 CREATE TABLE alarm_rounds (
-    name    text PRIMARY KEY, -- conditions, reminders, summary, probes, trim
+    name    text PRIMARY KEY, -- conditions: when they were looked at last; looking: when that was begun; reminders, summary, probes, trim
     done_at timestamptz NOT NULL DEFAULT '-infinity'
 );
-INSERT INTO alarm_rounds (name) VALUES ('conditions'), ('reminders'), ('summary'), ('probes'), ('trim');
+INSERT INTO alarm_rounds (name) VALUES ('conditions'), ('looking'), ('reminders'), ('summary'), ('probes'), ('trim');
 
 -- Dead-man pings of schedules: GET URL/start, URL and URL/fail. The URL is a secret.
 ALTER TABLE backup_schedules ADD COLUMN ping_sealed bytea;

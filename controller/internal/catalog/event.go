@@ -106,6 +106,10 @@ func (c *Catalog) RunningJobs(ctx context.Context, limit int) ([]controller.Runn
 // ListenEvents calls wake when something was told or sealed, and once when it has begun to listen. It returns when the context ends or the
 // connection breaks: then something may have been missed.
 func (c *Catalog) ListenEvents(ctx context.Context, wake func()) error {
+	return c.listen(ctx, "LISTEN devflow_queue; LISTEN devflow_events", wake)
+}
+
+func (c *Catalog) listen(ctx context.Context, to string, wake func()) error {
 	conn, err := pgx.ConnectConfig(ctx, c.config.Copy())
 	if err != nil {
 		return c.connectError(ctx, err)
@@ -115,7 +119,7 @@ func (c *Catalog) ListenEvents(ctx context.Context, wake func()) error {
 		defer cancel()
 		_ = conn.Close(closing)
 	}()
-	if _, err := conn.Exec(ctx, "LISTEN devflow_queue; LISTEN devflow_events"); err != nil {
+	if _, err := conn.Exec(ctx, to); err != nil {
 		return c.connectError(ctx, err)
 	}
 	wake()
