@@ -49,6 +49,11 @@ func Allowed(key string) string {
 			return s.min.String() + " to " + s.max.String()
 		}
 	}
+	for _, s := range alarmSpans {
+		if s.key == key {
+			return s.min.String() + " to " + s.max.String()
+		}
+	}
 	switch key {
 	case "api.requests_per_second":
 		return fmt.Sprintf("0 to %d", maxRequests)
@@ -56,8 +61,6 @@ func Allowed(key string) string {
 		return fmt.Sprintf("1 to %d", maxRequests)
 	case "alarms.allow":
 		return "CIDRs, addresses and host names"
-	case "alarms.every":
-		return minEvery.String() + " to " + maxEvery.String()
 	case "alarms.ping_url":
 		return "https:// URL"
 	case "api.cors_origins":

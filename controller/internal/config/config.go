@@ -217,7 +217,10 @@ func Default() Config {
 			Scopes: []string{"profile", "email", "groups"}, NameClaim: "preferred_username", GroupsClaim: "groups", Title: "Single sign-on",
 		},
 		Metrics: Metrics{Allow: []string{"127.0.0.1/32", "::1/128"}},
-		Alarms:  Alarms{Every: 30 * time.Second},
+		Alarms: Alarms{
+			Every: 30 * time.Second, GroupWait: controller.DefaultGrouping.Wait, GroupInterval: controller.DefaultGrouping.Interval,
+			FallbackAfter: controller.DefaultGrouping.FallbackAfter, OfflineAfter: controller.DefaultPatience.Offline,
+		},
 		Timing: Timing{
 			Heartbeat: 10 * time.Second, Lease: time.Minute, LeaseMax: time.Hour, RetryBase: 10 * time.Second, RetryMax: 10 * time.Minute,
 			URLExpires: 15 * time.Minute, DeleteGrace: 24 * time.Hour, MaxAttempts: 3,

@@ -215,10 +215,11 @@ func TestValidate(t *testing.T) {
 		"metrics, host":  {func(c *config.Config) { c.Metrics.Allow = []string{"10.0.0.7"} }, []string{"metrics.allow", `"10.0.0.7"`, "10.0.0.0/8"}},
 		"metrics, token": {func(c *config.Config) { c.Metrics.TokenFile = "/nowhere/token" }, []string{"metrics.token_file", "/nowhere/token does not exist"}},
 		"alarms": {func(c *config.Config) {
-			c.Alarms = config.Alarms{Allow: []string{"10.0.0.0/8", "fd00::7", "mail.example.com"}, PingURL: "https://hc.test/" + canary, Every: time.Minute}
+			c.Alarms.Allow, c.Alarms.PingURL, c.Alarms.Every = []string{"10.0.0.0/8", "fd00::7", "mail.example.com"}, "https://hc.test/"+canary, time.Minute
 		}, nil},
 		"alarms, allow":   {func(c *config.Config) { c.Alarms.Allow = []string{"10.0.0.0/33"} }, []string{"alarms.allow", `"10.0.0.0/33"`, "10.1.0.0/16"}},
 		"alarms, every":   {func(c *config.Config) { c.Alarms.Every = 0 }, []string{"alarms.every", "1s to 10m0s"}},
+		"alarms, wait":    {func(c *config.Config) { c.Alarms.GroupWait = 0 }, []string{"alarms.group_wait", "100ms to 1h0m0s"}},
 		"alarms, ping":    {func(c *config.Config) { c.Alarms.PingURL = "hc.test/" + canary }, []string{"alarms.ping_url", "https://"}},
 		"alarms, both":    {func(c *config.Config) { c.Alarms.PingURL, c.Alarms.PingURLFile = "https://hc.test/"+canary, "/p" }, []string{"alarms", "exclude each other"}},
 		"alarms, no file": {func(c *config.Config) { c.Alarms.PingURLFile = "/nowhere/ping" }, []string{"alarms.ping_url_file", "/nowhere/ping does not exist"}},

@@ -23,6 +23,7 @@ var variables = map[string]string{
 	"oidc.issuer": "https://idp", "oidc.client_id": "me", "oidc.client_secret": canary, "oidc.client_secret_file": "/os", "oidc.scopes": "a, b", "oidc.name_claim": "email",
 	"oidc.groups_claim": "roles", "oidc.groups": "dba=admin,dev=view-backups@shop", "oidc.title": "Us", "oidc.ca_file": "/oc",
 	"alarms.allow": "10.0.0.0/8, mail.test", "alarms.ca_file": "/ac", "alarms.ping_url": "https://hc.test/" + canary, "alarms.ping_url_file": "/ap", "alarms.every": "5s",
+	"alarms.group_wait": "1s", "alarms.group_interval": "2s", "alarms.fallback_after": "3s", "alarms.offline_after": "4s",
 	"metrics.allow": "10.0.0.0/8, fd00::/8", "metrics.token_file": "/mt",
 	"timing.session_idle": "1h", "timing.session_age": "48h",
 	"timing.url_expires": "1m", "timing.delete_grace": "1h", "timing.max_attempts": "9", "log.level": "debug", "log.format": "json",
