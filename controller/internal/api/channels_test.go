@@ -44,6 +44,7 @@ func TestChannels(t *testing.T) {
 		{`{"name":"x","kind":"webhook","target":{"url":"file:///canary-url-7f31","secret":"canary-secret-7f31"}}`, "target.url", "URL"},
 		{`{"name":"x","kind":"webhook","target":{"url":7,"secret":"canary-secret-7f31"}}`, "target.url", "string"},
 		{`{"name":"x","kind":"webhook","target":{"webhook_url":"https://hook.test/canary-url-7f31"}}`, "target.webhook_url", "unexpected"},
+		{`{"name":"x","kind":"webhook","target":"https://hook.test/canary-url-7f31"}`, "target", "object"},
 		{`{"name":"x","kind":"slack","target":{"url":"https://hook.test/canary-url-7f31"}}`, "target.url", "slack"},
 		{strings.Replace(hook, `"default":true`, `"kinds":["test"]`, 1), "kinds", "overdue"},
 		{strings.Replace(hook, `"default":true`, `"default":true,"project":"shop"`, 1), "default", "installation"},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -99,10 +100,13 @@ func init() {
 	}
 }
 
+// secretive are words in the names of fields that may hold a secret: a whole target may have been given where an object is asked for.
+var secretive = []string{"secret", "token", "password", "key", "url", "target"}
+
 // given names the value that was wrong: a short one, of a field that never holds a secret.
 func given(d *huma.ErrorDetail) string {
 	field := fieldName(d.Location)
-	if field == "" || strings.Contains(field, "secret") || strings.Contains(field, "token") || strings.Contains(field, "password") || strings.Contains(field, "url") || strings.Contains(field, "key") {
+	if field == "" || slices.ContainsFunc(secretive, func(word string) bool { return strings.Contains(field, word) }) {
 		return ""
 	}
 	switch v := d.Value.(type) {
