@@ -9,6 +9,7 @@ import { Empty, PageHead, Rows, Section } from "./ui/parts";
 import { ProblemAlert } from "./ui/problem";
 
 const Overview = lazy(() => import("./pages/overview"));
+const Protection = lazy(() => import("./pages/protection"));
 const Projects = lazy(() => import("./pages/projects"));
 const Project = lazy(() => import("./pages/project"));
 const Backup = lazy(() => import("./pages/backup"));
@@ -31,6 +32,7 @@ export function App() {
         <Suspense fallback={<Section><Rows n={6} /></Section>}>
           <Switch>
             <Route path="/"><Overview /></Route>
+            <Route path="/protection"><Protection /></Route>
             <Route path="/projects"><Projects /></Route>
             <Route path="/projects/:ref">{(p) => <Project key={p.ref} id={decodeURIComponent(p.ref)} />}</Route>
             <Route path="/backups/:id">{(p) => <Backup key={p.id} id={Number(p.id)} />}</Route>

@@ -2,7 +2,7 @@
 import { ActionIcon, AppShell, Avatar, Burger, Group, Menu, NavLink, ScrollArea, Text, Tooltip, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { useQueryClient } from "@tanstack/react-query";
-import { IconArrowBackUp, IconFolders, IconHistory, IconKey, IconLayoutDashboard, IconLogout, IconMoon, IconServer2, IconSettings, IconStack2, IconSun, type Icon } from "./icons";
+import { IconArrowBackUp, IconFolders, IconHistory, IconKey, IconLayoutDashboard, IconLogout, IconMoon, IconServer2, IconSettings, IconShieldCheck, IconStack2, IconSun, type Icon } from "./icons";
 import { useEffect, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 import { follow, useLive } from "./api/events";
@@ -12,6 +12,7 @@ type Place = { to: string; label: string; icon: Icon; needs: string[] };
 
 const places: Place[] = [
   { to: "/", label: "Overview", icon: IconLayoutDashboard, needs: ["view-backups"] },
+  { to: "/protection", label: "Protection", icon: IconShieldCheck, needs: ["view-backups"] },
   { to: "/projects", label: "Projects", icon: IconFolders, needs: ["view-backups"] },
   { to: "/restores", label: "Restores", icon: IconArrowBackUp, needs: ["view-backups"] },
   { to: "/servers", label: "Servers", icon: IconServer2, needs: ["view-backups"] },

@@ -27,11 +27,11 @@ export function askEvery(busy: boolean): number {
 
 /** Which lists follow from what kind of event. */
 const follows: Record<string, string[]> = {
-  backup: ["backups", "backup", "statistics", "overview"],
+  backup: ["backups", "backup", "statistics", "overview", "protection"],
   restore: ["restores", "restore", "overview"],
   job: ["job", "backups", "backup", "restores", "restore"],
-  schedule: ["schedules", "schedule", "overview", "statistics"],
-  agent: ["servers", "databases", "overview"],
+  schedule: ["schedules", "schedule", "overview", "statistics", "protection"],
+  agent: ["servers", "databases", "overview", "protection"],
   storage: ["storages", "overview"],
 };
 

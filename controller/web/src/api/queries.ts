@@ -137,5 +137,14 @@ export const useStatistics = (project: string) =>
 export const useOverview = () =>
   useQuery({ queryKey: ["overview"], refetchInterval: () => askEvery(false), queryFn: ({ signal }) => take(api.GET("/overview", { signal })) });
 
+export const useProtection = (query: { project?: string; state?: string; search?: string; page?: number; per_page?: number }) =>
+  useQuery({
+    queryKey: ["protection", query], placeholderData: keepPreviousData, refetchInterval: () => askEvery(false),
+    queryFn: ({ signal }) => take(api.GET("/protection", { params: { query: query as never }, signal })),
+  });
+
+export const useProtectionSummary = () =>
+  useQuery({ queryKey: ["protection", "summary"], refetchInterval: () => askEvery(false), queryFn: ({ signal }) => take(api.GET("/protection/summary", { signal })) });
+
 export const useTrends = (query: { project?: string; database?: string; days?: number }) =>
   useQuery({ queryKey: ["statistics", "trends", query], placeholderData: keepPreviousData, staleTime: 60_000, queryFn: ({ signal }) => take(api.GET("/trends", { params: { query }, signal })) });

@@ -1,7 +1,58 @@
-// OpenAPI 63f2cb5a4d30ec7512e3ecf9639e044de2dfd4db21198ffcedcb8ed05ea04094
+// OpenAPI 260f45ddb9a39695d4ba17be226ee61d8e1efeaeb3f432cddb5be722ade65507
 // Written by `make console-types`; not to be edited.
 
 export interface paths {
+    "/alarms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is wrong: alarms that stand, the worst first; and those that stood. Those of no project are for who sees all */
+        get: operations["list-alarms"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/alarms/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One alarm */
+        get: operations["get-alarm"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/alarms/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many alarms stand that nobody muted, by severity */
+        get: operations["get-alarm-summary"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/audit": {
         parameters: {
             query?: never;
@@ -309,6 +360,77 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/channel-kinds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Kinds of channels, with the fields of their targets */
+        get: operations["list-channel-kinds"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/channels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where people are told, by name: channels of the caller's projects and, for who sees all, of the installation */
+        get: operations["list-channels"];
+        put?: never;
+        /** Tell people by email, by a signed webhook or by a service */
+        post: operations["create-channel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/channels/{ref}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One channel, without what opens it */
+        get: operations["get-channel"];
+        put?: never;
+        post?: never;
+        /** Delete a channel that is no other one's fallback */
+        delete: operations["delete-channel"];
+        options?: never;
+        head?: never;
+        /** Change a channel: what it takes, or its target as a whole */
+        patch: operations["update-channel"];
+        trace?: never;
+    };
+    "/channels/{ref}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a test through a channel and wait for what becomes of it; 422 channel_failed tells why it was not taken */
+        post: operations["test-channel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/cleanup": {
         parameters: {
             query?: never;
@@ -338,6 +460,24 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/databases/{id}/ignored": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Record the choice that a database need not be backed up; one that a schedule covers is watched all the same */
+        put: operations["ignore-database"];
+        post?: never;
+        /** Take that choice back */
+        delete: operations["unignore-database"];
         options?: never;
         head?: never;
         patch?: never;
@@ -532,6 +672,75 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/mutes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What nobody is told of for a time, newest first */
+        get: operations["list-mutes"];
+        put?: never;
+        /** Tell nobody of an alarm, a database, a server, a project or everything, or nothing through a channel, for a time; what happens is recorded nevertheless */
+        post: operations["create-mute"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/mutes/{id}/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End a mute */
+        post: operations["end-mute"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/notices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was to be told, newest first, and what became of it at each channel */
+        get: operations["list-notices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/notices/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One notice */
+        get: operations["get-notice"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/overview": {
         parameters: {
             query?: never;
@@ -716,6 +925,40 @@ export interface paths {
         };
         /** The figures of a project: backups, active schedules, storage used, last backup */
         get: operations["get-project-statistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/protection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How well each database that agents found is protected, by server, instance and name */
+        get: operations["list-protection"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/protection/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Databases by the state of their protection, and what is wrong, the worst first; nothing is wrong: all is well */
+        get: operations["get-protection-summary"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1481,6 +1724,51 @@ export interface components {
             /** Format: int64 */
             online: number;
         };
+        Alarm: {
+            /** Format: int64 */
+            backup_id: number | null;
+            /** Format: int64 */
+            channel_id: number | null;
+            /** Format: date-time */
+            closed_at: string | null;
+            /** Format: int64 */
+            count: number;
+            database: string;
+            /** Format: int64 */
+            database_id: number | null;
+            detail: string;
+            /** Format: int64 */
+            id: number;
+            kind: string;
+            /** Format: date-time */
+            last_at: string;
+            /** Format: date-time */
+            muted_until: string | null;
+            /** Format: date-time */
+            opened_at: string;
+            project: string;
+            /** Format: int64 */
+            project_id: number | null;
+            /** Format: int64 */
+            schedule_id: number | null;
+            server: string;
+            /** Format: int64 */
+            server_id: number | null;
+            severity: string;
+            silenced: boolean;
+            storage: string;
+            /** Format: int64 */
+            storage_id: number | null;
+            title: string;
+        };
+        AlarmCounts: {
+            /** Format: int64 */
+            critical: number;
+            /** Format: int64 */
+            info: number;
+            /** Format: int64 */
+            warning: number;
+        };
         APIToken: {
             /** Format: date-time */
             created_at: string;
@@ -1707,6 +1995,74 @@ export interface components {
             new_password: string;
             old_password: string;
         };
+        Channel: {
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            /** Format: date-time */
+            failing_since: string | null;
+            /** Format: int64 */
+            failures: number;
+            fallback: string;
+            /** Format: int64 */
+            fallback_id: number | null;
+            hint: string;
+            /** Format: int64 */
+            id: number;
+            is_active: boolean;
+            is_default: boolean;
+            kind: string;
+            kinds: string[] | null;
+            last_error: string;
+            /** Format: date-time */
+            last_sent_at: string | null;
+            min_severity: string;
+            /** Format: date-time */
+            muted_until: string | null;
+            name: string;
+            project: string;
+            /** Format: int64 */
+            project_id: number | null;
+            /** Format: int64 */
+            remind_hours: number;
+            /** Format: date-time */
+            updated_at: string;
+            /** Format: int64 */
+            waiting: number;
+        };
+        ChannelKind: {
+            example: string;
+            fields: string[];
+            kind: string;
+            optional: string[];
+            text: string;
+            title: string;
+        };
+        ChannelTarget: {
+            /** @description Of email: the sender */
+            from?: string;
+            /** @description Of email: the SMTP server */
+            host?: string;
+            password?: string;
+            /**
+             * Format: int64
+             * @description Of email; 587 if absent, or 465 with tls: implicit
+             */
+            port?: number;
+            /** @description Of a webhook: the key of its signature */
+            secret?: string;
+            /**
+             * @description Of email; starttls if absent
+             * @enum {string}
+             */
+            tls?: "starttls" | "implicit" | "none";
+            /** @description Of email: the recipients */
+            to?: string[] | null;
+            /** @description Of a webhook, or of a service: as the service gives it, or a shoutrrr URL */
+            url?: string;
+            /** @description Of email; no authentication if absent */
+            username?: string;
+        };
         ChosenRestoreChoices: {
             definers?: string;
             /** Format: int64 */
@@ -1826,6 +2182,30 @@ export interface components {
              */
             verify_after?: "none" | "checksum" | "content";
         };
+        CreateChannel: {
+            /** @description It takes what no channel of a project takes, and what is of no project; several may be */
+            default?: boolean;
+            /** @description Name or id of the channel that takes its place when it fails */
+            fallback?: string;
+            /** @description email, webhook, or a service; GET /channel-kinds lists them */
+            kind: string;
+            /** @description Of notices that it takes; all but those that are off unless named if absent */
+            kinds?: string[] | null;
+            /**
+             * @description The least that it takes; info if absent
+             * @enum {string}
+             */
+            min_severity?: "info" | "warning" | "critical";
+            name: string;
+            /** @description Slug, id or external id; of the installation if absent */
+            project?: string;
+            /**
+             * Format: int64
+             * @description How often it is reminded of an alarm that stands; 24 if absent, 0: never
+             */
+            remind_hours?: number;
+            target: components["schemas"]["ChannelTarget"];
+        };
         CreateDownload: {
             /**
              * @description stored if absent: as it lies in the storage; dump is decrypted and decompressed, and asks for restore-backups as well
@@ -1858,6 +2238,23 @@ export interface components {
             ttl_seconds?: number;
             /** @description The server may open other hosts' backups to verify them */
             verifier?: boolean;
+        };
+        CreateMute: {
+            /**
+             * Format: int64
+             * @description For how long; or until
+             */
+            for_seconds?: number;
+            /** @description Only notices of one kind */
+            kind?: string;
+            /** @description For those who wonder why nobody was told */
+            reason: string;
+            /** @description Which one: slug, name or id; of an alarm its id; none of everything */
+            ref?: string;
+            /** @enum {string} */
+            scope: "everything" | "project" | "server" | "database" | "channel" | "alarm";
+            /** Format: date-time */
+            until?: string | null;
         };
         CreatePause: {
             /** @description Slug, id or external id */
@@ -2019,6 +2416,8 @@ export interface components {
              * @example shop_*
              */
             pattern?: string;
+            /** @description A dead-man switch: it is asked for with /start when a backup begins, as it is when one is completed, and with /fail when one failed. It is a secret; ping_hint shows its host */
+            ping_url?: string;
             /** @description Slug, id or external id */
             project: string;
             /**
@@ -2302,6 +2701,10 @@ export interface components {
             /** Format: int64 */
             uptime_seconds?: number;
         };
+        IgnoreDatabase: {
+            /** @description For those who wonder why it is not backed up */
+            reason: string;
+        };
         Instance: {
             engine: string;
             error: string;
@@ -2386,6 +2789,9 @@ export interface components {
         ListBackupOutcome: {
             items: components["schemas"]["BackupOutcome"][];
         };
+        ListChannelKind: {
+            items: components["schemas"]["ChannelKind"][];
+        };
         ListJob: {
             items: components["schemas"]["Job"][];
         };
@@ -2407,6 +2813,42 @@ export interface components {
             min_free: number;
             /** Format: int64 */
             total_bytes: number;
+        };
+        Mute: {
+            /** Format: int64 */
+            alarm_id: number | null;
+            /** Format: int64 */
+            backup_id: number | null;
+            channel: string;
+            /** Format: int64 */
+            channel_id: number | null;
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            database: string;
+            /** Format: int64 */
+            database_id: number | null;
+            /** Format: date-time */
+            ended_at: string | null;
+            ended_by: string;
+            /** Format: int64 */
+            id: number;
+            kind: string;
+            project: string;
+            /** Format: int64 */
+            project_id: number | null;
+            reason: string;
+            /** Format: int64 */
+            schedule_id: number | null;
+            scope: string;
+            server: string;
+            /** Format: int64 */
+            server_id: number | null;
+            storage: string;
+            /** Format: int64 */
+            storage_id: number | null;
+            /** Format: date-time */
+            until: string;
         };
         NewEnrolment: {
             /** @description SHA-256 of /ca.pem, which the install command holds the controller to */
@@ -2456,6 +2898,50 @@ export interface components {
             /** Format: date-time */
             rotated_at: string | null;
             token: string;
+        };
+        Notice: {
+            /** Format: int64 */
+            alarm_id: number | null;
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            backup_id: number | null;
+            database: string;
+            /** Format: int64 */
+            database_id: number | null;
+            deliveries: components["schemas"]["NoticeDelivery"][] | null;
+            detail: string;
+            event: string;
+            /** Format: int64 */
+            id: number;
+            kind: string;
+            project: string;
+            /** Format: int64 */
+            project_id: number | null;
+            /** Format: int64 */
+            restore_id: number | null;
+            /** Format: int64 */
+            schedule_id: number | null;
+            server: string;
+            /** Format: int64 */
+            server_id: number | null;
+            severity: string;
+            storage: string;
+            /** Format: int64 */
+            storage_id: number | null;
+            title: string;
+            unsent: string;
+        };
+        NoticeDelivery: {
+            /** Format: int64 */
+            attempts: number;
+            channel: string;
+            /** Format: int64 */
+            channel_id: number;
+            error: string;
+            /** Format: date-time */
+            sent_at: string | null;
+            status: string;
         };
         Occurrence: {
             /** Format: date-time */
@@ -2609,6 +3095,48 @@ export interface components {
             /** @description There are more than total: rows are counted up to 10000 */
             total_more?: boolean;
         };
+        PageMute: {
+            items: components["schemas"]["Mute"][];
+            /**
+             * Format: int64
+             * @description The last page that there is, or that can be asked for by its number
+             */
+            last_page?: number;
+            /** Format: int64 */
+            next_before_id: number | null;
+            /** Format: int64 */
+            page?: number;
+            /** Format: int64 */
+            per_page?: number;
+            /**
+             * Format: int64
+             * @description How many rows there are
+             */
+            total?: number;
+            /** @description There are more than total: rows are counted up to 10000 */
+            total_more?: boolean;
+        };
+        PageNotice: {
+            items: components["schemas"]["Notice"][];
+            /**
+             * Format: int64
+             * @description The last page that there is, or that can be asked for by its number
+             */
+            last_page?: number;
+            /** Format: int64 */
+            next_before_id: number | null;
+            /** Format: int64 */
+            page?: number;
+            /** Format: int64 */
+            per_page?: number;
+            /**
+             * Format: int64
+             * @description How many rows there are
+             */
+            total?: number;
+            /** @description There are more than total: rows are counted up to 10000 */
+            total_more?: boolean;
+        };
         PagePause: {
             items: components["schemas"]["Pause"][];
             /**
@@ -2672,6 +3200,48 @@ export interface components {
             /** @description There are more than total: rows are counted up to 10000 */
             total_more?: boolean;
         };
+        PartAlarm: {
+            items: components["schemas"]["Alarm"][];
+            /**
+             * Format: int64
+             * @description The last page that there is, or that can be asked for by its number
+             */
+            last_page?: number;
+            /** Format: int64 */
+            next_after_id: number | null;
+            /** Format: int64 */
+            page?: number;
+            /** Format: int64 */
+            per_page?: number;
+            /**
+             * Format: int64
+             * @description How many rows there are
+             */
+            total?: number;
+            /** @description There are more than total: rows are counted up to 10000 */
+            total_more?: boolean;
+        };
+        PartChannel: {
+            items: components["schemas"]["Channel"][];
+            /**
+             * Format: int64
+             * @description The last page that there is, or that can be asked for by its number
+             */
+            last_page?: number;
+            /** Format: int64 */
+            next_after_id: number | null;
+            /** Format: int64 */
+            page?: number;
+            /** Format: int64 */
+            per_page?: number;
+            /**
+             * Format: int64
+             * @description How many rows there are
+             */
+            total?: number;
+            /** @description There are more than total: rows are counted up to 10000 */
+            total_more?: boolean;
+        };
         PartDatabase: {
             items: components["schemas"]["Database"][];
             /**
@@ -2695,6 +3265,27 @@ export interface components {
         };
         PartProject: {
             items: components["schemas"]["Project"][];
+            /**
+             * Format: int64
+             * @description The last page that there is, or that can be asked for by its number
+             */
+            last_page?: number;
+            /** Format: int64 */
+            next_after_id: number | null;
+            /** Format: int64 */
+            page?: number;
+            /** Format: int64 */
+            per_page?: number;
+            /**
+             * Format: int64
+             * @description How many rows there are
+             */
+            total?: number;
+            /** @description There are more than total: rows are counted up to 10000 */
+            total_more?: boolean;
+        };
+        PartProtection: {
+            items: components["schemas"]["Protection"][];
             /**
              * Format: int64
              * @description The last page that there is, or that can be asked for by its number
@@ -2892,6 +3483,8 @@ export interface components {
              * @example shop_*
              */
             pattern?: string;
+            /** @description A dead-man switch: it is asked for with /start when a backup begins, as it is when one is completed, and with /fail when one failed. It is a secret; ping_hint shows its host */
+            ping_url?: string;
             /** @description Slug, id or external id */
             project?: string;
             /**
@@ -3021,6 +3614,63 @@ export interface components {
             project: string;
             /** @description What age artifacts are encrypted to */
             recipient: string;
+        };
+        Protection: {
+            /** Format: int64 */
+            age_seconds: number | null;
+            database: string;
+            /** Format: int64 */
+            database_id: number;
+            engine: string;
+            /** Format: int64 */
+            expected_seconds: number;
+            /** Format: date-time */
+            ignored_at: string | null;
+            ignored_by: string;
+            ignored_reason: string;
+            last_error: string;
+            /** Format: date-time */
+            last_good_at: string | null;
+            /** Format: int64 */
+            last_good_id: number | null;
+            last_status: string;
+            online: boolean;
+            /** Format: date-time */
+            overdue_at: string | null;
+            project: string;
+            /** Format: int64 */
+            project_id: number | null;
+            reason: string;
+            schedules: number[] | null;
+            seconds: number[] | null;
+            /** Format: double */
+            seconds_trend: number | null;
+            server: string;
+            /** Format: int64 */
+            server_id: number;
+            /** Format: double */
+            size_trend: number | null;
+            sizes: number[] | null;
+            state: string;
+            /** Format: date-time */
+            verified_at: string | null;
+            verified_level: string;
+        };
+        ProtectionSummary: {
+            alarms: {
+                [key: string]: number;
+            };
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            databases: number;
+            project: string;
+            states: {
+                [key: string]: number;
+            };
+            /** Format: int64 */
+            unverified: number;
+            wrong: components["schemas"]["Wrong"][] | null;
         };
         Reason: {
             reason?: string;
@@ -3188,6 +3838,7 @@ export interface components {
             paused_reason: string;
             /** Format: date-time */
             paused_until: string | null;
+            ping_hint: string;
             problem: string;
             project: string;
             /** Format: int64 */
@@ -3290,6 +3941,8 @@ export interface components {
             max_duration_seconds?: number;
             /** @description true if absent */
             notify_on_failure?: boolean | null;
+            /** @description A dead-man switch: it is asked for with /start when a backup begins, as it is when one is completed, and with /fail when one failed. It is a secret; ping_hint shows its host */
+            ping_url?: string;
             /**
              * Format: int64
              * @description Of days; 7 if absent
@@ -3432,6 +4085,8 @@ export interface components {
         };
         Settings: {
             cleanup_time: string;
+            summary_day: string;
+            summary_time: string;
             timezone: string;
         };
         SetVerifier: {
@@ -3676,6 +4331,25 @@ export interface components {
             /** Format: int64 */
             raw_bytes: number;
         };
+        UpdateChannel: {
+            default?: boolean;
+            /** @description Name or id; empty: none */
+            fallback?: string;
+            /** @description One that is not takes nothing */
+            is_active?: boolean;
+            /** @description Replaces the list; an empty list is all but those that are off unless named */
+            kinds?: string[] | null;
+            /** @enum {string} */
+            min_severity?: "info" | "warning" | "critical";
+            name?: string;
+            /**
+             * Format: int64
+             * @description 0: never
+             */
+            remind_hours?: number;
+            /** @description The whole target, with its secrets: none that is kept is ever sent to another place */
+            target?: components["schemas"]["ChannelTarget"];
+        };
         UpdateProject: {
             /** @enum {string} */
             default_encryption?: "age" | "aes-256-cbc" | "none";
@@ -3734,6 +4408,8 @@ export interface components {
             /** Format: int64 */
             max_duration_seconds?: number;
             notify_on_failure?: boolean;
+            /** @description A dead-man switch; empty: none */
+            ping_url?: string;
             /** Format: int64 */
             retention_daily?: number;
             /**
@@ -3772,6 +4448,16 @@ export interface components {
              * @example 00:00
              */
             cleanup_time?: string;
+            /**
+             * @description On which the weekly summary is sent: 0 (Sunday) to 6, a day's name, or off
+             * @example 1
+             */
+            summary_day?: string;
+            /**
+             * @description HH:MM, in the same zone
+             * @example 08:00
+             */
+            summary_time?: string;
             /** @description IANA name of the zone in which the daily clean-up has its time */
             timezone?: string;
         };
@@ -3876,6 +4562,14 @@ export interface components {
              * @description 0 for a token
              */
             user_id: number;
+        };
+        Wrong: {
+            /** Format: int64 */
+            count: number;
+            kind: string;
+            names: string[] | null;
+            severity: string;
+            text: string;
         };
     };
     responses: {
@@ -4122,7 +4816,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Unprocessable Entity: `invalid`, `probe_failed` */
+        /** @description Unprocessable Entity: `channel_failed`, `invalid`, `probe_failed` */
         UnprocessableEntity: {
             headers: {
                 /** @description The id of the request, also in the log */
@@ -4174,6 +4868,126 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    "list-alarms": {
+        parameters: {
+            query?: {
+                /** @description Those that follow the row with this id; the first if absent */
+                after_id?: number;
+                /** @description A kind of notices, such as backup_failing */
+                kind?: string;
+                /** @description Rows of an answer */
+                limit?: number;
+                /** @description A page by its number, from 1, with the total; instead of a cursor */
+                page?: number;
+                /** @description Rows of a numbered page */
+                per_page?: number;
+                /** @description Slug, id or external id */
+                project?: string;
+                /** @description At least */
+                severity?: "info" | "warning" | "critical";
+                state?: "open" | "closed" | "all";
+            };
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PartAlarm"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "get-alarm": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path: {
+                /** @description Its id */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alarm"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "get-alarm-summary": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlarmCounts"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
     "list-audit": {
         parameters: {
             query?: {
@@ -5038,6 +5852,322 @@ export interface operations {
             500: components["responses"]["InternalServerError"];
         };
     };
+    "list-channel-kinds": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListChannelKind"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "list-channels": {
+        parameters: {
+            query?: {
+                /** @description Those that follow the row with this id; the first if absent */
+                after_id?: number;
+                /** @description A kind of channels, such as email */
+                kind?: string;
+                /** @description Rows of an answer */
+                limit?: number;
+                /** @description A page by its number, from 1, with the total; instead of a cursor */
+                page?: number;
+                /** @description Rows of a numbered page */
+                per_page?: number;
+                /** @description Slug, id or external id; its own channels and those of the installation */
+                project?: string;
+            };
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PartChannel"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "create-channel": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+                /** @description A random text: the same request with the same key is carried out once, and answered alike */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "on-call",
+                 *       "kind": "webhook",
+                 *       "target": {
+                 *         "url": "https://ops.example.com/devflow",
+                 *         "secret": "only an example of a key"
+                 *       },
+                 *       "default": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["CreateChannel"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "get-channel": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path: {
+                /** @description Name or id; a project's slug, id or external id */
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "delete-channel": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description Name or id; a project's slug, id or external id */
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "update-channel": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+                /** @description The ETag of what is to be changed: it is changed only if it is still that version; 412 changed_meanwhile otherwise */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description Name or id; a project's slug, id or external id */
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "min_severity": "warning",
+                 *       "kinds": [
+                 *         "backup_failing",
+                 *         "overdue"
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["UpdateChannel"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "test-channel": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path: {
+                /** @description Name or id; a project's slug, id or external id */
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Channel"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
     cleanup: {
         parameters: {
             query?: never;
@@ -5134,6 +6264,97 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "ignore-database": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path: {
+                /** @description Its id */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "a copy that is made anew each night"
+                 *     }
+                 */
+                "application/json": components["schemas"]["IgnoreDatabase"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Protection"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "unignore-database": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path: {
+                /** @description Its id */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Protection"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["UnprocessableEntity"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
@@ -5688,6 +6909,233 @@ export interface operations {
             409: components["responses"]["Conflict"];
             413: components["responses"]["RequestEntityTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "list-mutes": {
+        parameters: {
+            query?: {
+                /** @description Those too that are over */
+                all?: boolean;
+                /** @description Those that come before the row with this id; the newest if absent */
+                before_id?: number;
+                /** @description Rows of an answer */
+                limit?: number;
+                /** @description A page by its number, from 1, with the total; instead of a cursor */
+                page?: number;
+                /** @description Rows of a numbered page */
+                per_page?: number;
+            };
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageMute"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "create-mute": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+                /** @description A random text: the same request with the same key is carried out once, and answered alike */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "scope": "database",
+                 *       "ref": "shop_production",
+                 *       "for_seconds": 14400,
+                 *       "reason": "moving to another host"
+                 *     }
+                 */
+                "application/json": components["schemas"]["CreateMute"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Mute"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "end-mute": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path: {
+                /** @description Its id */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Mute"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "list-notices": {
+        parameters: {
+            query?: {
+                /** @description Of one alarm, by its id */
+                alarm?: number;
+                /** @description Those that come before the row with this id; the newest if absent */
+                before_id?: number;
+                /** @description A kind of notices, such as backup_failing */
+                kind?: string;
+                /** @description Rows of an answer */
+                limit?: number;
+                /** @description A page by its number, from 1, with the total; instead of a cursor */
+                page?: number;
+                /** @description Rows of a numbered page */
+                per_page?: number;
+                /** @description Slug, id or external id */
+                project?: string;
+                /** @description At least */
+                severity?: "info" | "warning" | "critical";
+                /** @description Only those that went to no channel: muted, silenced, or nobody takes them */
+                unsent?: boolean;
+            };
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageNotice"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "get-notice": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path: {
+                /** @description Its id */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Notice"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             422: components["responses"]["UnprocessableEntity"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
@@ -6395,6 +7843,93 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Statistics"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "list-protection": {
+        parameters: {
+            query?: {
+                /** @description Those that follow the row with this id; the first if absent */
+                after_id?: number;
+                /** @description Rows of an answer */
+                limit?: number;
+                /** @description A page by its number, from 1, with the total; instead of a cursor */
+                page?: number;
+                /** @description Rows of a numbered page */
+                per_page?: number;
+                /** @description Slug, id or external id */
+                project?: string;
+                /** @description Part of the database's name, whatever its case */
+                search?: string;
+                /** @description Name or id */
+                server?: string;
+                state?: "overdue" | "unprotected" | "paused" | "waiting" | "protected" | "ignored" | "gone";
+            };
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PartProtection"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "get-protection-summary": {
+        parameters: {
+            query?: {
+                /** @description Slug, id or external id; all that the caller sees if absent */
+                project?: string;
+            };
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProtectionSummary"];
                 };
             };
             401: components["responses"]["Unauthorized"];

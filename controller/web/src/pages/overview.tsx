@@ -7,6 +7,7 @@ import { useOverview } from "../api/queries";
 import { bytes, count, databaseName, plural, relative, sentence } from "../format";
 import { Empty, EngineBadge, PageHead, Rows, Section, Stat, Time, useNow } from "../ui/parts";
 import { ProblemAlert } from "../ui/problem";
+import { ProtectionCounts } from "../ui/protection";
 import { Trends } from "../ui/trends";
 
 type Attention = Schemas["Attention"];
@@ -52,6 +53,7 @@ function Figures({ o }: { o: ReturnType<typeof useOverview> }) {
   const agents = o.data?.agents;
   return (
     <>
+      <ProtectionCounts />
       <SimpleGrid cols={{ base: 2, lg: 4 }} spacing={{ base: "sm", xs: "md" }} mb="lg">
         <Stat label="Total Backups" icon={IconDatabase} loading={!s} value={count(s?.total_backups)} note={s ? `${count(s.verified)} verified${s.running ? `, ${count(s.running)} running` : ""}` : null} />
         <Stat label="Last Backup" icon={IconHistory} color="orange" loading={!s} value={relative(s?.last_backup?.completed_at, now)} note={s?.last_backup ? `${s.last_backup.project} / ${databaseName(s.last_backup.database_name)}` : "No backup has completed"} />
@@ -83,7 +85,7 @@ function Figures({ o }: { o: ReturnType<typeof useOverview> }) {
       </Section>
       <Trends title="Trends of all projects" />
       <SimpleGrid cols={{ base: 1, md: 2 }} spacing="lg">
-        <Section title="Databases without a schedule">
+        <Section title="Databases without a schedule" actions={unscheduled.length ? <Text component={Link} href="/protection?state=unprotected" size="sm" className="underlined">All of them</Text> : null}>
           {o.isPending ? <Rows n={3} /> : unscheduled.length === 0 ? (s?.databases ? <Empty icon={IconCircleCheck} title="Every database has a schedule" /> : <Empty icon={IconDatabase} title="No databases yet">Assign databases to a project: agents find them.</Empty>) : (
             <Table>
               <Table.Tbody>

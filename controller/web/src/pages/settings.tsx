@@ -78,12 +78,16 @@ function Sessions() {
   );
 }
 
+const summaryDays = [...["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"].map((label, i) => ({ value: String(i), label })), { value: "off", label: "Never" }];
+
 function Installation() {
   const { can } = useSession();
   const s = useQuery({ queryKey: ["settings"], queryFn: () => takeVersion(api.GET("/settings")) });
   const [zone, setZone] = useState<string | null>(null);
   const [time, setTime] = useState<string | null>(null);
-  const save = useAct(() => take(api.PATCH("/settings", { params: { header: ifMatch(s.data?.etag ?? "") }, body: { ...(zone ? { timezone: zone } : {}), ...(time ? { cleanup_time: time } : {}) } })), "settings", "statistics");
+  const [day, setDay] = useState<string | null>(null);
+  const [summary, setSummary] = useState<string | null>(null);
+  const save = useAct(() => take(api.PATCH("/settings", { params: { header: ifMatch(s.data?.etag ?? "") }, body: { ...(zone ? { timezone: zone } : {}), ...(time ? { cleanup_time: time } : {}), ...(day ? { summary_day: day } : {}), ...(summary ? { summary_time: summary } : {}) } })), "settings", "statistics");
   const may = can("manage-projects");
   return (
     <Section title="Installation" padded>
@@ -93,8 +97,10 @@ function Installation() {
             <SimpleGrid cols={{ base: 1, xs: 2 }}>
               <Select label="Time zone" description="Days of retention and trends" searchable limit={60} data={["UTC", ...Intl.supportedValuesOf("timeZone").filter((z) => z !== "UTC")]} value={zone ?? s.data.value.timezone} onChange={setZone} disabled={!may} allowDeselect={false} error={fieldError(save.error, "timezone")} />
               <TextInput type="time" label="Clean up at" description="When retention is applied, daily" value={time ?? s.data.value.cleanup_time} onChange={(e) => setTime(e.currentTarget.value)} disabled={!may} error={fieldError(save.error, "cleanup_time")} />
+              <Select label="Weekly summary" description="The week in figures, to the default channels" data={summaryDays} value={day ?? s.data.value.summary_day} onChange={setDay} disabled={!may} allowDeselect={false} error={fieldError(save.error, "summary_day")} />
+              <TextInput type="time" label="Summary at" description="In the same time zone" value={summary ?? s.data.value.summary_time} onChange={(e) => setSummary(e.currentTarget.value)} disabled={!may || (day ?? s.data.value.summary_day) === "off"} error={fieldError(save.error, "summary_time")} />
             </SimpleGrid>
-            <EditProblem error={save.error} again={() => { save.reset(); setZone(null); setTime(null); void s.refetch(); }} fields={["timezone", "cleanup_time"]} />
+            <EditProblem error={save.error} again={() => { save.reset(); setZone(null); setTime(null); setDay(null); setSummary(null); void s.refetch(); }} fields={["timezone", "cleanup_time", "summary_day", "summary_time"]} />
             <Group><Do type="submit" needs={["manage-projects"]} loading={save.isPending}>Save</Do></Group>
           </Stack>
         </form>

@@ -58,6 +58,8 @@ function ScheduleForm({ project, now, onClose, again }: { project: string; now?:
   const [monthly, setMonthly] = useState<number | string>(schedule?.retention_monthly ?? 3);
   const [hourly, setHourly] = useState<number | string>(schedule?.retention_hourly ?? "");
   const [notify, setNotify] = useState(schedule?.notify_on_failure ?? true);
+  const [ping, setPing] = useState("");
+  const [noPing, setNoPing] = useState(false);
   const number = (v: number | string) => (v === "" ? undefined : Number(v));
 
   const options = useMemo<Schemas["ScheduleOptions"]>(() => ({
@@ -75,7 +77,7 @@ function ScheduleForm({ project, now, onClose, again }: { project: string; now?:
   });
 
   const save = useAct(async (): Promise<unknown> => {
-    const rest = { encryption: codec ?? "", compression: (compression as "zstd") ?? undefined, verify_after: (verify as "none") ?? undefined, notify_on_failure: notify };
+    const rest = { encryption: codec ?? "", compression: (compression as "zstd") ?? undefined, verify_after: (verify as "none") ?? undefined, notify_on_failure: notify, ...(ping ? { ping_url: ping } : noPing ? { ping_url: "" } : {}) };
     if (schedule) {
       return take(api.PATCH("/schedules/{id}", { params: { path: { id: schedule.id }, header: ifMatch(now!.etag) }, body: { ...(options as object), ...rest, storage: storage ?? "" } as never }));
     }
@@ -123,7 +125,7 @@ function ScheduleForm({ project, now, onClose, again }: { project: string; now?:
           <NumberInput label="Weekly" min={0} max={1000} value={weekly} onChange={setWeekly} error={fieldError(error, "retention_weekly")} />
           <NumberInput label="Monthly" min={0} max={1000} value={monthly} onChange={setMonthly} error={fieldError(error, "retention_monthly")} />
         </SimpleGrid>
-        <Button variant="subtle" size="compact-sm" onClick={extra.toggle} type="button" aria-expanded={more}>{more ? "Fewer choices" : "Storage, encryption, verification"}</Button>
+        <Button variant="subtle" size="compact-sm" onClick={extra.toggle} type="button" aria-expanded={more}>{more ? "Fewer choices" : "Storage, encryption, verification, dead-man switch"}</Button>
         <Collapse in={more}>
           <SimpleGrid cols={{ base: 1, xs: 2 }}>
             <Select label="Storage" placeholder="The project's, else the default" clearable data={(storages.data?.items ?? []).map((s) => s.name)} value={storage} onChange={setStorage} />
@@ -131,6 +133,9 @@ function ScheduleForm({ project, now, onClose, again }: { project: string; now?:
             <Select label="Compression" data={["zstd", "gzip", "none"]} value={compression} onChange={setCompression} allowDeselect={false} />
             <Select label="Verify after each backup" data={[{ value: "none", label: "No" }, { value: "checksum", label: "Checksum" }, { value: "content", label: "Content" }]} value={verify} onChange={setVerify} allowDeselect={false} />
           </SimpleGrid>
+          <TextInput mt="md" type="password" autoComplete="off" label="Dead-man switch" placeholder={schedule?.ping_hint ? `${schedule.ping_hint}: leave it empty to keep it` : "https://hc-ping.com/…"} value={ping} onChange={(e) => setPing(e.currentTarget.value)} disabled={noPing} error={fieldError(save.error, "ping_url")}
+            description="A URL that is called when a backup begins, is completed or fails; who watches it speaks up when the calls stop. It is kept as a secret" />
+          {schedule?.ping_hint ? <Switch mt="xs" size="sm" label="Take it away" checked={noPing} onChange={(e) => setNoPing(e.currentTarget.checked)} /> : null}
         </Collapse>
         <Switch label="Notify on failure" checked={notify} onChange={(e) => setNotify(e.currentTarget.checked)} />
         {preview.data && !preview.error ? (
@@ -141,7 +146,7 @@ function ScheduleForm({ project, now, onClose, again }: { project: string; now?:
             <List size="sm">{preview.data.next_five.map((t) => <List.Item key={t}>{formatNext.format(new Date(t))}</List.Item>)}</List>
           </div>
         ) : null}
-        <EditProblem error={error} again={() => { save.reset(); again(); }} fields={["cron", "time", "timezone", "day_of_month", "database_id", "pattern"]} />
+        <EditProblem error={error} again={() => { save.reset(); again(); }} fields={["cron", "time", "timezone", "day_of_month", "database_id", "pattern", "ping_url"]} />
         <Group justify="flex-end"><Button variant="default" onClick={onClose} type="button">Cancel</Button><Button type="submit" loading={save.isPending}>{schedule ? "Save" : "Create Schedule"}</Button></Group>
       </Stack>
     </form>
