@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"devflowbackup/controller"
+	"devflowbackup/controller/internal/alarms"
 	"devflowbackup/controller/internal/api"
 	"devflowbackup/controller/internal/audit"
 	"devflowbackup/controller/internal/bootstrap"
@@ -57,6 +58,7 @@ type App struct {
 	cleaner   *retention.Runner
 	install   *install
 	events    *events.Hub
+	alarms    *alarms.Engine
 
 	certificates *certificate.Source
 
@@ -129,7 +131,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 	a.startReconcile(ctx)
 	a.background(a.foldTotals)
 	a.startEvents(ctx)
-	return a.startAPI()
+	return a.startAPI(ctx)
 }
 
 func (a *App) openCatalog(ctx context.Context) error {
@@ -308,7 +310,7 @@ func (a *App) brokerReady(context.Context) error {
 	return nil
 }
 
-func (a *App) startAPI() error {
+func (a *App) startAPI(ctx context.Context) error {
 	names, ips := namesAndIPs(a.cfg.Names)
 	host, _, err := net.SplitHostPort(a.cfg.Listen)
 	if err != nil {
@@ -347,12 +349,15 @@ func (a *App) startAPI() error {
 		return errors.Join(fmt.Errorf("the API's address: %w", err), listener.Close())
 	}
 	signIn, err := a.signIn()
+	if err == nil {
+		err = a.startAlarms(ctx)
+	}
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	server := &http.Server{
 		Handler: web.New(api.New(api.Options{
-			Store: a.catalog, Fleet: agents{a}, Cleaner: a.cleaner, Auditor: a.audit, Bootstrap: hosts, Events: a.events, Origins: a.cfg.API.CORSOrigins,
+			Store: a.catalog, Fleet: agents{a}, Cleaner: a.cleaner, Auditor: a.audit, Bootstrap: hosts, Events: a.events, Alarms: channels{a.alarms}, Origins: a.cfg.API.CORSOrigins,
 			Rate: api.RateLimit{PerSecond: float64(a.cfg.API.RequestsPerSecond), Burst: a.cfg.API.RequestBurst}, Log: a.log.Named("api"), Version: version.String(), PublicURL: a.url, SignIn: signIn,
 			Ready:   map[string]func(context.Context) error{"catalog": a.catalog.Ping, "broker": a.brokerReady},
 			Metrics: api.Metrics{Handler: a.measure(), Allow: a.cfg.Metrics.Prefixes(), Token: a.cfg.Metrics.Token},
