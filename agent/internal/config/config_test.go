@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,7 +119,7 @@ instances:
 
 // Each mistake is named: the file, the key, the value, what is allowed. No error shows the password that stands beside it.
 func TestLoadFile_Errors(t *testing.T) {
-	secretFile := write(t, "hunter2\n", 0o644)
+	secretFile, shortFile := write(t, "hunter2\n", 0o644), write(t, "hunter2\n", 0o600)
 	for name, tc := range map[string]struct {
 		text string
 		mode os.FileMode
@@ -172,6 +173,14 @@ func TestLoadFile_Errors(t *testing.T) {
 		"swap without a user":   {"instances: [{name: a, engine: mysql, restore: {swap_password: hunter2}}]\n", 0o600, []string{"restore.swap_user is not"}},
 		"database of files":     {"instances: [{name: a, engine: sqlite, paths: [/srv], database: x}]\n", 0o600, []string{"instances[0].database is set"}},
 		"database of mysql":     {"instances: [{name: a, engine: mysql, database: x}]\n", 0o600, []string{"instances[0].database is set", "postgresql"}},
+		"metrics, no port":      {"metrics: {listen: 127.0.0.1}\n", 0o600, []string{`metrics.listen is "127.0.0.1"`, "host:port"}},
+		"metrics for others":    {"metrics: {listen: '0.0.0.0:9187'}\n", 0o600, []string{`metrics.listen is "0.0.0.0:9187"`, "token_file"}},
+		"metrics everywhere":    {"metrics: {listen: ':9187'}\n", 0o600, []string{`metrics.listen is ":9187"`, "token_file"}},
+		"metrics by a name":     {"metrics: {listen: 'db-1:9187'}\n", 0o600, []string{`metrics.listen is "db-1:9187"`, "token_file"}},
+		"metrics nowhere":       {"metrics: {token_file: /x}\n", 0o600, []string{"metrics.token_file is set", "listen is not"}},
+		"metrics token missing": {"metrics: {listen: '0.0.0.0:9187', token_file: /nowhere/token}\n", 0o600, []string{"metrics.token_file", "/nowhere/token"}},
+		"metrics token short":   {"metrics: {listen: '0.0.0.0:9187', token_file: " + shortFile + "}\n", 0o600, []string{"metrics.token_file", "16 bytes"}},
+		"metrics token exposed": {"metrics: {listen: '0.0.0.0:9187', token_file: " + secretFile + "}\n", 0o600, []string{"metrics.token_file", "chmod 600"}},
 		"two documents":         {"concurrency: 2\n---\nconcurrency: 3\n", 0o600, []string{"one"}},
 		"not yaml":              {"instances: [\n", 0o600, nil},
 	} {
@@ -190,6 +199,24 @@ func TestLoadFile_Errors(t *testing.T) {
 				t.Errorf("error shows the password: %v", err)
 			}
 		})
+	}
+}
+
+// Where metrics are served to this host alone, nobody needs a token; the token that there is, is read, and never shown.
+func TestLoadFile_Metrics(t *testing.T) {
+	for _, listen := range []string{"127.0.0.1:9187", "127.8.0.1:0", "'[::1]:9187'", "localhost:9187"} {
+		if _, err := config.LoadFile(write(t, "metrics: {listen: "+listen+"}\n", 0o600), engines); err != nil {
+			t.Errorf("%s: %v", listen, err)
+		}
+	}
+	token := write(t, "hunter2-hunter2-hunter2\n", 0o600)
+	c, err := config.LoadFile(write(t, "metrics: {listen: '0.0.0.0:9187', token_file: "+token+"}\n", 0o644), engines)
+	if err != nil || c.Metrics.Token.Reveal() != "hunter2-hunter2-hunter2" || strings.Contains(fmt.Sprintf("%+v", c), "hunter2") {
+		t.Errorf("%+v, %v", c.Metrics, err)
+	}
+	before := config.Default()
+	if kept := c.Keep(before); !slices.Contains(kept, "metrics") || c.Metrics != before.Metrics || config.Reloaded("metrics.listen") {
+		t.Errorf("a running agent takes over %+v, keeps %v", c.Metrics, kept)
 	}
 }
 

@@ -136,6 +136,20 @@ func TestApp_firstStart(t *testing.T) {
 	if code, body := get(t, c, address(t, a), "/readyz", ""); code != http.StatusOK || !strings.Contains(body, "broker") || !strings.Contains(body, "catalog") {
 		t.Errorf("ready: %d %s", code, body)
 	}
+	code, figures := get(t, c, address(t, a), "/metrics", first)
+	for _, line := range []string{
+		"devflow_catalog_up 1", "devflow_catalog_databases_up 1", "devflow_broker_connected 1", `devflow_controllers{state="up"} 1`, "devflow_agents_outdated 0",
+		"devflow_broker_server_slow_consumers_total 0", `devflow_certificate_expiry_timestamp_seconds{certificate="ca"}`,
+	} {
+		if code != http.StatusOK || !strings.Contains(figures, "\n"+line) {
+			t.Errorf("metrics: %d, without %s", code, line)
+		}
+	}
+	for _, secret := range []string{first, c.Catalog.DSN.Reveal(), a.First().RecoveryKey.Reveal()} {
+		if strings.Contains(figures, secret) {
+			t.Error("a secret is among the metrics")
+		}
+	}
 	// A stream of events, which has no end, does not keep a controller from stopping.
 	stream := ask(t, c, address(t, a), "/api/v1/events", first)
 	for deadline := time.Now().Add(20 * time.Second); stream.StatusCode == http.StatusServiceUnavailable && time.Now().Before(deadline); <-time.After(30 * time.Millisecond) {

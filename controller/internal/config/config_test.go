@@ -326,6 +326,25 @@ func TestValidate_dsnFile(t *testing.T) {
 }
 
 // A configuration may be printed or logged: no way of showing it shows a secret.
+func TestValidate_metricsToken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	load := func() (config.Config, error) {
+		c := config.Default()
+		c.Embedded, c.Metrics.TokenFile = true, path
+		return c, c.Validate()
+	}
+	for text, mode := range map[string]fs.FileMode{canary: 0o644, "short": 0o600} {
+		write(t, path, text, mode)
+		if _, err := load(); err == nil || !strings.Contains(err.Error(), "metrics.token_file") || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), canary) {
+			t.Errorf("mode %o: %v", mode, err)
+		}
+	}
+	write(t, path, canary+canary+"\n", 0o600)
+	if c, err := load(); err != nil || c.Metrics.Token.Reveal() != canary+canary || strings.Contains(fmt.Sprintf("%+v", c), canary) || len(c.Metrics.Prefixes()) != 2 {
+		t.Errorf("%+v, %v", c.Metrics, err)
+	}
+}
+
 func TestConfig_neverShowsSecrets(t *testing.T) {
 	c := config.Default()
 	if err := c.Load([]byte("catalog:\n  dsn: postgres://me:" + canary + "@db/x\n")); err != nil {
