@@ -59,7 +59,14 @@ func twoProjects(t *testing.T) (f *fix, one, two controller.Project) {
 		f.sql(`INSERT INTO backup_deltas (project_id, storage_id, backups, completed, failed, verified, bytes, stored, stored_bytes) VALUES (%d, 1, 0, 0, 0, 0, 0, 0, 0);
 			INSERT INTO events (kind, project_id, body, at) VALUES ('backup', %d, '{}', now());
 			INSERT INTO pre_deploys (project_id, owner, request, deadline_at) VALUES (%d, 'x', '{}', now());
-			INSERT INTO pre_deploy_databases SELECT max(q.id), min(d.id), %d FROM pre_deploys q, databases d WHERE d.project_id = %d`, p.ID, p.ID, p.ID, p.ID, p.ID)
+			INSERT INTO pre_deploy_databases SELECT max(q.id), min(d.id), %d FROM pre_deploys q, databases d WHERE d.project_id = %d;
+			INSERT INTO channels (project_id, name, kind, target_sealed) VALUES (%d, 'own', 'webhook', 'x');
+			INSERT INTO alarms (kind, key, severity, project_id, title) VALUES ('overdue', 'of %d', 'critical', %d, 'x');
+			INSERT INTO notices (kind, event, severity, project_id, title) VALUES ('overdue', 'opened', 'critical', %d, 'x');
+			INSERT INTO deliveries (notice_id, channel_id, project_id) SELECT max(n.id), max(c.id), %d FROM notices n, channels c;
+			INSERT INTO mutes (scope, project_id, until, reason) VALUES ('project', %d, now() + interval '1 hour', 'x');
+			INSERT INTO pings (schedule_id, project_id, state) SELECT min(id), project_id, 'start' FROM backup_schedules WHERE project_id = %d GROUP BY 2`,
+			p.ID, p.ID, p.ID, p.ID, p.ID, p.ID, p.ID, p.ID, p.ID, p.ID, p.ID, p.ID)
 	}
 	return f, projects[0], projects[1]
 }

@@ -49,7 +49,7 @@ type CreateMute struct {
 	Scope      string     `json:"scope" enum:"everything,project,server,database,channel,alarm"`
 	Ref        string     `json:"ref,omitempty" maxLength:"500" doc:"Which one: slug, name or id; of an alarm its id; none of everything"`
 	Kind       string     `json:"kind,omitempty" doc:"Only notices of one kind"`
-	ForSeconds int64      `json:"for_seconds,omitempty" minimum:"0" maximum:"7776000" doc:"For how long; or until"`
+	ForSeconds int64      `json:"for_seconds,omitempty" minimum:"0" maximum:"315360000" doc:"For how long, at most 90 days; or until"`
 	Until      *time.Time `json:"until,omitempty" nullable:"true"`
 	Reason     string     `json:"reason" maxLength:"500" doc:"For those who wonder why nobody was told"`
 }
