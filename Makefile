@@ -146,6 +146,13 @@ bin/tools/nfpm: tools/nfpm/go.mod
 	@cd tools/nfpm && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@.new github.com/goreleaser/nfpm/v2/cmd/nfpm
 	@touch $@.new && mv $@.new $@
 
+# A module of its own, as above.
+bin/tools/check-rules: tools/rules/go.mod tools/rules/main.go
+	$(STEP) '$@'
+	@mkdir -p bin/tools
+	@cd tools/rules && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@.new .
+	@touch $@.new && mv $@.new $@
+
 .PHONY: clean
 clean: ## Remove bin/, dist/ and what the benchmark left; quickstart's own directory stays
 	rm -rf bin dist .bench
@@ -192,6 +199,12 @@ boundaries: deps ## Who may import whom (scripts/boundaries.sh)
 lint: deps bin/tools/golangci-lint ## golangci-lint with .golangci.yml
 	$(STEP) 'golangci-lint'
 	@bin/tools/golangci-lint run $(PACKAGES)
+
+.PHONY: check-rules
+check-rules: bin/tools/check-rules ## Alert rules and dashboard, read by Prometheus's own parser, and by promtool where it is installed (`make test` holds their names to a scrape)
+	$(STEP) 'alert rules and dashboard'
+	@bin/tools/check-rules packaging/prometheus/*.yml packaging/grafana/*.json
+	@if command -v promtool >/dev/null; then promtool check rules packaging/prometheus/*.yml; else echo '    promtool is not installed (apt-get install prometheus): the rules were parsed only'; fi
 
 .PHONY: test-race
 test-race: deps tools build ## The tests of shared, agent and controller under the race detector (needs a C compiler, and time)
@@ -267,4 +280,4 @@ docs: deps ## What of docs/ follows from the code (docs/reference-*.md, and mark
 .PHONY: tidy
 tidy: deps ## go work sync, then go mod tidy in every module, the tools too
 	@go work sync
-	@for dir in $(MODULES) tools tools/lint tools/nfpm; do echo "    $${dir#$(CURDIR)/}"; (cd "$$dir" && GOWORK=off go mod tidy); done
+	@for dir in $(MODULES) tools tools/lint tools/nfpm tools/rules; do echo "    $${dir#$(CURDIR)/}"; (cd "$$dir" && GOWORK=off go mod tidy); done
