@@ -150,7 +150,7 @@ func (c *ctl) alarmMute() *cobra.Command {
 }
 
 func (c *ctl) noticeCommand() *cobra.Command {
-	return c.group("notice", "What was to be told, and what became of it", c.noticeList(), c.noticeShow())
+	return c.group("notice", "What was to be told, and what became of it", c.noticeList(), c.noticeShow(), c.noticeKinds())
 }
 
 func (c *ctl) noticeList() *cobra.Command {
@@ -223,4 +223,26 @@ func (c *ctl) noticeShow() *cobra.Command {
 			}
 		})
 	})
+}
+
+func (c *ctl) noticeKinds() *cobra.Command {
+	return &cobra.Command{
+		Use: "kinds", Short: "List the kinds of notices, which a channel may name by --notify", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			kinds, err := cl.NoticeKinds(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.show(kinds, func(t *rows) {
+				t.head("KIND", "SEVERITY", "STANDS", "OFF UNLESS NAMED", "WHAT IT TELLS")
+				for _, k := range kinds {
+					t.row(k.Kind, k.Severity, yes(k.Stands), yes(k.Off), k.Text)
+				}
+			})
+		},
+	}
 }

@@ -37,7 +37,7 @@ var commands = map[string]string{
 	"list-schedules": "schedule list", "create-schedule": "schedule create shop --daily 02:00", "preview-schedule": "schedule preview --daily 02:00", "get-schedule": "schedule show 7", "update-schedule": "schedule edit 7 --daily 03:00",
 	"delete-schedule": "schedule delete 7", "run-schedule": "schedule run 7", "list-occurrences": "schedule history 7",
 	"list-channels": "channel list", "list-channel-kinds": "channel kinds", "create-channel": "channel create ops --kind slack --url-file $SECRET", "get-channel": "channel show ops", "update-channel": "channel edit ops --min-severity warning",
-	"delete-channel": "channel delete ops", "test-channel": "channel test ops", "list-alarms": "alarm list", "get-alarm": "alarm show 7", "list-notices": "notice list", "get-notice": "notice show 7",
+	"delete-channel": "channel delete ops", "test-channel": "channel test ops", "list-alarms": "alarm list", "get-alarm": "alarm show 7", "list-notices": "notice list", "list-notice-kinds": "notice kinds", "get-notice": "notice show 7",
 	"list-mutes": "mute list", "create-mute": "alarm mute 7 --for 4h --reason x", "end-mute": "mute end 7",
 	"list-pauses": "pause list", "create-pause": "pause add --project shop --reason x", "end-pause": "pause end 7",
 	"list-tokens": "token list", "create-token": "token create ci --permission view-backups", "get-token": "token show 7", "rotate-token": "token rotate 7", "revoke-token": "token revoke 7",

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"devflowbackup/controller"
@@ -30,6 +31,10 @@ func (a *API) registerAlarms() {
 	register(a, operation{id: "get-alarm", method: http.MethodGet, path: "/alarms/{id}", summary: "One alarm", tag: tagAlarms, access: view},
 		func(ctx context.Context, in *idIn) (*bodyOut[controller.Alarm], error) {
 			return out(store.Alarm(ctx, actorOf(ctx), in.ID))
+		})
+	register(a, operation{id: "list-notice-kinds", method: http.MethodGet, path: "/notice-kinds", summary: "Kinds of notices, which channels may name", tag: tagAlarms, access: view},
+		func(context.Context, *none) (*bodyOut[body.List[controller.NoticeKind]], error) {
+			return list(slices.DeleteFunc(slices.Clone(controller.NoticeKinds), func(k controller.NoticeKind) bool { return k.Kind == controller.NoticeTest }), nil)
 		})
 	register(a, operation{id: "list-notices", method: http.MethodGet, path: "/notices", summary: "What was to be told, newest first, and what became of it at each channel", tag: tagAlarms, access: view, errors: []int{http.StatusNotFound}},
 		func(ctx context.Context, in *struct {

@@ -38,6 +38,9 @@ func TestChannels(t *testing.T) {
 	if len(kinds) < 10 || kinds[0].Kind != "email" || !slices.Contains(kinds[0].Fields, "host") {
 		t.Errorf("kinds: %+v", kinds)
 	}
+	if k := into[body.List[controller.NoticeKind]](r.do(http.MethodGet, "/notice-kinds", nil).is(http.StatusOK)).Items; len(k) != len(controller.NoticeKinds)-1 || k[0] != controller.NoticeKinds[0] {
+		t.Errorf("kinds of notices: %+v", k)
+	}
 	for _, c := range []struct{ in, field, words string }{
 		{`{"name":"x","kind":"pigeon","target":{}}`, "kind", "email"},
 		{`{"name":"x","kind":"webhook","target":{"url":"https://hook.test/canary-url-7f31"}}`, "target.secret", "webhook"},

@@ -166,7 +166,7 @@ var rules = map[string]rule{
 	"create-channel": {access: controller.ManageProjects, names: `{"name":"new-$","project":"$","kind":"webhook","target":{"url":"https://hook.test/x","secret":"0123456789abcdef"}}`},
 	"update-channel": {access: controller.ManageProjects, names: inPath}, "delete-channel": {access: controller.ManageProjects, names: inPath, last: true}, "test-channel": {access: controller.ManageProjects, names: inPath},
 	"list-alarms": {access: controller.ViewBackups}, "get-alarm-summary": {access: controller.ViewBackups}, "get-alarm": {access: controller.ViewBackups, names: inPath},
-	"list-notices": {access: controller.ViewBackups}, "get-notice": {access: controller.ViewBackups, names: inPath}, "list-mutes": {access: controller.ViewBackups},
+	"list-notice-kinds": {access: controller.ViewBackups}, "list-notices": {access: controller.ViewBackups}, "get-notice": {access: controller.ViewBackups, names: inPath}, "list-mutes": {access: controller.ViewBackups},
 	"create-mute": {access: controller.ManageSchedules, names: `{"scope":"project","ref":"$","for_seconds":60,"reason":"x"}`}, "end-mute": {access: controller.ManageSchedules, names: inPath},
 	"list-enrolments": {access: controller.ManageServers}, "create-enrolment": {access: controller.ManageServers, names: `{"server_name":"new","project":"$"}`},
 	"revoke-server": {access: controller.ManageServers, names: inPath, whole: true}, "set-verifier": {access: controller.ManageServers, names: inPath, whole: true},

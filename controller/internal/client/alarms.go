@@ -16,6 +16,12 @@ func (c *Client) ChannelKinds(ctx context.Context) ([]controller.ChannelKind, er
 	return l.Items, err
 }
 
+// NoticeKinds lists the kinds of notices.
+func (c *Client) NoticeKinds(ctx context.Context) ([]controller.NoticeKind, error) {
+	l, err := get[body.List[controller.NoticeKind]](ctx, c, nil, "notice-kinds")
+	return l.Items, err
+}
+
 // Channels lists channels; of a project, those of the installation too.
 func (c *Client) Channels(ctx context.Context, project string) ([]controller.Channel, error) {
 	return every(ctx, c, values("project", project), func(ch controller.Channel) int64 { return ch.ID }, "channels")
