@@ -64,6 +64,7 @@ func pages(t *testing.T, w *world) {
 	shop := w.backup(t, "shop").ID
 	for _, p := range []struct{ name, path, asks, shows string }{
 		{"overview", "/", "/overview", `__t.find("heading", "Needs attention") && document.querySelector(".attention")`},
+		{"protection", "/protection", "/protection", `__t.text().includes("secrets") && document.querySelector("table svg[role=img]")`},
 		{"projects", "/projects", "/projects", `__t.text().includes("The Shop")`},
 		{"project", "/projects/shop", "/backups", fmt.Sprintf(`document.querySelector('a[href$="/backups/%d"]')`, shop)},
 		{"backup", fmt.Sprintf("/backups/%d", shop), fmt.Sprintf("/backups/%d", shop), `__t.text().includes("SHA-256 of the stored bytes")`},
@@ -146,7 +147,7 @@ func viewer(t *testing.T, w *world) {
 	w.picture(t, "viewer-refused")
 	w.open(t, "/projects")
 	w.reads(t, "The Shop")
-	for _, path := range []string{"/", "/projects", "/restores", "/servers", "/storages"} {
+	for _, path := range []string{"/", "/protection", "/projects", "/restores", "/servers", "/storages"} {
 		w.open(t, path)
 		if text := evaluate[string](t, w.browser, "document.body.innerText"); strings.Contains(text, "vault") || strings.Contains(text, "secrets") {
 			t.Errorf("%s shows the other project:\n%.1000s", path, text)

@@ -4,7 +4,7 @@ import { IconAlertTriangle, IconCalendarOff, IconCircleCheck, IconCircleMinus, I
 import { Link } from "wouter";
 import type { Schemas } from "../api/client";
 import { useProtectionSummary } from "../api/queries";
-import { count, duration, plural, sentence } from "../format";
+import { count, databaseName, duration, plural, sentence } from "../format";
 import { Section, Time } from "./parts";
 import { ProblemAlert } from "./problem";
 
@@ -52,7 +52,7 @@ export function ProtectionCounts() {
           </Group>
           {(s.data.wrong ?? []).length ? (
             <Box component="ul" className="wrong">
-              {s.data.wrong!.map((w) => <li key={w.kind}><Text span size="sm" fw={w.severity === "critical" ? 600 : 400}>{sentence(w.text)}</Text> <Text span size="sm" c="dimmed" className="wrap">{(w.names ?? []).join(", ")}{w.names && w.count > w.names.length && w.names.length ? ` and ${count(w.count - w.names.length)} more` : ""}</Text></li>)}
+              {s.data.wrong!.map((w) => <li key={w.kind}><Text span size="sm" fw={w.severity === "critical" ? 600 : 400}>{sentence(w.text)}</Text> <Text span size="sm" c="dimmed" className="wrap">{(w.names ?? []).map(databaseName).join(", ")}{w.names && w.count > w.names.length && w.names.length ? ` and ${count(w.count - w.names.length)} more` : ""}</Text></li>)}
             </Box>
           ) : <Text size="sm" mt="sm" c="var(--green)">Nothing is wrong.</Text>}
         </>
@@ -83,7 +83,8 @@ export function Spark({ label, values, trend, format }: { label: string; values:
   if (last === undefined) return <Text span size="sm" c="dimmed">–</Text>;
   const w = 64, h = 20;
   const most = Math.max(...values), least = Math.min(...values);
-  const y = (v: number) => (most === least ? h / 2 : h - 2 - ((v - least) / (most - least)) * (h - 4));
+  const range = Math.max(most - least, most * 0.2) || 1; // what hardly changes is a flat line
+  const y = (v: number) => h / 2 - ((v - (most + least) / 2) / range) * (h - 4);
   const x = (i: number) => (values.length === 1 ? w / 2 : 2 + (i / (values.length - 1)) * (w - 4));
   const change = trend === null ? "" : `${trend >= 1 ? "+" : "−"}${Math.round(Math.abs(trend - 1) * 100)} %`;
   const far = trend !== null && (trend < 0.5 || trend > 2);
