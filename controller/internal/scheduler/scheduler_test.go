@@ -437,3 +437,24 @@ func (a *away) DueSchedules(ctx context.Context, now time.Time, limit int) ([]co
 	}
 	return a.Store.DueSchedules(ctx, now, limit)
 }
+
+// TestReplan_intervals: how far apart a schedule's occurrences may lie is written where nobody knew it, and where it is not so any more.
+func TestReplan_intervals(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	s := w.scheduler(w.store)
+	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	w.clock.set(at)
+	daily := w.made(at, controller.ScheduleSpec{Timing: controller.Timing{Frequency: controller.FrequencyDaily, Time: "02:00", Timezone: "Europe/Berlin"}})
+	hourly := w.made(at, controller.ScheduleSpec{Timing: controller.Timing{Frequency: controller.FrequencyHourly, Time: "00:00"}})
+	lost := w.made(at, controller.ScheduleSpec{Timing: controller.Timing{Frequency: controller.FrequencyDaily, Time: "02:00"}})
+	w.exec("UPDATE backup_schedules SET interval_seconds = NULL WHERE id = $1", daily.ID)
+	w.exec("UPDATE backup_schedules SET interval_seconds = 7 WHERE id = $1", hourly.ID)
+	w.exec("UPDATE backup_schedules SET interval_seconds = 86400, timezone = 'Nowhere/Atall' WHERE id = $1", lost.ID)
+	w.ok(s.Replan(t.Context()))
+	for _, c := range []struct{ id, want int64 }{{daily.ID, 25 * 3600}, {hourly.ID, 3600}, {lost.ID, 86400}} {
+		if got := one[int64](w, "SELECT interval_seconds FROM backup_schedules WHERE id = $1", c.id); got != c.want {
+			t.Errorf("the interval of schedule %d is %d, want %d", c.id, got, c.want)
+		}
+	}
+}
