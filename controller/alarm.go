@@ -205,7 +205,7 @@ type Notice struct {
 	Detail     string           `json:"detail"`
 	Unsent     string           `json:"unsent"` // why there is no delivery: muted, silenced, nowhere
 	At         time.Time        `json:"at"`
-	Deliveries []NoticeDelivery `json:"deliveries"`
+	Deliveries []NoticeDelivery `json:"deliveries" nullable:"false"`
 }
 
 // NoticeDelivery is what became of a notice at one channel.

@@ -20,7 +20,7 @@ type Channel struct {
 	Hint         string     `json:"hint"`       // what of its target may be shown, such as a host or addresses
 	IsDefault    bool       `json:"is_default"` // takes what no channel of a project takes, and what is of no project
 	IsActive     bool       `json:"is_active"`
-	Kinds        []string   `json:"kinds"` // of notices; empty: all but those that are off
+	Kinds        []string   `json:"kinds" nullable:"false"` // of notices; empty: all but those that are off
 	MinSeverity  string     `json:"min_severity"`
 	RemindHours  int        `json:"remind_hours"` // of open alarms; 0: never
 	FallbackID   *int64     `json:"fallback_id"`

@@ -19,6 +19,8 @@ const Servers = lazy(() => import("./pages/servers"));
 const Storages = lazy(() => import("./pages/storages"));
 const Access = lazy(() => import("./pages/access"));
 const Audit = lazy(() => import("./pages/audit"));
+const Alarms = lazy(() => import("./pages/alarms"));
+const Channels = lazy(() => import("./pages/channels"));
 const Settings = lazy(() => import("./pages/settings"));
 
 export function App() {
@@ -42,6 +44,8 @@ export function App() {
             <Route path="/storages"><Storages /></Route>
             <Route path="/access"><Access /></Route>
             <Route path="/audit"><Audit /></Route>
+            <Route path="/alarms"><Alarms /></Route>
+            <Route path="/settings/channels"><Channels /></Route>
             <Route path="/settings"><Settings /></Route>
             <Route>
               <PageHead title="There is no such page" />

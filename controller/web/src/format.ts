@@ -87,6 +87,9 @@ export function keeping(s: Keeping): string {
   return parts.join(", ") || "–";
 }
 
+/** A name of the API as words: backup_failing is Backup failing. */
+export const words = (name: string) => name && name[0]!.toUpperCase() + name.slice(1).replaceAll("_", " ");
+
 const engines: Record<string, string> = { postgresql: "PostgreSQL", mysql: "MySQL", sqlite: "SQLite" };
 export const engine = (name: string) => engines[name] ?? name;
 

@@ -2,17 +2,20 @@
 import { ActionIcon, AppShell, Avatar, Burger, Group, Menu, NavLink, ScrollArea, Text, Tooltip, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { useQueryClient } from "@tanstack/react-query";
-import { IconArrowBackUp, IconFolders, IconHistory, IconKey, IconLayoutDashboard, IconLogout, IconMoon, IconServer2, IconSettings, IconShieldCheck, IconStack2, IconSun, type Icon } from "./icons";
+import { IconArrowBackUp, IconBell, IconFolders, IconHistory, IconKey, IconLayoutDashboard, IconLogout, IconMoon, IconServer2, IconSettings, IconShieldCheck, IconStack2, IconSun, type Icon } from "./icons";
 import { useEffect, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 import { follow, useLive } from "./api/events";
+import { useAlarmSummary } from "./api/queries";
 import { useSession } from "./api/session";
+import { count, plural } from "./format";
 
 type Place = { to: string; label: string; icon: Icon; needs: string[] };
 
 const places: Place[] = [
   { to: "/", label: "Overview", icon: IconLayoutDashboard, needs: ["view-backups"] },
   { to: "/protection", label: "Protection", icon: IconShieldCheck, needs: ["view-backups"] },
+  { to: "/alarms", label: "Alarms", icon: IconBell, needs: ["view-backups"] },
   { to: "/projects", label: "Projects", icon: IconFolders, needs: ["view-backups"] },
   { to: "/restores", label: "Restores", icon: IconArrowBackUp, needs: ["view-backups"] },
   { to: "/servers", label: "Servers", icon: IconServer2, needs: ["view-backups"] },
@@ -47,6 +50,7 @@ export function Frame({ children }: { children: ReactNode }) {
                 <Text size="xs" c="dimmed">{live ? "Live" : "Polling"}</Text>
               </Group>
             </Tooltip>
+            {can("view-backups") ? <Bell /> : null}
             <SchemeSwitch />
             <Menu position="bottom-end" width={220}>
               <Menu.Target>
@@ -82,6 +86,21 @@ export function Frame({ children }: { children: ReactNode }) {
         <div style={{ maxWidth: 1320, margin: "0 auto" }}>{children}</div>
       </AppShell.Main>
     </AppShell>
+  );
+}
+
+/** How much is wrong that nobody muted; on every page. */
+function Bell() {
+  const alarms = useAlarmSummary().data;
+  const n = (alarms?.critical ?? 0) + (alarms?.warning ?? 0);
+  const label = !alarms ? "Alarms" : n ? [alarms.critical && `${count(alarms.critical)} critical`, alarms.warning && plural(alarms.warning, "warning")].filter(Boolean).join(", ") : "No alarms";
+  return (
+    <Tooltip label={label}>
+      <ActionIcon variant="subtle" color="gray" size="lg" component={Link} href="/alarms" aria-label={n ? `Alarms: ${label}` : label} className="bell">
+        <IconBell size={19} aria-hidden />
+        {n ? <span className="bell-count" data-worst={alarms?.critical ? "critical" : "warning"} aria-hidden>{n > 99 ? "99+" : n}</span> : null}
+      </ActionIcon>
+    </Tooltip>
   );
 }
 

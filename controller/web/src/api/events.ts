@@ -32,6 +32,7 @@ const follows: Record<string, string[]> = {
   job: ["job", "backups", "backup", "restores", "restore"],
   schedule: ["schedules", "schedule", "overview", "statistics", "protection"],
   agent: ["servers", "databases", "overview", "protection"],
+  alarm: ["alarms", "channels", "protection"],
   storage: ["storages", "overview"],
 };
 

@@ -148,3 +148,6 @@ export const useProtectionSummary = () =>
 
 export const useTrends = (query: { project?: string; database?: string; days?: number }) =>
   useQuery({ queryKey: ["statistics", "trends", query], placeholderData: keepPreviousData, staleTime: 60_000, queryFn: ({ signal }) => take(api.GET("/trends", { params: { query }, signal })) });
+
+export const useAlarmSummary = () =>
+  useQuery({ queryKey: ["alarms", "summary"], refetchInterval: () => askEvery(false), queryFn: ({ signal }) => take(api.GET("/alarms/summary", { signal })) });

@@ -1,4 +1,4 @@
-// OpenAPI 260f45ddb9a39695d4ba17be226ee61d8e1efeaeb3f432cddb5be722ade65507
+// OpenAPI 4dcac7ca5ccd7403ac755dabb0b000e62b84cca75ad3c06945de568f973665c9
 // Written by `make console-types`; not to be edited.
 
 export interface paths {
@@ -701,6 +701,23 @@ export interface paths {
         put?: never;
         /** End a mute */
         post: operations["end-mute"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/notice-kinds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Kinds of notices, which channels may name */
+        get: operations["list-notice-kinds"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2012,7 +2029,7 @@ export interface components {
             is_active: boolean;
             is_default: boolean;
             kind: string;
-            kinds: string[] | null;
+            kinds: string[];
             last_error: string;
             /** Format: date-time */
             last_sent_at: string | null;
@@ -2242,7 +2259,7 @@ export interface components {
         CreateMute: {
             /**
              * Format: int64
-             * @description For how long; or until
+             * @description For how long, at most 90 days; or until
              */
             for_seconds?: number;
             /** @description Only notices of one kind */
@@ -2795,6 +2812,9 @@ export interface components {
         ListJob: {
             items: components["schemas"]["Job"][];
         };
+        ListNoticeKind: {
+            items: components["schemas"]["NoticeKind"][];
+        };
         ListSession: {
             items: components["schemas"]["SignInSession"][];
         };
@@ -2909,7 +2929,7 @@ export interface components {
             database: string;
             /** Format: int64 */
             database_id: number | null;
-            deliveries: components["schemas"]["NoticeDelivery"][] | null;
+            deliveries: components["schemas"]["NoticeDelivery"][];
             detail: string;
             event: string;
             /** Format: int64 */
@@ -2942,6 +2962,13 @@ export interface components {
             /** Format: date-time */
             sent_at: string | null;
             status: string;
+        };
+        NoticeKind: {
+            kind: string;
+            off: boolean;
+            severity: string;
+            stands: boolean;
+            text: string;
         };
         Occurrence: {
             /** Format: date-time */
@@ -7046,6 +7073,39 @@ export interface operations {
             409: components["responses"]["Conflict"];
             413: components["responses"]["RequestEntityTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    "list-notice-kinds": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description That user's permissions, parted by commas, or *: no more than these and the token's are in force */
+                "DevFlow-Acting-Permissions"?: string;
+                /** @description That user's projects, slugs or external ids parted by commas, or *: no more than these and the token's are seen */
+                "DevFlow-Acting-Projects"?: string;
+                /** @description The user on whose behalf the token's holder asks, for the audit log; a token of kind panel needs it */
+                "DevFlow-Acting-User"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListNoticeKind"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             422: components["responses"]["UnprocessableEntity"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];

@@ -1,7 +1,8 @@
 import { Anchor, Badge, Button, Group, PasswordInput, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { IconPlayerPlay, IconTrash } from "../icons";
+import { IconPlayerPlay, IconTrash, IconSend } from "../icons";
 import { useState } from "react";
+import { Link } from "wouter";
 import { api, ifMatch, take, takeVersion } from "../api/client";
 import { useSession } from "../api/session";
 import { useAct } from "../api/queries";
@@ -18,9 +19,17 @@ export default function Settings() {
       <PageHead title="Settings" />
       <Account />
       {who.kind === "user" ? <Sessions /> : null}
-      {can("view-backups") ? <><Installation /><Pauses /></> : null}
+      {can("view-backups") ? <><ChannelsLink /><Installation /><Pauses /></> : null}
       <About />
     </>
+  );
+}
+
+function ChannelsLink() {
+  return (
+    <Section title="Channels" actions={<Button component={Link} href="/settings/channels" size="xs" variant="default" leftSection={<IconSend size={16} aria-hidden />}>Channels</Button>} padded>
+      <Text size="sm">Where people are told of what goes wrong: email, a signed webhook, Slack, Teams, Telegram and others.</Text>
+    </Section>
   );
 }
 
