@@ -71,6 +71,10 @@ func (a *API) createProject(ctx context.Context, in *bodyIn[body.CreateProject])
 	}
 	if b.DefaultSchedule != nil {
 		schedule := scheduleSpec(b.Slug, body.ScheduleTarget{}, *b.DefaultSchedule)
+		var err error
+		if schedule.PingHint, err = a.pingHint(schedule.PingURL); err != nil {
+			return nil, err
+		}
 		spec.DefaultSchedule = &schedule
 	}
 	if err := spec.Validate(); err != nil {

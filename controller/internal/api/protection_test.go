@@ -113,11 +113,16 @@ func TestSchedules_ping(t *testing.T) {
 			t.Errorf("the URL is shown: %s", text)
 		}
 	}
+	into[controller.Project](r.do("POST", "/projects", `{"slug":"blog","default_schedule":{"frequency":"daily","time":"02:00","ping_url":"https://of-project.test/x"}}`).is(http.StatusCreated))
+	if p := into[body.SchedulePage](r.do("GET", "/schedules?project=blog", nil).is(http.StatusOK)); len(p.Items) != 1 || p.Items[0].PingHint != "of-project.test" {
+		t.Errorf("a project's default schedule: %+v", p.Items)
+	}
+	r.do("POST", "/projects", `{"slug":"wiki","default_schedule":{"frequency":"daily","time":"02:00","ping_url":"nonsense"}}`).refused(http.StatusUnprocessableEntity, controller.EInvalid, "ping_url")
 	ask("PATCH", path, `{"ping_url":""}`, http.StatusOK)
 	if url, err := r.Store.SchedulePing(ctx, s.ID); err != nil || !url.Empty() {
 		t.Errorf("an empty URL left %q: %v", url.Reveal(), err)
 	}
-	if got := r.SQL("SELECT ping_hint || coalesce(ping_sealed::text, '') FROM backup_schedules"); got != "" {
+	if got := r.SQL("SELECT ping_hint || coalesce(ping_sealed::text, '') FROM backup_schedules WHERE id = " + number(s.ID)); got != "" {
 		t.Errorf("an empty URL left %q", got)
 	}
 }

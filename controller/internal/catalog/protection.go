@@ -289,14 +289,15 @@ func (t *tx) coverage(ctx context.Context, rows []protectionRow) (coverage, erro
 	}
 	known := map[string]time.Duration{}
 	for _, s := range schedules {
-		interval, ok := time.Duration(0), true
-		if s.IntervalSeconds != nil {
+		interval, ok := known[s.Key()]
+		switch {
+		case s.IntervalSeconds != nil:
 			interval = time.Duration(*s.IntervalSeconds) * time.Second
-		} else if interval, ok = known[s.Timing.Key()]; !ok { // it was not planned since the upgrade
+		case !ok: // it was not planned since the upgrade
 			if interval, err = s.Interval(time.Now()); err != nil {
 				return c, fmt.Errorf("look how often schedule %d occurs: %w", s.ID, err)
 			}
-			known[s.Timing.Key()] = interval
+			known[s.Key()] = interval
 		}
 		spread := time.Duration(0)
 		if calendar, err := s.CalendarIn(time.UTC); err == nil {

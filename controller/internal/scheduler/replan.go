@@ -57,10 +57,10 @@ func (s *Scheduler) calendar(d controller.DueSchedule, zone func(string) (*time.
 // interval writes how far apart a schedule's occurrences may lie, where that is not known or is no longer so. known has the answers for
 // timings that were asked before.
 func (s *Scheduler) interval(ctx context.Context, d controller.DueSchedule, calendar *controller.Calendar, now time.Time, known map[string]time.Duration) error {
-	gap, found := known[d.Timing.Key()]
+	gap, found := known[d.Key()]
 	if !found {
 		gap = calendar.LongestGap(now)
-		known[d.Timing.Key()] = gap
+		known[d.Key()] = gap
 	}
 	if d.IntervalSeconds != nil && *d.IntervalSeconds == int64(gap/time.Second) {
 		return nil
