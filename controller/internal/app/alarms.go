@@ -22,7 +22,7 @@ func (a *App) startAlarms(ctx context.Context) error {
 		Store: a.catalog, Sender: sender, Log: a.log.Named("alarms"), URL: a.url, PingURL: a.cfg.Alarms.PingURL, Healthy: a.healthy, Ends: a.endings,
 		Every: a.cfg.Alarms.Every, Patience: a.cfg.Alarms.Patience(), Grouping: a.cfg.Alarms.Grouping(),
 		Probe: func(ctx context.Context, id int64) error {
-			_, err := a.fleet.ProbeStored(ctx, id)
+			_, err := a.fleet.WatchStored(ctx, id)
 			return err
 		},
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -30,6 +31,7 @@ type bucket struct {
 
 	opened []controller.StorageAccess
 	probe  fleet.ProbeResult
+	flaky  int                                                           // so many probes fail first
 	holds  string                                                        // what the last probe was to find
 	reads  map[string]func(io.Reader) io.Reader                          // by key: what lies there reads otherwise
 	settle func(ctx context.Context, key, upload string) (string, error) // nil: as it should be
@@ -55,6 +57,10 @@ func (b *bucket) Probe(_ context.Context, a controller.StorageAccess, holds stri
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.opened, b.holds = append(b.opened, a), holds
+	if b.flaky > 0 {
+		b.flaky--
+		return fleet.ProbeResult{Report: json.RawMessage(`{"steps":[{"ok":false}]}`)}, nil
+	}
 	return b.probe, b.fail["Probe"]
 }
 

@@ -44,6 +44,7 @@ type Options struct {
 	ClaimEvery time.Duration // how often the claim on an upload at work is extended, default 15 s
 	Accept     time.Duration // how long an agent has to answer a command, default 10 s
 	ReadAgain  time.Duration // the pause before an agent that did not answer is asked again for a piece of a file, default 1 s, then twice that
+	ProbeAgain time.Duration // the pause before a storage that failed a probe which nobody asked for is probed again, default 10 s
 }
 
 // Fleet is one controller's part in it. Start it once; Stop waits for what it started.
@@ -74,6 +75,7 @@ func New(opt Options) *Fleet {
 	setDefault(&opt.ClaimEvery, 15*time.Second)
 	setDefault(&opt.Accept, 10*time.Second)
 	setDefault(&opt.ReadAgain, time.Second)
+	setDefault(&opt.ProbeAgain, 10*time.Second)
 	if opt.Finishers == 0 {
 		opt.Finishers = 4
 	}

@@ -224,6 +224,27 @@ func TestFleet_Probe(t *testing.T) {
 	}
 }
 
+// A storage that nobody looks at is failed only by what lasts: nothing is backed up to one that is.
+func TestFleet_WatchStored(t *testing.T) {
+	k := newKit(t, func(o *fleet.Options) { o.ProbeAgain = time.Millisecond })
+	k.bucket.probe = fleet.ProbeResult{Report: json.RawMessage(`{"steps":[]}`), OK: true, ChecksumMode: "sha256"}
+	for _, c := range []struct {
+		fails, ok int
+	}{{0, 1}, {2, 1}, {3, 0}} {
+		k.bucket.flaky = c.fails
+		res, err := k.fleet.WatchStored(t.Context(), 4)
+		if err != nil || res.OK != (c.ok == 1) {
+			t.Errorf("after %d probes that failed: %+v, %v", c.fails, res, err)
+		}
+		if w := k.store.all("UpdateProbe"); w[len(w)-1].count != int64(c.ok) {
+			t.Errorf("after %d probes that failed it is recorded as %+v", c.fails, w)
+		}
+	}
+	if w := k.store.all("UpdateProbe"); len(w) != 3 {
+		t.Errorf("recorded %+v", w)
+	}
+}
+
 // The loops go on when the catalog fails, and the log has its error.
 func TestFleet_catalogDown(t *testing.T) {
 	methods := []string{"ClaimOffers", "ClaimFinishing", "Sweep", "DeadUploads"}

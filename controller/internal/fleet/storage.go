@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
+	"time"
 
 	"devflowbackup/controller"
 	"devflowbackup/shared/wire"
@@ -68,20 +69,43 @@ func (f *Fleet) ProbeChange(ctx context.Context, storage controller.Storage, cha
 
 // ProbeStored tries a storage of the catalog and records the result.
 func (f *Fleet) ProbeStored(ctx context.Context, id int64) (ProbeResult, error) {
-	access, err := f.opt.Store.StorageAccess(ctx, id)
-	if err != nil {
-		return ProbeResult{}, err
-	}
-	var res ProbeResult
-	if access.Kind == controller.StorageLocal {
-		res, err = f.probeLocal(ctx, access.Storage)
-	} else {
-		res, err = f.opt.Storage.Probe(ctx, access, "")
-	}
+	res, err := f.probeStored(ctx, id)
 	if err != nil {
 		return ProbeResult{}, err
 	}
 	return res, f.opt.Store.UpdateProbe(ctx, id, res.Report, res.OK, res.ChecksumMode)
+}
+
+// watchTries is how often a storage is tried before it counts as failed: nothing is backed up to it then.
+const watchTries = 3
+
+// WatchStored is ProbeStored for a storage that nobody is looking at: what a store does for a moment alone is not recorded.
+func (f *Fleet) WatchStored(ctx context.Context, id int64) (res ProbeResult, err error) {
+	for try := 1; ; try++ {
+		res, err = f.probeStored(ctx, id)
+		if err != nil {
+			return ProbeResult{}, err
+		}
+		if res.OK || try == watchTries {
+			return res, f.opt.Store.UpdateProbe(ctx, id, res.Report, res.OK, res.ChecksumMode)
+		}
+		select {
+		case <-ctx.Done():
+			return ProbeResult{}, context.Cause(ctx)
+		case <-time.After(f.opt.ProbeAgain):
+		}
+	}
+}
+
+func (f *Fleet) probeStored(ctx context.Context, id int64) (ProbeResult, error) {
+	access, err := f.opt.Store.StorageAccess(ctx, id)
+	if err != nil {
+		return ProbeResult{}, err
+	}
+	if access.Kind == controller.StorageLocal {
+		return f.probeLocal(ctx, access.Storage)
+	}
+	return f.opt.Storage.Probe(ctx, access, "")
 }
 
 // keyID names the key that signs.
