@@ -177,16 +177,20 @@ func (t *tx) ids(ctx context.Context, table string, count int) ([]int64, error) 
 	return ids, err
 }
 
+// valueRows are rows as VALUES takes them.
+func valueRows(rows [][]any) (values string, args []any) {
+	one := "(?" + strings.Repeat(", ?", len(rows[0])-1) + ")"
+	for _, r := range rows {
+		args = append(args, r...)
+	}
+	return one + strings.Repeat(", "+one, len(rows)-1), args
+}
+
 // insert adds rows of as many values each as there are columns.
 func (t *tx) insert(ctx context.Context, table, columns, suffix string, rows [][]any) error {
 	for chunk := range slices.Chunk(rows, rowsAtOnce) {
-		one := "(?" + strings.Repeat(", ?", len(chunk[0])-1) + ")"
-		var args []any
-		for _, r := range chunk {
-			args = append(args, r...)
-		}
-		query := "INSERT INTO " + table + " (" + columns + ") " + suffix + " VALUES " + one + strings.Repeat(", "+one, len(chunk)-1)
-		if _, err := t.exec(ctx, query, args...); err != nil {
+		values, args := valueRows(chunk)
+		if _, err := t.exec(ctx, "INSERT INTO "+table+" ("+columns+") "+suffix+" VALUES "+values, args...); err != nil {
 			return err
 		}
 	}
@@ -195,13 +199,19 @@ func (t *tx) insert(ctx context.Context, table, columns, suffix string, rows [][
 
 func (n *news) writeAlarms(ctx context.Context) error {
 	var fresh []*standing
+	var rows [][]any
 	for _, a := range n.changed {
 		if a.isNew {
 			fresh = append(fresh, a)
 			continue
 		}
-		_, err := n.t.exec(ctx, `UPDATE alarms SET severity = ?, title = ?, detail = ?, silenced = ?, count = ?, last_at = ?, gone_at = ?, closed_at = ?, backup_id = ? WHERE id = ? AND closed_at IS NULL`,
-			a.Severity, a.Title, a.Detail, a.Silenced, a.Count, a.LastAt, a.GoneAt, a.ClosedAt, a.BackupID, a.ID)
+		rows = append(rows, []any{a.ID, a.Severity, a.Title, a.Detail, a.Silenced, a.Count, a.LastAt, a.GoneAt, a.ClosedAt, a.BackupID})
+	}
+	for chunk := range slices.Chunk(rows, rowsAtOnce) { // first: what is closed gives its key free for what is opened
+		values, args := valueRows(chunk)
+		_, err := n.t.exec(ctx, `UPDATE alarms a SET severity = v.severity, title = v.title, detail = v.detail, silenced = v.silenced, count = v.count, last_at = v.last_at::timestamptz,
+				gone_at = v.gone_at::timestamptz, closed_at = v.closed_at::timestamptz, backup_id = v.backup_id::bigint
+			FROM (VALUES `+values+`) v (id, severity, title, detail, silenced, count, last_at, gone_at, closed_at, backup_id) WHERE a.id = v.id AND a.closed_at IS NULL`, args...)
 		if err != nil {
 			return err
 		}
@@ -210,7 +220,7 @@ func (n *news) writeAlarms(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rows := make([][]any, len(fresh))
+	rows = make([][]any, len(fresh))
 	for i, a := range fresh {
 		a.ID = ids[i]
 		rows[i] = []any{a.ID, a.Kind, a.Key, a.Severity, a.ProjectID, a.ServerID, a.DatabaseID, a.ScheduleID, a.StorageID, a.BackupID, a.ChannelID, a.Title, a.Detail, a.Silenced, a.Count,
