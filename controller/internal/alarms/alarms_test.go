@@ -44,16 +44,16 @@ func TestEngine_Storm(t *testing.T) {
 			t.Fatalf("message is %+v", m.Message)
 		}
 	}
-	// All of them recover: that is not urgent, and one message.
-	w.exec("INSERT INTO facts (kind, project, body) SELECT 'backup', 1, jsonb_build_object('id', id, 'status', 'completed') FROM database_backups")
+	// Some recover: that is not urgent, and one message.
+	w.exec("INSERT INTO facts (kind, project, body) SELECT 'backup', 1, jsonb_build_object('id', id, 'status', 'completed') FROM database_backups WHERE id % 4 = 0")
 	for range 75 {
 		w.step(e, time.Second)
 	}
 	got = w.sender.took("ops")
-	if len(got) != 1 || told(got) != 10_000 || got[0].Severity != controller.SeverityInfo || got[0].Title != "10000 notices: 10000 backup failing over" {
+	if len(got) != 1 || told(got) != 2500 || got[0].Severity != controller.SeverityInfo || got[0].Title != "2500 notices: 2500 backup failing over" {
 		t.Fatalf("%d messages: %+v", len(got), got[0].Title)
 	}
-	equal(t, "open alarms", one[int](w, "SELECT count(*) FROM alarms WHERE closed_at IS NULL"), 0)
+	equal(t, "open alarms", one[int](w, "SELECT count(*) FROM alarms WHERE closed_at IS NULL"), 7500)
 	s := must[controller.Standing](t)(w.store.Conditions(ctx, w.clock.now, time.Second, controller.DefaultPatience, nil))
 	if !s.Done {
 		t.Fatal("conditions were not looked at")
@@ -168,7 +168,7 @@ func TestEngine_Outage(t *testing.T) {
 	}
 	w.step(e, 0)
 	w.step(e, 10*time.Minute)
-	equal(t, "what is left", one[int](w, "SELECT count(*) FROM deliveries WHERE message_id IS NULL") + one[int](w, "SELECT count(*) FROM messages WHERE status = 'open'"), 0)
+	equal(t, "what is left", one[int](w, "SELECT count(*) FROM deliveries WHERE message_id IS NULL")+one[int](w, "SELECT count(*) FROM messages WHERE status = 'open'"), 0)
 }
 
 // What became of a message that is never taken, of one whose target is wrong, and of a channel that was changed or is gone.

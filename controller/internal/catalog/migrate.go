@@ -27,8 +27,8 @@ const (
 	lockFold      = 0x646576000b
 	lockAlarms    = 0x646576000c // who writes alarms and notices
 	lockMessages  = 0x646576000d // who plans and claims messages
-	lockRestoreTo = 0x64657606 // first of two numbers
-	lockLimits    = 0x64657607 // first of two numbers
+	lockRestoreTo = 0x64657606   // first of two numbers
+	lockLimits    = 0x64657607   // first of two numbers
 )
 
 // Migrate brings the schema to what this binary knows and returns the names of the migrations that it ran. Any number of
