@@ -132,6 +132,7 @@ owner "SQL lives in internal/catalog only" '^github\.com/uptrace/bun(/|$)|^githu
 owner "the AWS SDK is imported by internal/objectstore only" '^github\.com/aws/' internal/objectstore
 owner "nats-server is imported by internal/broker only" '^github\.com/nats-io/nats-server/' internal/broker
 owner "what sends messages is imported by internal/notify only" '^github\.com/(nicholas-fedor/shoutrrr|wneessen/go-mail)(/|$)' internal/notify
+owner "Prometheus is told by internal/metrics only" '^github\.com/prometheus/' internal/metrics
 owner "gin and huma are imported by internal/api only" '^github\.com/(gin-gonic/gin|danielgtaylor/huma)(/|$)' internal/api
 
 if (( failed )); then
