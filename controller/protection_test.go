@@ -16,7 +16,7 @@ func TestCalendar_LongestGap(t *testing.T) {
 	for _, zone := range []string{"UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/Havana", "Africa/Casablanca"} {
 		for _, s := range []string{
 			"hourly 00:17", "daily 02:30", "daily 00:00", "weekly0 03:00", "monthly31 01:00", "monthly1 02:15",
-			"cron 0 */6 * * *", "cron 30 2 * * 1-5", "cron 0 22 * * 1", "cron 5 * * * 1", "cron 0 0 1 1 *", "cron 15 3 28 2 *", "cron 0 1,2,3 1,15 * *", "cron */5 * * * *", "cron 0 0,23 * * *",
+			"cron 0 */6 * * *", "cron 30 2 * * 1-5", "cron 0 22 * * 1", "cron 5 * * * 1", "cron 0 0 1 1 *", "cron 15 3 28 2 *", "cron 0 1,2,3 1,15 * *", "cron */5 * * * *", "cron 0 0,23 * * *", "cron 0 0,2,4,6,8,10,11,13,23 * * *",
 		} {
 			tm := timing(s, zone)
 			c, err := tm.Calendar()

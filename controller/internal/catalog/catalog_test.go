@@ -117,7 +117,7 @@ func TestMigrate_InPlace(t *testing.T) {
 			('restore', 1, 1, 1, 1, 'completed', 60, 3, 1, now(), now()), ('restore', 1, 1, 1, 2, 'running', 60, 3, 1, now() + interval '1 hour', NULL);
 		INSERT INTO attempts (job_id, no, project_id, server_id, token, session, status, accepted_at) VALUES (1, 1, 1, 1, 't1', 'session', 'completed', now()), (2, 1, 1, 1, 't2', 'session', 'running', now())`)
 	f.Catalog = f.another("one")
-	alike(t, "migrations", must[[]string](t)(f.Migrate(t.Context())), []string{"4_in_place", "5_people", "6_panel"})
+	alike(t, "migrations", must[[]string](t)(f.Migrate(t.Context())), []string{"4_in_place", "5_people", "6_panel", "7_alarms"})
 	f.totals()
 
 	old, open := f.restore(1), f.restore(2)
@@ -164,7 +164,7 @@ func TestMigrate_DiesHalfWay(t *testing.T) {
 	f.sql("DROP EVENT TRIGGER hold; DROP FUNCTION hold()")
 	go func() {
 		names, err := two.Migrate(t.Context())
-		if err == nil && len(names) != 6 {
+		if err == nil && len(names) != 7 {
 			err = fmt.Errorf("the second controller ran %v", names)
 		}
 		done <- err

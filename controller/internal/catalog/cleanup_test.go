@@ -182,7 +182,7 @@ func TestRunner_Daily(t *testing.T) {
 	}
 	now := must[time.Time](t)(f.Now(ctx))
 	got := must[controller.Settings](t)(f.UpdateSettings(ctx, f.admin, controller.Settings{Timezone: "Asia/Kolkata", CleanupTime: "03:30"})) // 22:00 UTC
-	equal(t, "settings", got, controller.Settings{Timezone: "Asia/Kolkata", CleanupTime: "03:30"})
+	equal(t, "settings", got, controller.Settings{Timezone: "Asia/Kolkata", CleanupTime: "03:30", SummaryDay: "1", SummaryTime: "08:00"})
 	h.set(now)
 	for _, r := range runners {
 		r.Start(ctx)
@@ -204,7 +204,7 @@ func TestRunner_Settings(t *testing.T) {
 	f := open(t)
 	ctx := t.Context()
 	p := f.project("shop")
-	equal(t, "settings", must[controller.Settings](t)(f.Settings(ctx, only(p))), controller.Settings{Timezone: "UTC", CleanupTime: "00:00"})
+	equal(t, "settings", must[controller.Settings](t)(f.Settings(ctx, only(p))), controller.Settings{Timezone: "UTC", CleanupTime: "00:00", SummaryDay: "1", SummaryTime: "08:00"})
 	_, err := f.UpdateSettings(ctx, f.admin, controller.Settings{CleanupTime: "01:00"})
 	f.refused(err, controller.EUnavailable)
 	f.installed(date(t, "2026-11-20 12:00"))
