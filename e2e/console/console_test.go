@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"devflowbackup/e2e/stack"
+	"devflowbackup/shared/testkit/webhookkit"
 )
 
 // firstLoad is how much of the console may come before its first page is there, compressed.
@@ -31,6 +32,7 @@ func TestConsole(t *testing.T) {
 		{"AddServer", addServer},
 		{"CreateProject", createProject},
 		{"CreateSchedule", createSchedule},
+		{"Alarms", alarms},
 		{"BackUpNow", backUpNow},
 		{"Verify", verify},
 		{"Restore", restoreAndUndo},
@@ -240,6 +242,59 @@ func (w *world) order(t *testing.T, database string) {
 	w.choose(t, "Database", "^"+database)
 	w.click(t, w.inDialog("Create Backup"))
 	w.until(t, soon, "!document.querySelector('[role=dialog]')")
+}
+
+// alarms: that nobody would be told is an alarm itself. It is muted; a channel is added and tried, and the alarm is over.
+func alarms(t *testing.T, w *world) {
+	const title, key = "Nobody is told when backups fail", "a key of sixteen or more"
+	receiver := webhookkit.Start(t, webhookkit.Options{Secret: key})
+	w.open(t, "/")
+	w.click(t, like("link", "^Alarms: .*warning")) // the bell, on every page; the disk here may be nearly full besides
+	w.sees(t, the("heading", "Alarms"))
+	w.reads(t, title)
+	w.click(t, the("button", "Mute: "+title))
+	w.fill(t, "Reason", "channels are set up")
+	w.twoPictures(t, "mute")
+	w.click(t, w.inDialog("Mute"))
+	w.reads(t, "Muted until")
+	w.click(t, the("tab", "Mutes"))
+	w.reads(t, "channels are set up", "anna")
+	w.picture(t, "mutes")
+
+	w.click(t, the("link", "Channels"))
+	w.click(t, the("button", "Add channel"))
+	w.twoPictures(t, "add-channel")
+	w.choose(t, "Kind", "^Webhook$")
+	w.fill(t, "Name", "ops")
+	w.fill(t, "URL", "ops.example.com")
+	w.fill(t, "Key of the signature", key)
+	w.click(t, w.inDialog("Add"))
+	w.until(t, soon, `/not a URL/.test(__t.text())`) // beside its field
+	w.fill(t, "URL", receiver.URL+"/devflow")
+	w.click(t, w.inDialog("Add"))
+	w.until(t, soon, "!document.querySelector('[role=dialog]')")
+	w.reads(t, "Not used yet", receiver.Host)
+	w.click(t, the("button", "Test"))
+	w.sees(t, like("status", "The test was taken"))
+	for _, r := range receiver.Requests() {
+		if r.Signature != nil || r.Path != "/devflow" {
+			t.Errorf("%s %s arrived: %v", r.Method, r.Path, r.Signature)
+		}
+	}
+	w.reads(t, "Working")
+	w.picture(t, "channels-working")
+	if text := evaluate[string](t, w.browser, "document.body.innerHTML"); strings.Contains(text, "/devflow") || strings.Contains(text, key) {
+		t.Error("the page shows what opens the channel")
+	}
+
+	// Somebody is told now: nobody asks for the page again, and the alarm is over.
+	w.open(t, "/alarms")
+	w.until(t, soon, "__t.settled() && !__t.text().includes("+quote(title)+")")
+	w.click(t, the("tab", "Over"))
+	w.reads(t, title)
+	w.click(t, the("tab", "Notices"))
+	w.reads(t, title)
+	w.twoPictures(t, "notices")
 }
 
 func backUpNow(t *testing.T, w *world) {

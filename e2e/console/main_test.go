@@ -132,7 +132,9 @@ func (w *world) start() (err error) {
 	if err != nil {
 		return err
 	}
-	if w.controller, err = w.NewController("controller", stack.ControllerOptions{CatalogDSN: catalog.DSN, Timing: stack.Quick()}); err != nil {
+	if w.controller, err = w.NewController("controller", stack.ControllerOptions{CatalogDSN: catalog.DSN, Timing: stack.Quick(), Extra: map[string]any{
+		"alarms": map[string]any{"allow": []string{"127.0.0.1/32"}, "every": "1s"},
+	}}); err != nil {
 		return err
 	}
 	if err := w.controller.Start(w.ctx); err != nil {

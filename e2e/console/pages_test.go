@@ -74,6 +74,8 @@ func pages(t *testing.T, w *world) {
 		{"storages", "/storages", "/storages", `__t.text().includes("Test passed")`},
 		{"access", "/access", "/users", `__t.text().includes("Anna Admin")`},
 		{"audit", "/audit", "/audit", `__t.text().includes("backup.create")`},
+		{"alarms", "/alarms", "/alarms", `__t.find("tab", "Open") && !__t.text().includes("Nobody is told")`},
+		{"channels", "/settings/channels", "/channels", `__t.text().includes("Reminders")`},
 		{"settings", "/settings", "", `__t.text().includes("Your account")`},
 		{"no-such-page", "/no-such-page", "", `__t.text().includes("There is no such page")`},
 	} {
@@ -147,7 +149,7 @@ func viewer(t *testing.T, w *world) {
 	w.picture(t, "viewer-refused")
 	w.open(t, "/projects")
 	w.reads(t, "The Shop")
-	for _, path := range []string{"/", "/protection", "/projects", "/restores", "/servers", "/storages"} {
+	for _, path := range []string{"/", "/protection", "/projects", "/restores", "/servers", "/storages", "/alarms", "/settings/channels"} {
 		w.open(t, path)
 		if text := evaluate[string](t, w.browser, "document.body.innerText"); strings.Contains(text, "vault") || strings.Contains(text, "secrets") {
 			t.Errorf("%s shows the other project:\n%.1000s", path, text)
