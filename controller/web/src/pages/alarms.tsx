@@ -179,7 +179,8 @@ function Notices() {
                 <Table.Tr key={n.id}>
                   <Table.Td className="wide">
                     <Group gap={8} wrap="nowrap" align="flex-start">
-                      <severity.icon size={17} color={n.event === "closed" ? "var(--green)" : `var(--mantine-color-${severity.color}-filled)`} aria-label={n.event === "closed" ? "Over" : severity.label} style={{ flexShrink: 0, marginTop: 2 }} />
+                      {n.event === "closed" ? <IconCircleCheck size={17} color="var(--green)" aria-label="Over" style={{ flexShrink: 0, marginTop: 2 }} />
+                        : <severity.icon size={17} color={`var(--mantine-color-${severity.color}-filled)`} aria-label={severity.label} style={{ flexShrink: 0, marginTop: 2 }} />}
                       <div style={{ minWidth: 0 }}>
                         <Title of={n}>{n.title}</Title>
                         {n.detail ? <Text size="xs" c="dimmed" className="wrap" lineClamp={3}>{sentence(n.detail)}</Text> : null}
