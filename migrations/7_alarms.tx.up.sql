@@ -213,6 +213,8 @@ CREATE INDEX pings_due ON pings (next_at);
 -- The power of ten up to which the count of a security event was told, and how much of it the counters hold.
 ALTER TABLE security_events ADD COLUMN told bigint NOT NULL DEFAULT 0;
 ALTER TABLE security_events ADD COLUMN counted bigint NOT NULL DEFAULT 0;
+-- Rows of the database that was dumped, where its agent counted them exactly.
+ALTER TABLE attempts ADD COLUMN rows bigint;
 -- Since when jobs fail at a storage; it is probed soon.
 ALTER TABLE storages ADD COLUMN suspect_at timestamptz;
 

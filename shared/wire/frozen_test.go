@@ -89,6 +89,9 @@ func examples() map[string]any {
 			Attempt: attempt, Outcome: wire.OutcomeUploaded, Statement: json.RawMessage(`{"statement":{"format_version":1}}`),
 			Done: []wire.PartDone{{Number: 3, ETag: "e3"}}, Log: "pg_dump: warning", Millis: map[string]int64{"dump": 1500},
 		},
+		"report_uploaded_rows": &wire.Report{
+			Attempt: attempt, Outcome: wire.OutcomeUploaded, Statement: json.RawMessage(`{"statement":{"format_version":1}}`), Rows: example(int64(3456)),
+		},
 		"report_verified": &wire.Report{Attempt: attempt, Outcome: wire.OutcomeVerified, Read: &wire.ReadResult{StoredSize: 100, StoredSHA256: "aa", RawSize: 300, RawSHA256: "bb"}},
 		"report_restored": &wire.Report{
 			Attempt: attempt, Outcome: wire.OutcomeRestored, Read: &wire.ReadResult{StoredSize: 100, StoredSHA256: "aa"},

@@ -346,6 +346,7 @@ type Report struct {
 	Failure   *Failure         `json:"failure,omitempty"`
 	Statement json.RawMessage  `json:"statement,omitempty"` // uploaded: the artifact.SignedStatement
 	Done      []PartDone       `json:"done,omitempty"`      // uploaded: acknowledgements not yet told
+	Rows      *int64           `json:"rows,omitempty"`      // uploaded: of the whole database, where they were counted exactly
 	Read      *ReadResult      `json:"read,omitempty"`      // verified, restored: what was read
 	Restored  *RestoreResult   `json:"restored,omitempty"`
 	Swapped   *SwapResult      `json:"swapped,omitempty"` // restored in place, settled

@@ -198,7 +198,11 @@ func (a *agent) backup(n int64) (wire.Attempt, artifact.Statement) {
 	a.t.Helper()
 	job := a.backupJob(n)
 	a.c.Run(job)
-	return job.Attempt, a.c.Complete(a.id, a.c.AwaitReport(job.Attempt))
+	report := a.c.AwaitReport(job.Attempt)
+	if report.Rows == nil || *report.Rows == 0 {
+		a.t.Error("the report does not say how many rows were counted")
+	}
+	return job.Attempt, a.c.Complete(a.id, report)
 }
 
 func (a *agent) source(at wire.Attempt, st artifact.Statement, from wire.Attempt) wire.Source {

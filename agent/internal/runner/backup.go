@@ -39,7 +39,7 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 		}
 		return report, err
 	}
-	describing, stopDescribing := context.WithCancel(ctx)
+	whileDumping, stopDescribing := context.WithCancel(ctx)
 	defer func() {
 		stopDescribing()
 		_ = dump.Close() // waits for the tool and what it started
@@ -50,7 +50,7 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 	a.total.Store(info.DatabaseSize)
 	a.at(wire.StageDump)
 	failpoint.Hit("agent.dump_started")
-	described := r.describe(describing, a, dump)
+	describing := r.describe(whileDumping, a, dump)
 
 	dst, err := r.destination(ctx, a, o)
 	if err != nil {
@@ -89,7 +89,8 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 	}
 	st.Metadata.Extra["blocks_proven"] = proven
 	dst.Describe(&st)
-	if st.Fingerprint, err = r.side(dst, o, wire.ObjectFingerprint, keys, <-described); err != nil {
+	described := <-describing
+	if st.Fingerprint, err = r.side(dst, o, wire.ObjectFingerprint, keys, described.text); err != nil {
 		return report, err
 	}
 	if st.Globals, err = r.side(dst, o, wire.ObjectGlobals, keys, dump.Globals()); err != nil {
@@ -105,6 +106,7 @@ func (r *Runner) backup(ctx context.Context, a *attempt, o *wire.BackupOrder) (r
 	}
 	lap("finish")
 	report.Attempt, report.Outcome, report.Log = a.job.Attempt, wire.OutcomeUploaded, clip(dump.Log(), maxLog)
+	report.Rows = described.rows
 	if err := dst.Publish(ctx, &report); err != nil {
 		return report, err
 	}
@@ -142,20 +144,29 @@ func (r *Runner) encode(a *attempt, dump engine.Dump, codec artifact.Codec, keys
 	return w.Sums(), w.Proves(), nil
 }
 
+// description is a fingerprint as it is stored, and how many rows it counts exactly.
+type description struct {
+	text []byte
+	rows *int64
+}
+
 // describe takes the fingerprint beside the dump. A database that cannot be described is backed up all the same; its
 // restores are then not compared. The channel yields once.
-func (r *Runner) describe(ctx context.Context, a *attempt, dump engine.Dump) <-chan []byte {
-	out := make(chan []byte, 1)
+func (r *Runner) describe(ctx context.Context, a *attempt, dump engine.Dump) <-chan description {
+	out := make(chan description, 1)
 	go func() {
 		f, err := dump.Fingerprint(ctx)
-		var text []byte
+		var d description
 		if err == nil && f != nil {
-			text, err = f.Canonical()
+			d.text, err = f.Canonical()
+			if f.Exact {
+				d.rows = new(f.Rows())
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			a.log.Warn("the database could not be described; its restores will not be compared", "err", err)
 		}
-		out <- text
+		out <- d
 	}()
 	return out
 }

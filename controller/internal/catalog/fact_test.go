@@ -138,6 +138,20 @@ func TestTakeFacts_Anomalies(t *testing.T) {
 		f.sql(`UPDATE database_backups SET raw_size = %d, metadata = '{"rows": %d}' WHERE id = %d`, raw, count, b.ID)
 		f.collect()
 	}
+	// What an agent counted is part of what is known of its backup.
+	f.order("app")
+	o := f.started(a)
+	for n, size := range []int64{o.PartSize, 77} {
+		must[controller.PartTarget](t)(f.SignPart(t.Context(), a.AgentID, a.session, partRequest(o, n+1, size), time.Minute))
+	}
+	r := f.uploadReport(o)
+	r.Rows = ptr(int64(42))
+	f.ok(f.ReportUploaded(t.Context(), a.AgentID, a.session, r))
+	must[[]controller.Finishing](t)(f.ClaimFinishing(t.Context(), 5))
+	f.ok(f.CompleteBackup(t.Context(), o.Attempt, finished(o)))
+	equal(t, "metadata", f.sql("SELECT metadata FROM database_backups WHERE id = %d", o.Backup.ID), `{"rows": 42, "tables_count": 3}`)
+	f.sql("DELETE FROM facts; UPDATE database_backups SET deleted_at = now() WHERE id = %d", o.Backup.ID)
+
 	made(100, 1) // four before it are too few
 	f.tells()
 	f.sql("DELETE FROM verifications; UPDATE database_backups SET raw_size = 10000000, metadata = '{\"rows\": 5000}'")
@@ -151,7 +165,7 @@ func TestTakeFacts_Anomalies(t *testing.T) {
 	made(0, 0)
 	f.tells("size_anomaly happened warning nowhere: Backup of app on db-7 has 0 % of its usual size", "rows_anomaly happened warning nowhere: Backup of app on db-7 has 0 % of its usual rows")
 	equal(t, "detail", f.sql("SELECT detail FROM notices WHERE kind = 'size_anomaly' ORDER BY id LIMIT 1"),
-		"Backup 8 has 3.8 MB; usual are 9.5 MB. Look whether data was lost or written by mistake, before older backups are removed.")
+		"Backup 9 has 3.8 MB; usual are 9.5 MB. Look whether data was lost or written by mistake, before older backups are removed.")
 }
 
 func TestTakeFacts_Occurrences(t *testing.T) {

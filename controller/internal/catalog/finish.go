@@ -136,10 +136,10 @@ func (c *Catalog) CompleteBackup(ctx context.Context, a wire.Attempt, done contr
 		}
 		o := done.Objects[0]
 		n, err := t.exec(ctx, `UPDATE database_backups SET status = 'completed', health = 'ok', file_name = ?, file_path = ?, file_size = ?, checksum = ?, raw_size = ?,
-			raw_checksum = ?, etag = ?, version_id = ?, composite = ?, manifest = ?, metadata = ?::jsonb, completed_at = now(), locked_until = ?,
-			error_code = NULL, error_message = NULL, error_hint = NULL WHERE id = ? AND status IN ('pending', 'running')`,
+			raw_checksum = ?, etag = ?, version_id = ?, composite = ?, manifest = ?, completed_at = now(), locked_until = ?,
+			metadata = ?::jsonb || (SELECT jsonb_strip_nulls(jsonb_build_object('rows', rows)) FROM attempts WHERE job_id = ? AND no = ?), error_code = NULL, error_message = NULL, error_hint = NULL WHERE id = ? AND status IN ('pending', 'running')`,
 			text(done.FileName), o.Key, o.StoredSize, o.StoredSHA256, o.RawSize, o.RawSHA256, text(o.ETag), text(o.VersionID), text(done.Composite), done.Manifest,
-			objectJSON(done.Metadata), lockedUntil(done.Objects), j.BackupID)
+			lockedUntil(done.Objects), objectJSON(done.Metadata), a.Job, a.No, j.BackupID)
 		if err != nil {
 			return err
 		}

@@ -104,8 +104,8 @@ func (c *Catalog) ReportUploaded(ctx context.Context, agentID, session string, r
 			return err
 		}
 		_, err = t.exec(ctx, `UPDATE attempts SET status = 'uploaded', statement = ?, log = ?, millis = ?::jsonb, lease_until = NULL, suspect_at = NULL, suspect_clock = NULL,
-			stage = ?, reported_at = now() WHERE job_id = ? AND no = ? AND status = 'running'`,
-			[]byte(r.Statement), cut(r.Log, maxLog), jsonText(millis(r)), wire.StageFinish, f.JobID, f.No)
+			stage = ?, rows = ?, reported_at = now() WHERE job_id = ? AND no = ? AND status = 'running'`,
+			[]byte(r.Statement), cut(r.Log, maxLog), jsonText(millis(r)), wire.StageFinish, r.Rows, f.JobID, f.No)
 		if err != nil {
 			return err
 		}
