@@ -57,7 +57,7 @@ var (
 		"frequency": controller.Frequencies, "sort": controller.BackupSorts,
 		"job list --status": append([]string{controller.JobOpen}, controller.JobStatuses...), "job list --kind": controller.JobKinds,
 		"token create --kind": {controller.TokenAPI, controller.TokenPanel}, "restore list --kind": {controller.RestoreKind, controller.UndoKind},
-		"notify": controller.ChannelNotices(), "notice": controller.ChannelNotices(), "min-severity": controller.Severities, "tls": {"starttls", "implicit", "none"},
+		"channel create --notify": controller.ChannelNotices(), "channel edit --notify": append([]string{"all"}, controller.ChannelNotices()...), "notice": controller.ChannelNotices(), "min-severity": controller.Severities, "tls": {"starttls", "implicit", "none"},
 		"status --state": controller.ProtectionStates, "summary-day": {"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", controller.SummaryOff},
 		"storage add --kind": {controller.StorageS3, controller.StorageLocal},
 		"events --kind":      {controller.EventBackup, controller.EventJob, controller.EventRestore, controller.EventSchedule, controller.EventStorage, controller.EventAgent, controller.EventAlarm, controller.EventProgress},

@@ -75,7 +75,7 @@ func (c *ctl) muteCreate() *cobra.Command {
 		Long: `Mute one of: --alarm, --database, --on, --project, --channel, --everything; for a time of at most 90 days. With --notice only one kind of
 notices is muted.
 
-What happens meanwhile is recorded, and shown as muted; it is not sent afterwards. Alarms that still stand then are reminded of.`,
+What happens meanwhile is recorded, and shown as muted; it is not sent afterwards. Alarms that still stand then are reminded of as ever.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			given := 0
