@@ -85,6 +85,7 @@ type Options struct {
 
 const (
 	collectEvery = 2 * time.Second // where nothing wakes it
+	together     = 100 * time.Millisecond
 	planEvery    = time.Second
 	pingEvery    = 2 * time.Second
 	minuteWork   = time.Minute
@@ -136,7 +137,7 @@ func (e *Engine) Start(ctx context.Context) {
 	}
 	loops := []func(context.Context){
 		e.listen,
-		loop(collectEvery, e.wake, "collect facts", e.Collect),
+		loop(collectEvery, e.wake, "collect facts", e.collect),
 		loop(e.opt.Every, nil, "look at conditions", e.Conditions),
 		loop(planEvery, nil, "send messages", e.send),
 		loop(pingEvery, nil, "ping dead-man switches", e.Pings),
@@ -181,6 +182,18 @@ func (e *Engine) listen(ctx context.Context) {
 		}
 		wait = min(2*wait, relistenMost)
 	}
+}
+
+// collect is Collect, and a moment in which more may come that is then taken together.
+func (e *Engine) collect(ctx context.Context) error {
+	err := e.Collect(ctx)
+	timer := time.NewTimer(together)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return err
 }
 
 // Collect turns what happened into notices, until nothing is left or another controller is at it.

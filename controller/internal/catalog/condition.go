@@ -176,8 +176,17 @@ func (l *look) all(ctx context.Context, ends []controller.CertificateEnd) error 
 		what string
 		do   func(context.Context) error
 	}{
-		{"unhealthy backups", l.unhealthy}, {"storages", l.storages}, {"lifecycle rules", l.lifecycle}, {"locks", l.locks}, {"servers", l.servers}, {"schedules", l.schedules},
-		{"clean-ups", l.cleanups}, {"tokens", l.tokens}, {"controllers", l.controllers}, {"channels", l.failingChannels}, {"schedules without a channel", l.unheard},
+		{"unhealthy backups", l.unhealthy},
+		{"storages", l.storages},
+		{"lifecycle rules", l.lifecycle},
+		{"locks", l.locks},
+		{"servers", l.servers},
+		{"schedules", l.schedules},
+		{"clean-ups", l.cleanups},
+		{"tokens", l.tokens},
+		{"controllers", l.controllers},
+		{"channels", l.failingChannels},
+		{"schedules without a channel", l.unheard},
 	} {
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
@@ -397,7 +406,7 @@ func (l *look) cleanups(ctx context.Context) error {
 		told = append(told, fmt.Sprintf("%d backups could not be removed", last.Failed))
 	}
 	l.add(condition{Since: last.Since, standing: standing{
-		Kind: controller.NoticeRetentionHeld, Title: "Retention could not remove what it should", Detail: sentences(append(told, last.Error, "The clean-up of "+utc(last.Since)+" left it; `devflowctl cleanup --dry-run` shows what is to be removed")...),
+		Kind: controller.NoticeRetentionHeld, Title: "Retention could not remove what it should", Detail: sentences(append(told, last.Error, "The clean-up of "+utc(last.Since)+" left it; `devflowctl backup cleanup --dry-run` shows what is to be removed")...),
 	}}, nil)
 	return nil
 }
@@ -429,7 +438,7 @@ func (l *look) controllers(ctx context.Context) error {
 	for _, r := range rows {
 		l.add(condition{Since: r.SeenAt, standing: standing{
 			Kind: controller.NoticeController, Title: fmt.Sprintf("Controller %.8s is silent", r.ID),
-			Detail: sentences("It was last heard at "+utc(r.SeenAt)+" and has not signed off", "The others do its work. Start it, or leave it: it is forgotten after a day"),
+			Detail: sentences("It was last heard at "+utc(r.SeenAt)+" and has not signed off", "The others do its work. Start it, or leave it: it is forgotten after a week"),
 		}}, r.ID)
 	}
 	return err
@@ -490,7 +499,7 @@ func (l *look) unheard(ctx context.Context) error {
 	}
 	l.add(condition{Since: l.now, standing: standing{
 		Kind: controller.NoticeNoChannel, Title: "Nobody is told when backups fail",
-		Detail: sentences(fmt.Sprintf("%d schedules are to tell of failures and no channel takes them, of projects: %s", schedules, text), "Make one: `devflowctl channel create --default`"),
+		Detail: sentences(fmt.Sprintf("Schedules that are to tell of failures: %d, of projects: %s; no channel takes what they tell", schedules, text), "Make one: `devflowctl channel create --default`"),
 	}}, nil)
 	return nil
 }

@@ -151,8 +151,15 @@ func (d *digest) all(ctx context.Context) error {
 		what string
 		do   func(context.Context) error
 	}{
-		{"what they are about", d.read}, {"backups", d.ofBackups}, {"anomalies", d.anomalies}, {"jobs", d.ofJobs}, {"restores", d.ofRestores},
-		{"verifications", d.ofVerifications}, {"occurrences", d.ofOccurrences}, {"security events", d.ofSecurity}, {"pings", d.writePings},
+		{"what they are about", d.read},
+		{"backups", d.ofBackups},
+		{"anomalies", d.anomalies},
+		{"jobs", d.ofJobs},
+		{"restores", d.ofRestores},
+		{"verifications", d.ofVerifications},
+		{"occurrences", d.ofOccurrences},
+		{"security events", d.ofSecurity},
+		{"pings", d.writePings},
 	} {
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("look at facts, %s: %w", step.what, err)

@@ -223,8 +223,10 @@ func (n *news) writeAlarms(ctx context.Context) error {
 	rows = make([][]any, len(fresh))
 	for i, a := range fresh {
 		a.ID = ids[i]
-		rows[i] = []any{a.ID, a.Kind, a.Key, a.Severity, a.ProjectID, a.ServerID, a.DatabaseID, a.ScheduleID, a.StorageID, a.BackupID, a.ChannelID, a.Title, a.Detail, a.Silenced, a.Count,
-			a.OpenedAt, a.LastAt, a.ClosedAt, n.now.Add(time.Hour)}
+		rows[i] = []any{
+			a.ID, a.Kind, a.Key, a.Severity, a.ProjectID, a.ServerID, a.DatabaseID, a.ScheduleID, a.StorageID, a.BackupID, a.ChannelID, a.Title, a.Detail, a.Silenced, a.Count,
+			a.OpenedAt, a.LastAt, a.ClosedAt, n.now.Add(time.Hour),
+		}
 	}
 	return n.t.insert(ctx, "alarms", "id, kind, key, severity, project_id, server_id, database_id, schedule_id, storage_id, backup_id, channel_id, title, detail, silenced, count, opened_at, last_at, closed_at, remind_at",
 		"OVERRIDING SYSTEM VALUE", rows)
