@@ -216,6 +216,10 @@ type NoticeDelivery struct {
 	Attempts  int        `json:"attempts"`
 	Error     string     `json:"error"`
 	SentAt    *time.Time `json:"sent_at"`
+	// FallbackID is the channel that it was given to as well, since this one fails; null: none.
+	FallbackID     *int64 `json:"fallback_id"`
+	Fallback       string `json:"fallback"`        // its name
+	FallbackStatus string `json:"fallback_status"` // open, sent, failed, dropped; empty without one
 }
 
 // NoticeFilter limits a list of notices, newest first; zero values do not.

@@ -127,6 +127,13 @@ func told(n controller.Notice) string {
 		if d.Error != "" {
 			parts[i] += ": " + d.Error
 		}
+		if d.FallbackID != nil {
+			place := d.Fallback
+			if place == "" {
+				place = "channel " + number(*d.FallbackID)
+			}
+			parts[i] += ", in its place " + place + " " + map[string]string{"open": "is being tried", "sent": "sent", "failed": "failed", "dropped": "dropped"}[d.FallbackStatus]
+		}
 	}
 	return strings.Join(parts, "; ")
 }

@@ -91,7 +91,8 @@ func TestAlarms(t *testing.T) {
 		INSERT INTO alarms (kind, key, severity, title, closed_at) VALUES ('storage_full', 'b', 'warning', 'disk was full', now());
 		INSERT INTO notices (kind, event, severity, alarm_id, title, unsent) VALUES ('overdue', 'reminder', 'critical', 1, 'still overdue', 'muted'), ('overdue', 'opened', 'critical', 1, 'app is overdue', '');
 		INSERT INTO messages (uid, channel_id, severity, notices, body, status, attempts, error) VALUES ('m', 1, 'critical', 1, '{}', 'failed', 9, 'no route');
-		INSERT INTO deliveries (notice_id, channel_id, message_id) VALUES (2, 1, 1)`)
+		INSERT INTO messages (uid, channel_id, severity, notices, body, status, attempts, fallback_of) VALUES ('n', 1, 'critical', 1, '{}', 'sent', 1, 1);
+		INSERT INTO deliveries (notice_id, channel_id, message_id, fallback_message_id) VALUES (2, 1, 1, 2)`)
 	r.ctl("alarm", "list").ends(0, "app is overdue", "critical", "shop", "stands", "alarm show")
 	if x := r.ctl("alarm", "list").ends(0); strings.Contains(x.out, "disk") {
 		t.Errorf("closed ones are listed: %s", x.out)
@@ -100,7 +101,7 @@ func TestAlarms(t *testing.T) {
 	if all := into[[]controller.Alarm](r.ctl("alarm", "list", "--all", "--min-severity", "critical", "-o", "json")); len(all) != 1 || all[0].Count != 3 {
 		t.Errorf("%+v", all)
 	}
-	r.ctl("alarm", "show", "1").ends(0, "look at its schedule", "3 times", "NOTICE", "hook failed: no route", "to nobody: muted")
+	r.ctl("alarm", "show", "1").ends(0, "look at its schedule", "3 times", "NOTICE", "hook failed: no route, in its place hook sent", "to nobody: muted")
 	r.ctl("alarm", "show", "9").ends(1, "alarm 9 does not exist")
 	r.ctl("notice", "list", "--alarm", "1").ends(0, "hook failed: no route", "to nobody: muted")
 	if x := r.ctl("notice", "list", "--unsent").ends(0, "still overdue"); strings.Contains(x.out, "hook") {

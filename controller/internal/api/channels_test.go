@@ -141,7 +141,8 @@ func TestAlarms(t *testing.T) {
 		INSERT INTO alarms (kind, key, severity, title, closed_at) VALUES ('storage_full', 'e', 'critical', 'storage local', now());
 		INSERT INTO messages (uid, channel_id, severity, notices, body, status, attempts, error) VALUES ('m1', 2, 'warning', 1, '{}', 'open', 3, 'it is gone');
 		INSERT INTO notices (kind, event, severity, alarm_id, project_id, title) SELECT 'overdue', 'opened', 'warning', id, project_id, title FROM alarms WHERE key = 'a';
-		INSERT INTO deliveries (notice_id, channel_id, project_id, message_id) SELECT 1, n, project_id, CASE n WHEN 2 THEN 1 END FROM notices, generate_series(1, 2) n`)
+		INSERT INTO messages (uid, channel_id, severity, notices, body, status, attempts, fallback_of) VALUES ('m2', 1, 'warning', 1, '{}', 'sent', 1, 1);
+		INSERT INTO deliveries (notice_id, channel_id, project_id, message_id, fallback_message_id) SELECT 1, n, project_id, CASE n WHEN 2 THEN 1 END, CASE n WHEN 2 THEN 2 END FROM notices, generate_series(1, 2) n`)
 	list := into[body.Part[controller.Alarm]](r.do(http.MethodGet, "/alarms", nil).is(http.StatusOK)).Items
 	var titles []string
 	for _, a := range list {
@@ -173,10 +174,11 @@ func TestAlarms(t *testing.T) {
 	told := func(token string) []controller.NoticeDelivery {
 		return into[body.Page[controller.Notice]](r.as(token, http.MethodGet, "/api/v1/notices?alarm="+id, nil).is(http.StatusOK)).Items[0].Deliveries
 	}
-	if got := told(r.Token); len(got) != 2 || got[0].Channel != "hook" || got[0].Status != "waiting" || got[1].Channel != "own" || got[1].Status != "open" || got[1].Attempts != 3 || got[1].Error != "it is gone" {
+	if got := told(r.Token); len(got) != 2 || got[0].Channel != "hook" || got[0].Status != "waiting" || got[1].Channel != "own" || got[1].Status != "open" || got[1].Attempts != 3 || got[1].Error != "it is gone" ||
+		got[0].FallbackID != nil || *got[1].FallbackID != 1 || got[1].Fallback != "hook" || got[1].FallbackStatus != "sent" {
 		t.Errorf("%+v", got)
 	}
-	if got := told(shop); len(got) != 2 || got[0].Channel != "" || got[1].Channel != "own" {
+	if got := told(shop); len(got) != 2 || got[0].Channel != "" || got[1].Channel != "own" || got[1].Fallback != "" || got[1].FallbackStatus != "sent" {
 		t.Errorf("a project's token is told %+v", got)
 	}
 	if ch := into[controller.Channel](r.do(http.MethodGet, "/channels/own", nil).is(http.StatusOK)); ch.Waiting != 1 {

@@ -199,7 +199,7 @@ func (t *tx) deliveries(ctx context.Context, notices []controller.Notice) error 
 	if len(ids) == 0 {
 		return nil
 	}
-	seen := t.sees("ch.project_id")
+	seen, seenFallback := t.sees("ch.project_id"), t.sees("fc.project_id")
 	return t.elevated(ctx, func() error { // messages are the controller's own; the notices were seen
 		var rows []struct {
 			NoticeID  int64
@@ -209,14 +209,22 @@ func (t *tx) deliveries(ctx context.Context, notices []controller.Notice) error 
 			Attempts  int
 			Error     string
 			SentAt    *time.Time
+
+			FallbackID               *int64
+			Fallback, FallbackStatus string
 		}
 		err := t.scan(ctx, &rows, `SELECT e.notice_id, e.channel_id, CASE WHEN ?0 THEN ch.name ELSE '' END AS channel,
 				CASE WHEN m.id IS NOT NULL THEN m.status WHEN ch.deleted_at IS NOT NULL THEN 'dropped' ELSE 'waiting' END AS status, coalesce(m.attempts, 0) AS attempts,
-				CASE WHEN ?0 THEN coalesce(m.error, '') ELSE '' END AS error, CASE WHEN m.status = 'sent' THEN m.ended_at END AS sent_at
-			FROM deliveries e JOIN channels ch ON ch.id = e.channel_id LEFT JOIN messages m ON m.id = e.message_id WHERE e.notice_id = ANY (?1) ORDER BY e.id`, seen, idArray(ids))
+				CASE WHEN ?0 THEN coalesce(m.error, '') ELSE '' END AS error, CASE WHEN m.status = 'sent' THEN m.ended_at END AS sent_at,
+				fm.channel_id AS fallback_id, CASE WHEN ?2 THEN fc.name ELSE '' END AS fallback, coalesce(fm.status, '') AS fallback_status
+			FROM deliveries e JOIN channels ch ON ch.id = e.channel_id LEFT JOIN messages m ON m.id = e.message_id
+			LEFT JOIN messages fm ON fm.id = e.fallback_message_id LEFT JOIN channels fc ON fc.id = fm.channel_id WHERE e.notice_id = ANY (?1) ORDER BY e.id`, seen, idArray(ids), seenFallback)
 		for _, r := range rows {
 			n := &notices[at[r.NoticeID]]
-			n.Deliveries = append(n.Deliveries, controller.NoticeDelivery{ChannelID: r.ChannelID, Channel: r.Channel, Status: r.Status, Attempts: r.Attempts, Error: r.Error, SentAt: r.SentAt})
+			n.Deliveries = append(n.Deliveries, controller.NoticeDelivery{
+				ChannelID: r.ChannelID, Channel: r.Channel, Status: r.Status, Attempts: r.Attempts, Error: r.Error, SentAt: r.SentAt,
+				FallbackID: r.FallbackID, Fallback: r.Fallback, FallbackStatus: r.FallbackStatus,
+			})
 		}
 		return err
 	})

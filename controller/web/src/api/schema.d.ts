@@ -1,4 +1,4 @@
-// OpenAPI 4dcac7ca5ccd7403ac755dabb0b000e62b84cca75ad3c06945de568f973665c9
+// OpenAPI c3c09926a786aaecc00e2b22199672225727bfe8b844837a575084868a71939d
 // Written by `make console-types`; not to be edited.
 
 export interface paths {
@@ -2959,6 +2959,10 @@ export interface components {
             /** Format: int64 */
             channel_id: number;
             error: string;
+            fallback: string;
+            /** Format: int64 */
+            fallback_id: number | null;
+            fallback_status: string;
             /** Format: date-time */
             sent_at: string | null;
             status: string;

@@ -195,6 +195,7 @@ function Notices() {
                           <div key={d.channel_id}>
                             <Badge size="sm" className="badge" variant="light" color={delivered[d.status]?.color ?? "gray"}>{d.channel || "A channel of the installation"} {delivered[d.status]?.label ?? d.status}</Badge>
                             {d.error && d.status !== "sent" ? <Text size="xs" c="dimmed" className="wrap" lineClamp={2}>{d.error}{d.attempts > 1 ? ` (${plural(d.attempts, "try", "tries")})` : ""}</Text> : null}
+                            {d.fallback_id ? <Text size="xs">In its place: {d.fallback || "a channel of the installation"} {delivered[d.fallback_status]?.label ?? d.fallback_status}</Text> : null}
                           </div>
                         ))}
                       </Stack>
