@@ -37,7 +37,7 @@ type Store interface {
 	Summarise(ctx context.Context, now time.Time) (bool, error)
 	// TrimNotices removes what is no longer kept.
 	TrimNotices(ctx context.Context, now time.Time) error
-	// DueProbes returns storages to be probed; none while another controller has asked within the interval.
+	// DueProbes returns storages to be probed, those that did not pass each interval; each is one controller's.
 	DueProbes(ctx context.Context, now time.Time, every time.Duration) ([]int64, error)
 
 	// PlanMessages makes messages of what waits for channels.
@@ -89,10 +89,12 @@ const (
 	planEvery    = time.Second
 	pingEvery    = 2 * time.Second
 	minuteWork   = time.Minute
-	probeEvery   = 5 * time.Minute
+	probeLook    = 15 * time.Second
+	probeEvery   = 5 * time.Minute // a storage that did not pass
 	sendTimeout  = 20 * time.Second
 	recordTime   = 10 * time.Second // to note what became of a message, also while the controller stops
 	sendAtOnce   = 4
+	probesAtOnce = 4
 	relisten     = time.Second
 	relistenMost = 30 * time.Second
 )
@@ -144,7 +146,7 @@ func (e *Engine) Start(ctx context.Context) {
 		loop(minuteWork, nil, "remind, summarise and trim", e.Minute),
 	}
 	if e.opt.Probe != nil {
-		loops = append(loops, loop(minuteWork, nil, "probe storages", e.Probes))
+		loops = append(loops, loop(probeLook, nil, "probe storages", e.Probes))
 	}
 	if !e.opt.PingURL.Empty() {
 		loops = append(loops, loop(minuteWork, nil, "ping the own dead-man switch", e.OwnPing))
@@ -251,13 +253,24 @@ func (e *Engine) Probes(ctx context.Context) error {
 		return err
 	}
 	ids, err := e.opt.Store.DueProbes(ctx, now, probeEvery)
-	for _, id := range ids {
-		if perr := e.opt.Probe(ctx, id); perr != nil {
-			err = errors.Join(err, fmt.Errorf("probe storage %d: %w", id, perr))
-		}
-		if ctx.Err() != nil {
-			break
-		}
+	if err != nil {
+		return err
 	}
-	return err
+	failed := make([]error, len(ids))
+	slots := make(chan struct{}, probesAtOnce)
+	var probes sync.WaitGroup
+	for i, id := range ids {
+		slots <- struct{}{}
+		probes.Go(func() {
+			defer func() { <-slots }()
+			if ctx.Err() != nil {
+				return
+			}
+			if err := e.opt.Probe(ctx, id); err != nil {
+				failed[i] = fmt.Errorf("probe storage %d: %w", id, err)
+			}
+		})
+	}
+	probes.Wait()
+	return errors.Join(failed...)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -406,9 +407,12 @@ func TestEngine_Probes(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	w.exec("INSERT INTO storages (name, kind) VALUES ('a', 's3'), ('b', 's3'), ('c', 'local')")
+	var mu sync.Mutex
 	var probed []int64
 	e := w.engine(w.store, func(o *alarms.Options) {
 		o.Probe = func(_ context.Context, id int64) error {
+			mu.Lock()
+			defer mu.Unlock()
 			probed = append(probed, id)
 			if id == 1 {
 				return errDown

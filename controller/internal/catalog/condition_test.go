@@ -207,9 +207,12 @@ func TestConditions_Fence(t *testing.T) {
 	f.sql("UPDATE jobs SET max_attempts = 1")
 	f.report(a, o, fails(wire.CodeStorageDenied))
 	f.collect()
-	equal(t, "due probes, asked again", due(time.Minute), 0)
-	equal(t, "due probes after a failure", due(6*time.Minute), 1)
+	equal(t, "due probes after a failure", due(time.Minute), 1)
 	equal(t, "due probes after that", due(12*time.Minute), 0)
+	f.sql("UPDATE storages SET probe_ok = false")
+	equal(t, "due probes of one that failed", due(18*time.Minute), 1)
+	equal(t, "due probes of one that failed a moment ago", due(20*time.Minute), 0)
+	f.sql("UPDATE storages SET probe_ok = true")
 	equal(t, "due probes a day after", due(25*time.Hour), 1)
 }
 

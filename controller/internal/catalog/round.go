@@ -225,18 +225,19 @@ const (
 	probesMost = 1000
 )
 
-// DueProbes returns the storages that are to be probed: daily, and soon where a probe did not pass or jobs fail. None while another controller has asked
-// within the interval.
+// DueProbes returns the storages that are to be probed: those that jobs fail at, at once; daily those in use, and each interval those that did not pass. Each is
+// one controller's.
 func (c *Catalog) DueProbes(ctx context.Context, now time.Time, every time.Duration) ([]int64, error) {
 	mine, err := c.claimRound(ctx, "probes", now, every)
-	if err != nil || !mine {
+	if err != nil {
 		return nil, err
 	}
 	var ids []int64
 	err = c.system(ctx, func(t *tx) error {
 		ids = nil
 		return t.scan(ctx, &ids, `UPDATE storages SET suspect_at = NULL WHERE id IN (SELECT id FROM storages WHERE deleted_at IS NULL AND kind <> 'local'
-			AND (NOT probe_ok OR suspect_at IS NOT NULL OR coalesce(probed_at, '-infinity') < ?) ORDER BY probed_at NULLS FIRST, id LIMIT ?) RETURNING id`, now.Add(-probeAge), probesMost)
+			AND (suspect_at IS NOT NULL OR ? AND (NOT probe_ok OR coalesce(probed_at, '-infinity') < ?)) ORDER BY probed_at NULLS FIRST, id LIMIT ? FOR UPDATE SKIP LOCKED) RETURNING id`,
+			mine, now.Add(-probeAge), probesMost)
 	})
 	return ids, err
 }
