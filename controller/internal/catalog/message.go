@@ -11,8 +11,10 @@ import (
 	"devflowbackup/controller"
 )
 
-// messageLease is how long a message is one controller's to send.
-const messageLease = time.Minute
+const (
+	messageLease     = time.Minute // a message is one controller's to send for so long
+	deliveriesAtOnce = 50_000      // of one message; what is more waits for the next
+)
 
 // sendable is a channel with what waits for it.
 type sendable struct {
@@ -118,7 +120,7 @@ func (t *tx) dropMessages(ctx context.Context, channel int64, now time.Time) err
 	if err != nil {
 		return err
 	}
-	n, err := t.exec(ctx, "UPDATE deliveries SET message_id = ? WHERE channel_id = ? AND message_id IS NULL", id, channel)
+	n, err := t.exec(ctx, "UPDATE deliveries SET message_id = ? WHERE id IN (SELECT id FROM deliveries WHERE channel_id = ? AND message_id IS NULL ORDER BY id LIMIT ?)", id, channel, deliveriesAtOnce)
 	if err == nil && n == 0 {
 		_, err = t.exec(ctx, "DELETE FROM messages WHERE id = ?", id)
 	} else if err == nil {
@@ -148,9 +150,10 @@ func (t *tx) planOne(ctx context.Context, s sendable, now time.Time, g controlle
 	}
 	var n int64
 	if place == nil {
-		n, err = t.exec(ctx, "UPDATE deliveries SET message_id = ? WHERE channel_id = ? AND message_id IS NULL", id, s.ID)
+		n, err = t.exec(ctx, "UPDATE deliveries SET message_id = ? WHERE id IN (SELECT id FROM deliveries WHERE channel_id = ? AND message_id IS NULL ORDER BY id LIMIT ?)", id, s.ID, deliveriesAtOnce)
 	} else {
-		n, err = t.exec(ctx, "UPDATE deliveries SET fallback_message_id = ? WHERE channel_id = ? AND fallback_message_id IS NULL AND (message_id IS NULL OR message_id = ?)", id, s.ID, *s.OpenID)
+		n, err = t.exec(ctx, `UPDATE deliveries SET fallback_message_id = ? WHERE id IN (SELECT id FROM deliveries
+			WHERE channel_id = ? AND fallback_message_id IS NULL AND (message_id IS NULL OR message_id = ?) ORDER BY id LIMIT ?)`, id, s.ID, *s.OpenID, deliveriesAtOnce)
 	}
 	if err != nil {
 		return false, err
