@@ -144,7 +144,6 @@ CREATE TABLE messages (
     claim_until timestamptz NOT NULL DEFAULT '-infinity',
     error       text        NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL DEFAULT now(),
-    tried_at    timestamptz, -- last, on this server's own clock
     ended_at    timestamptz
 );
 CREATE INDEX messages_open ON messages (next_at) WHERE status = 'open';

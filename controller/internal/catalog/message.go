@@ -190,7 +190,7 @@ func (t *tx) fill(ctx context.Context, m *controller.Message, column string, id 
 	return err
 }
 
-// ClaimMessage takes a message that is due, for a minute. Of a channel one is sent at a time. A channel that was changed is tried at once. Nil: none is due.
+// ClaimMessage takes a message that is due, for a minute. Of a channel one is sent at a time. Nil: none is due.
 func (c *Catalog) ClaimMessage(ctx context.Context, now time.Time) (*controller.Outgoing, error) {
 	var out *controller.Outgoing
 	err := c.system(ctx, func(t *tx) error {
@@ -202,8 +202,8 @@ func (c *Catalog) ClaimMessage(ctx context.Context, now time.Time) (*controller.
 			controller.Outgoing
 			Raw json.RawMessage
 		}
-		found, err := t.find(ctx, &row, `UPDATE messages m SET claim_owner = ?, claim_until = ?, tried_at = clock_timestamp() FROM channels c WHERE c.id = m.channel_id AND m.id = (
-				SELECT q.id FROM messages q JOIN channels k ON k.id = q.channel_id WHERE q.status = 'open' AND (q.next_at <= ? OR q.attempts > 0 AND k.updated_at > q.tried_at) AND q.claim_until <= ?
+		found, err := t.find(ctx, &row, `UPDATE messages m SET claim_owner = ?, claim_until = ? FROM channels c WHERE c.id = m.channel_id AND m.id = (
+				SELECT q.id FROM messages q JOIN channels k ON k.id = q.channel_id WHERE q.status = 'open' AND q.next_at <= ? AND q.claim_until <= ?
 				AND k.is_active AND k.deleted_at IS NULL AND NOT EXISTS (SELECT FROM messages o WHERE o.channel_id = q.channel_id AND o.status = 'open' AND o.claim_until > ?)
 				ORDER BY q.next_at, q.id LIMIT 1)
 			RETURNING m.id, m.channel_id, c.name AS channel, c.kind AS channel_kind, m.fallback_of, m.attempts, m.created_at, m.claim_owner AS owner, m.claim_until AS until, m.body AS raw`,
