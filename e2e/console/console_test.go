@@ -283,6 +283,15 @@ func alarms(t *testing.T, w *world) {
 	}
 	w.reads(t, "Working")
 	w.picture(t, "channels-working")
+	w.click(t, the("button", "Edit"))
+	w.choose(t, "Takes", "^Warnings and worse$")
+	w.click(t, like("field", "^Send it to another place"))
+	w.sees(t, the("field", "URL")) // empty: what is kept is not shown
+	w.twoPictures(t, "edit-channel")
+	w.click(t, like("field", "^Send it to another place"))
+	w.click(t, w.inDialog("Save"))
+	w.until(t, soon, "!document.querySelector('[role=dialog]')")
+	w.reads(t, "Warnings and worse", "Working")
 	if text := evaluate[string](t, w.browser, "document.body.innerHTML"); strings.Contains(text, "/devflow") || strings.Contains(text, key) {
 		t.Error("the page shows what opens the channel")
 	}
