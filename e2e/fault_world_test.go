@@ -63,6 +63,7 @@ type faultOptions struct {
 	big         int                       // random bytes in big, bigBytes if 0
 	s3          stack.S3Options           // with a proxy, whatever it says
 	files       bool                      // the agent has SQLite databases as well
+	extra       map[string]any            // further keys of the controllers' configuration
 }
 
 // newFaultWorld starts an installation, which ends with the test. Then nothing may be left running.
@@ -133,7 +134,7 @@ func (w *faultWorld) start(ctx context.Context, opt faultOptions) (err error) {
 	key := filepath.Join(w.Dir, "secrets", "master.key")
 	for i := range max(opt.controllers, 1) {
 		c, err := w.NewController(fmt.Sprintf("controller%d", i+1), stack.ControllerOptions{
-			CatalogDSN: w.catalog.DSN, NATS: w.nats, MasterKeyFile: key, Timing: timing, Env: env,
+			CatalogDSN: w.catalog.DSN, NATS: w.nats, MasterKeyFile: key, Timing: timing, Env: env, Extra: opt.extra,
 		})
 		if err != nil {
 			return err
