@@ -155,7 +155,7 @@ func (e *estate) start(ctx context.Context, opt estateOptions) (err error) {
 		servers[s.Engine()] = s
 	}
 	e.agent, err = e.NewAgent("db1", stack.AgentOptions{
-		Servers: servers, Local: true, InPlace: opt.inPlace, Limits: map[string]any{"discovery_every": "2s"}, Extra: map[string]any{"concurrency": 4}, Env: env,
+		Servers: servers, Local: true, InPlace: opt.inPlace, Limits: map[string]any{"discovery_every": "10s"}, Extra: map[string]any{"concurrency": 4}, Env: env,
 	})
 	if err != nil {
 		return err
@@ -222,7 +222,7 @@ func (c configured) Instance() map[string]any {
 // addAgent starts one more agent, for the test's time, that a project may use.
 func (e *estate) addAgent(t *testing.T, ctx context.Context, name, project string, opt stack.AgentOptions) *stack.Agent {
 	t.Helper()
-	limits := map[string]any{"discovery_every": "2s"}
+	limits := map[string]any{"discovery_every": "10s"}
 	maps.Copy(limits, opt.Limits)
 	opt.Limits, opt.Env = limits, []string{"TMPDIR=" + e.tmp}
 	a, err := e.NewAgent(name, opt)
