@@ -270,6 +270,7 @@ type Mute struct {
 	ChannelID *int64     `json:"channel_id"`
 	Channel   string     `json:"channel"`
 	AlarmID   *int64     `json:"alarm_id"`
+	Alarm     string     `json:"alarm"` // its title
 	Until     time.Time  `json:"until"`
 	Reason    string     `json:"reason"`
 	CreatedBy string     `json:"created_by"`

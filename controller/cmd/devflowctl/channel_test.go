@@ -118,7 +118,7 @@ func TestAlarms(t *testing.T) {
 	r.ctl("alarm", "list").ends(0, "muted until")
 	r.ctl("mute", "create", "--project", "shop", "--notice", "overdue", "--until", "2199-01-01T00:00", "--reason", "x").ends(2, "90 days")
 	r.ctl("mute", "create", "--project", "shop", "--notice", "overdue", "--for", "1h", "--reason", "moving").ends(0, "project shop")
-	r.ctl("mute", "list").ends(0, "alarm 1", "deploy", "project shop", "overdue", "moving")
+	r.ctl("mute", "list").ends(0, "alarm 1: app is overdue", "deploy", "project shop", "overdue", "moving")
 	r.ctl("mute", "end", "1").ends(0, "alarm 1 is no longer muted")
 	if x := r.ctl("mute", "list").ends(0); strings.Contains(x.out, "deploy") {
 		t.Errorf("ended ones are listed: %s", x.out)

@@ -129,7 +129,11 @@ func (c *ctl) muteList() *cobra.Command {
 			return c.show(mutes, func(t *rows) {
 				t.head("ID", "WHAT", "NOTICES", "SINCE", "UNTIL", "BY", "ENDED", "REASON")
 				for _, m := range mutes {
-					t.row(number(m.ID), muteWhat(m), cmp.Or(m.Kind, "all"), stamp(&m.CreatedAt), stamp(&m.Until), m.CreatedBy, stamp(m.EndedAt), m.Reason)
+					what := muteWhat(m)
+					if m.Alarm != "" {
+						what += ": " + m.Alarm
+					}
+					t.row(number(m.ID), what, cmp.Or(m.Kind, "all"), stamp(&m.CreatedAt), stamp(&m.Until), m.CreatedBy, stamp(m.EndedAt), m.Reason)
 				}
 			})
 		},

@@ -15,10 +15,10 @@ const mutedUntil = `(SELECT max(m.until) FROM mutes m WHERE ` + muteOpen + ` AND
 	OR m.scope = 'server' AND m.server_id = a.server_id OR m.scope = 'database' AND m.database_id = a.database_id OR m.scope = 'alarm' AND m.alarm_id = a.id))`
 
 const muteColumns = `m.id, m.scope, m.kind, m.project_id, coalesce(p.slug, '') AS project, m.server_id, coalesce(s.name, '') AS server, m.database_id, coalesce(d.name, '') AS database,
-	m.channel_id, coalesce(ch.name, '') AS channel, m.alarm_id, m.until, m.reason, m.created_by, m.created_at, coalesce(m.ended_at, CASE WHEN m.until <= now() THEN m.until END) AS ended_at, m.ended_by`
+	m.channel_id, coalesce(ch.name, '') AS channel, m.alarm_id, coalesce(a.title, '') AS alarm, m.until, m.reason, m.created_by, m.created_at, coalesce(m.ended_at, CASE WHEN m.until <= now() THEN m.until END) AS ended_at, m.ended_by`
 
 const muteTables = `mutes m LEFT JOIN projects p ON p.id = m.project_id LEFT JOIN servers s ON s.id = m.server_id LEFT JOIN databases d ON d.id = m.database_id
-	LEFT JOIN channels ch ON ch.id = m.channel_id`
+	LEFT JOIN channels ch ON ch.id = m.channel_id LEFT JOIN alarms a ON a.id = m.alarm_id`
 
 // mutesSeen is the condition that the scope sees mutes m: its projects' own, and those of everything and of servers, which silence it too.
 func (t *tx) mutesSeen() string {

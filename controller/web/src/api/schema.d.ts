@@ -1,4 +1,4 @@
-// OpenAPI c3c09926a786aaecc00e2b22199672225727bfe8b844837a575084868a71939d
+// OpenAPI 2ea4a8d872123544f778f4b722e8a6f7e8c0157550ad8146747d754b2741920b
 // Written by `make console-types`; not to be edited.
 
 export interface paths {
@@ -2835,6 +2835,7 @@ export interface components {
             total_bytes: number;
         };
         Mute: {
+            alarm: string;
             /** Format: int64 */
             alarm_id: number | null;
             /** Format: int64 */

@@ -214,7 +214,7 @@ function Notices() {
 
 function muteWhat(m: Mute): string {
   if (m.scope === "everything") return "Everything";
-  if (m.scope === "alarm") return `Alarm ${m.alarm_id}`;
+  if (m.scope === "alarm") return m.alarm || `Alarm ${m.alarm_id}`;
   const of: Record<string, string> = { project: m.project, server: m.server, database: databaseName(m.database), channel: m.channel };
   return `${words(m.scope)} ${of[m.scope] ?? ""}`;
 }
