@@ -307,17 +307,17 @@ func (s *MuteSpec) Validate(now time.Time) error {
 	case s.Kind != "" && s.Scope == MuteAlarm:
 		return Invalid("kind", "is not allowed with scope alarm: an alarm has one kind")
 	case s.For < 0:
-		return Invalid("for", "%s is not allowed; use a time of at most %s", s.For, dayText(MaxMute))
+		return Invalid("for_seconds", "%s is not allowed; use a time of at most %s", s.For, dayText(MaxMute))
 	case s.For != 0 && !s.Until.IsZero():
-		return Invalid("until", "is not allowed together with for; use one of them")
+		return Invalid("until", "is not allowed together with for_seconds; use one of them")
 	case s.For == 0 && s.Until.IsZero():
-		return Invalid("for", "is missing; say how long, at most %s, or give until", dayText(MaxMute))
+		return Invalid("for_seconds", "is missing; say how long, at most %s, or give until", dayText(MaxMute))
 	case s.Reason == "" || len(s.Reason) > 500:
 		return Invalid("reason", "has %d bytes; use 1 to 500, for those who wonder why nobody was told", len(s.Reason))
 	}
 	field := "until"
 	if s.For != 0 {
-		s.Until, s.For, field = now.Add(s.For), 0, "for"
+		s.Until, s.For, field = now.Add(s.For), 0, "for_seconds"
 	}
 	if !s.Until.After(now) {
 		return Invalid(field, "%s is not in the future", s.Until.UTC().Format(time.RFC3339))

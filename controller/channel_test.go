@@ -74,9 +74,9 @@ func TestMuteSpec_Validate(t *testing.T) {
 		"kind of an alarm": {func(s *controller.MuteSpec) {
 			s.Scope, s.Ref, s.Kind = controller.MuteAlarm, "1", controller.NoticeOverdue
 		}, "kind"},
-		"no time":           {func(s *controller.MuteSpec) { s.For = 0 }, "for"},
-		"backwards":         {func(s *controller.MuteSpec) { s.For = -time.Hour }, "for"},
-		"too long":          {func(s *controller.MuteSpec) { s.For = controller.MaxMute + time.Hour }, "for"},
+		"no time":           {func(s *controller.MuteSpec) { s.For = 0 }, "for_seconds"},
+		"backwards":         {func(s *controller.MuteSpec) { s.For = -time.Hour }, "for_seconds"},
+		"too long":          {func(s *controller.MuteSpec) { s.For = controller.MaxMute + time.Hour }, "for_seconds"},
 		"two times":         {func(s *controller.MuteSpec) { s.Until = now.Add(time.Hour) }, "until"},
 		"past":              {func(s *controller.MuteSpec) { s.For, s.Until = 0, now }, "until"},
 		"until too far":     {func(s *controller.MuteSpec) { s.For, s.Until = 0, now.AddDate(1, 0, 0) }, "until"},

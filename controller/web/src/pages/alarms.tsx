@@ -142,9 +142,9 @@ function MuteForm({ a, onClose }: { a: Alarm; onClose: () => void }) {
         <Stack>
           <Text size="sm" className="wrap">{a.title}</Text>
           <Select label="What" value={scope} onChange={(v) => setScope(v ?? "alarm")} allowDeselect={false} data={scopes} error={fieldError(mute.error, "scope", "ref")} />
-          <Select label="For" value={length} onChange={(v) => setLength(v ?? "14400")} allowDeselect={false} data={lengths} error={fieldError(mute.error, "for", "for_seconds")} />
+          <Select label="For" value={length} onChange={(v) => setLength(v ?? "14400")} allowDeselect={false} data={lengths} error={fieldError(mute.error, "for_seconds")} />
           <TextInput label="Reason" description="For those who wonder why nobody was told" required value={reason} onChange={(e) => setReason(e.currentTarget.value)} error={fieldError(mute.error, "reason")} data-autofocus />
-          <ProblemAlert error={mute.error} fields={["scope", "ref", "for", "for_seconds", "reason"]} />
+          <ProblemAlert error={mute.error} fields={["scope", "ref", "for_seconds", "reason"]} />
           <Group justify="flex-end"><Do onClick={onClose}>Cancel</Do><Do type="submit" variant="filled" loading={mute.isPending}>Mute</Do></Group>
         </Stack>
       </form>
