@@ -190,7 +190,7 @@ func TestAlarms(t *testing.T) {
 	for _, c := range []struct{ in, field string }{
 		{`{"scope":"project","for_seconds":60,"reason":"x"}`, "ref"},
 		{`{"scope":"everything","ref":"shop","for_seconds":60,"reason":"x"}`, "ref"},
-		{`{"scope":"project","ref":"shop","reason":"x"}`, "for"},
+		{`{"scope":"project","ref":"shop","reason":"x"}`, "for_seconds"},
 		{`{"scope":"project","ref":"shop","for_seconds":60,"reason":""}`, "reason"},
 		{`{"scope":"project","ref":"shop","until":"2020-01-01T00:00:00Z","reason":"x"}`, "until"},
 		{`{"scope":"project","ref":"shop","until":"2199-01-01T00:00:00Z","reason":"x"}`, "until"},
