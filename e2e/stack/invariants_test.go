@@ -166,9 +166,10 @@ func TestInvariants_Local(t *testing.T) {
 			t.Fatalf("%s: %d rows, %v", sql, tag.RowsAffected(), err)
 		}
 	}
+	// Neither settled nor removed by the controller meanwhile.
 	const restored = `
-		INSERT INTO restores (project_id, backup_id, server_id, instance, database_name, status, in_place, identity, staged_name, kept_name, kept_until, target_state, kept_state)
-		SELECT project_id, id, server_id, 'files', 'x', 'completed', true, 'i', 's', 'devflow_kept_gone', now(), STATES FROM database_backups WHERE id = ID`
+		INSERT INTO restores (project_id, backup_id, server_id, instance, database_name, status, in_place, identity, staged_name, kept_name, kept_until, settle_after, target_state, kept_state)
+		SELECT project_id, id, server_id, 'files', 'x', 'completed', true, 'i', 's', 'devflow_kept_gone', now() + interval '1 hour', now() + interval '1 hour', STATES FROM database_backups WHERE id = ID`
 	of := strconv.FormatInt(backups[0].ID, 10)
 	for _, c := range []struct{ what, sql, back, want string }{
 		{
