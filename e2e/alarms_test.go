@@ -110,7 +110,7 @@ func (w *alarmWorld) since(t *testing.T) int { return len(w.heard(t)) }
 func (w *alarmWorld) hears(t *testing.T, ctx context.Context, since int, kind, event string, words ...string) heard {
 	t.Helper()
 	var found heard
-	eventually(t, ctx, fmt.Sprintf("%s %s is told", kind, event), func(context.Context) (bool, error) {
+	if err := stack.Within(ctx, 20*time.Second, fmt.Sprintf("%s %s %q is told", kind, event, words), func(context.Context) (bool, error) {
 		messages := w.heard(t)
 		for _, m := range messages[min(since, len(messages)):] {
 			for _, n := range m.Notices {
@@ -123,7 +123,9 @@ func (w *alarmWorld) hears(t *testing.T, ctx context.Context, since int, kind, e
 			}
 		}
 		return false, fmt.Errorf("since then there is %+v", messages[min(since, len(messages)):])
-	})
+	}); err != nil {
+		t.Fatal(err)
+	}
 	return found
 }
 
@@ -223,14 +225,14 @@ func (w *alarmWorld) nobodyToTell(t *testing.T, ctx context.Context) {
 	w.hears(t, ctx, 0, "no_channel", "closed")
 	before := w.since(t)
 	do(t, ctx, w.ctl, "channel", "test", "hook")
-	w.hears(t, ctx, before, "test", "happened")
+	w.hears(t, ctx, before, "test", "test")
 	do(t, ctx, w.ctl, "channel", "test", "mail")
 	w.mailed(t, ctx, 0, "[info]")
 
 	do(t, ctx, w.ctl, "channel", "create", "inside", "--kind", "webhook", "--url-file", w.secretFile(t, "https://169.254.169.254/"+hookPath), "--secret-file", key)
 	refused(t, ctx, w.ctl, 1, []string{"169.254.169.254", "alarms.allow"}, "channel", "test", "inside")
-	do(t, ctx, w.ctl, "channel", "delete", "inside", "--yes")
-	do(t, ctx, w.ctl, "schedule", "delete", id(number), "--yes")
+	do(t, ctx, w.ctl, "channel", "delete", "inside")
+	do(t, ctx, w.ctl, "schedule", "delete", id(number))
 }
 
 // login sets the password of the role that the agent backs up as.
@@ -254,7 +256,7 @@ func (w *alarmWorld) failedRunsAreTold(t *testing.T, ctx context.Context) {
 	fails := func(schedule int64) {
 		t.Helper()
 		o := w.occur(t, ctx, schedule)
-		if b, err := w.ctl.AwaitBackup(ctx, *o.Databases[0].BackupID, "failed", 60*time.Second); err != nil || b.ErrorCode != "auth_failed" {
+		if b, err := w.ctl.AwaitBackup(ctx, *o.Databases[0].BackupID, "failed", 60*time.Second); err != nil || b.ErrorCode != "auth" {
 			t.Fatalf("with another password: %+v, %v", b, err)
 		}
 	}
@@ -296,8 +298,8 @@ func (w *alarmWorld) failedRunsAreTold(t *testing.T, ctx context.Context) {
 	}) {
 		t.Errorf("what the silent schedule did not tell is %+v", unsent)
 	}
-	do(t, ctx, w.ctl, "schedule", "delete", id(loud), "--yes")
-	do(t, ctx, w.ctl, "schedule", "delete", id(quiet), "--yes")
+	do(t, ctx, w.ctl, "schedule", "delete", id(loud))
+	do(t, ctx, w.ctl, "schedule", "delete", id(quiet))
 }
 
 // missed takes the agent away: that is told, and so is each occurrence that nothing came of, unless its schedule says no.
@@ -321,8 +323,8 @@ func (w *alarmWorld) missed(t *testing.T, ctx context.Context) {
 		w.completed(t, ctx, b, "completed")
 	}
 	w.silent(t, before, "occurrence_missed", big)
-	do(t, ctx, w.ctl, "schedule", "delete", id(loud), "--yes")
-	do(t, ctx, w.ctl, "schedule", "delete", id(quiet), "--yes")
+	do(t, ctx, w.ctl, "schedule", "delete", id(loud))
+	do(t, ctx, w.ctl, "schedule", "delete", id(quiet))
 }
 
 // overlaps has a dump take longer than the time to the next three occurrences.
@@ -344,7 +346,7 @@ func (w *alarmWorld) overlaps(t *testing.T, ctx context.Context) {
 	w.completed(t, ctx, running, "completed")
 	w.ran(t, ctx, w.occur(t, ctx, number), small)
 	w.hears(t, ctx, before, "overlap", "closed", small)
-	do(t, ctx, w.ctl, "schedule", "delete", id(number), "--yes")
+	do(t, ctx, w.ctl, "schedule", "delete", id(number))
 }
 
 // overdue has a database that a schedule covers and that no backup was made of for longer than the schedule says. Nothing failed: it is the
@@ -368,7 +370,7 @@ func (w *alarmWorld) overdue(t *testing.T, ctx context.Context) {
 	backUp(t, ctx, w.ctl, "late", name)
 	w.hears(t, ctx, before, "overdue", "closed", name)
 	says(t, ctl(t, ctx, w.ctl, "status", "late"), 0)
-	do(t, ctx, w.ctl, "schedule", "delete", id(number), "--yes")
+	do(t, ctx, w.ctl, "schedule", "delete", id(number))
 }
 
 // damage changes one stored backup and removes another behind our back. What finds it tells, and so does the restore that cannot be done,
@@ -395,6 +397,10 @@ func (w *alarmWorld) damage(t *testing.T, ctx context.Context) {
 			t.Fatal(err)
 		}
 		w.damaged = append(w.damaged, b.ID)
+		if b == &changed { // nobody knows yet
+			refused(t, ctx, w.ctl, 1, nil, "restore", "create", id(b.ID), "--to-database", "never", "--wait")
+			w.hears(t, ctx, before, "restore_failed", "happened")
+		}
 		if res := w.verify(t, ctx, b.ID, "checksum"); res.Code != 1 {
 			t.Errorf("a verification of the damaged backup: %s", res.Text())
 		}
@@ -402,10 +408,8 @@ func (w *alarmWorld) damage(t *testing.T, ctx context.Context) {
 	w.hears(t, ctx, before, "verification_failed", "happened", small)
 	w.hears(t, ctx, before, "backup_corrupt", "opened", fmt.Sprintf("Backup %d", changed.ID))
 	w.hears(t, ctx, before, "backup_missing", "opened", fmt.Sprintf("Backup %d", removed.ID))
-	refused(t, ctx, w.ctl, 1, nil, "restore", "create", id(changed.ID), "--to-database", "never", "--wait")
-	w.hears(t, ctx, before, "restore_failed", "happened", "never")
 	do(t, ctx, w.ctl, "restore", "create", id(good.ID), "--to-database", "well", "--wait")
-	w.hears(t, ctx, before, "restore_completed", "happened", "well")
+	w.hears(t, ctx, before, "restore_completed", "happened")
 }
 
 // denied has the store refuse to be written to. The backup fails with the cause, the probe says so, and both are told, and their ends.
@@ -489,11 +493,8 @@ func (w *alarmWorld) refusals(t *testing.T, ctx context.Context) {
 	if err := e.request(ctx, wire.VerbReport, report, nil); !wire.HasCode(err, wire.CodeStale) {
 		t.Errorf("a report: %v", err)
 	}
-	n := w.hears(t, ctx, before, "security", "happened", "evil")
-	if n.Severity != "critical" {
-		t.Errorf("what was told is %+v", n)
-	}
-	do(t, ctx, w.ctl, "server", "revoke", "evil", "--yes")
+	w.hears(t, ctx, before, "security", "happened", "evil", "stale attempt")
+	do(t, ctx, w.ctl, "server", "revoke", "evil")
 }
 
 // failing makes a backup that fails, and has all work again.
@@ -629,7 +630,7 @@ func (w *alarmWorld) allTold(t *testing.T, ctx context.Context) {
 		}
 		texts = append(texts, text{"table " + table, strings.Join(all, "\n")})
 	}
-	for _, args := range [][]string{{"channel", "list"}, {"channel", "show", "hook"}, {"channel", "show", "mail"}, {"notice", "list"}, {"alarm", "list", "--state", "all"}, {"audit", "list"}} {
+	for _, args := range [][]string{{"channel", "list"}, {"channel", "show", "hook"}, {"channel", "show", "mail"}, {"notice", "list"}, {"alarm", "list", "--all"}, {"audit", "list"}} {
 		texts = append(texts, text{"devflowctl " + strings.Join(args, " "), do(t, ctx, w.ctl, append(args, "--output", "json")...)})
 	}
 	right, err := secret.LoadFile(w.postgres.BackupPasswordFile)
