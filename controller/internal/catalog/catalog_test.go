@@ -222,7 +222,12 @@ func TestCatalog_Restart(t *testing.T) { // fault 28
 	})
 	events := must[[]controller.SecurityEvent](t)(f.SecurityEvents(t.Context(), f.admin, 0, 0))
 	equal(t, "events after the restart", len(events), 1)
-	// A restart under idle connections is not noticed by callers.
+	// A restart under idle connections is not noticed by callers, however many there are.
+	var wg sync.WaitGroup
+	for range 12 {
+		wg.Go(func() { _ = f.Ping(t.Context()); _, _ = f.Projects(t.Context(), f.admin, controller.ProjectFilter{}) })
+	}
+	wg.Wait()
 	if err := s.Restart(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}

@@ -65,12 +65,20 @@ func (c *Catalog) transact(ctx context.Context, scope controller.Scope, sys bool
 			if !sent {
 				limit = reconnectTry
 			}
+			c.dropIdle()
 		}
 		if try < limit && pause(ctx, time.Duration(try*try)*20*time.Millisecond) {
 			continue
 		}
 		return c.outward(ctx, kind, sent, err)
 	}
+}
+
+// dropIdle closes the connections that nobody uses: where one was lost, the others of that server's life most likely were too, and each of
+// them would cost a try.
+func (c *Catalog) dropIdle() {
+	c.db.SetMaxIdleConns(-1)
+	c.db.SetMaxIdleConns(c.opts.MaxConns)
 }
 
 // once tells besides the error whether the commit was sent: then its outcome may be unknown.
