@@ -77,6 +77,9 @@ func (w *faultWorld) onlyFailures(t *testing.T, ctx context.Context, database st
 		}
 	}
 	w.s3.Proxy.Reset()
+	eventually(t, ctx, "failures are alarms", func(context.Context) (bool, error) {
+		return strings.Contains(do(t, ctx, w.ctl, "alarm", "list", "--notice", "backup_failing", "--project", "shop"), "Backup of "+database), nil
+	})
 	for _, ago := range []string{"40 days", "400 days", "4000 days"} {
 		w.age(t, ctx, byHand, ago)
 		w.age(t, ctx, scheduled, ago)
