@@ -315,13 +315,12 @@ type CertificateEnd struct {
 type Patience struct {
 	Offline  time.Duration // an agent
 	Critical time.Duration // an agent that schedules wait for: then its alarm is critical
-	Outdated time.Duration // an agent
 	Channel  time.Duration // a channel that does not take messages
 	Silent   time.Duration // a controller
 }
 
 // DefaultPatience is what holds unless somebody says otherwise.
-var DefaultPatience = Patience{Offline: 5 * time.Minute, Critical: time.Hour, Outdated: 10 * time.Minute, Channel: 5 * time.Minute, Silent: time.Minute}
+var DefaultPatience = Patience{Offline: 5 * time.Minute, Critical: time.Hour, Channel: 5 * time.Minute, Silent: time.Minute}
 
 // SummaryDue is when the newest weekly summary was due, at a day of the week (0: Sunday) and a time in a zone.
 func SummaryDue(now time.Time, day int, clock string, zone *time.Location) (time.Time, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"devflowbackup/controller"
+	"devflowbackup/shared/version"
 	"devflowbackup/shared/wire"
 )
 
@@ -27,6 +28,22 @@ func (f *fix) over(more time.Duration) {
 	f.conditions(more)
 	f.tells()
 	f.conditions(more + time.Second)
+}
+
+// An agent that is older than the controller is told of, until it is not.
+func TestConditions_Outdated(t *testing.T) {
+	defer func(v string) { version.Version = v }(version.Version)
+	version.Version = "v1.3.0"
+	f := open(t)
+	f.installed(time.Now())
+	f.world("app")
+	f.webhook(controller.ChannelSpec{Name: "ops", IsDefault: true})
+	f.sql("UPDATE servers SET agent_version = 'v1.2.9', last_seen_at = now()")
+	f.conditions(0)
+	f.tells("agent_outdated opened info 1: Agent on db-7 is outdated")
+	f.sql("UPDATE servers SET agent_version = 'v1.3.0'")
+	f.over(time.Second)
+	f.tells("agent_outdated closed info 1: Over: Agent on db-7 is outdated")
 }
 
 func TestConditions(t *testing.T) {
