@@ -213,7 +213,7 @@ test-race: deps tools build ## The tests of shared, agent and controller under t
 
 .PHONY: test-console
 test-console: deps tools build ## The console, driven by a real browser; pictures of every page in bin/screenshots
-	@bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -timeout 10m -count=1 ./e2e/console
+	@DEVFLOW_PICTURES=all bin/tools/gotestsum --format '$(TEST_FORMAT)' -- -timeout 10m -count=1 ./e2e/console
 
 .PHONY: test-upgrade
 test-upgrade: deps tools build ## Agent and controller one version apart, in either direction, then upgraded (needs history; OLD=COMMIT: apart from that one)
