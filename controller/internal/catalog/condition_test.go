@@ -51,7 +51,7 @@ func TestConditions(t *testing.T) {
 	f := open(t)
 	f.installed(time.Now())
 	p, a := f.world("app", "blog")
-	ops := f.webhook(controller.ChannelSpec{Name: "ops", IsDefault: true})
+	f.webhook(controller.ChannelSpec{Name: "ops", IsDefault: true})
 	f.conditions(0)
 	f.tells()
 
@@ -143,7 +143,6 @@ func TestConditions(t *testing.T) {
 	f.webhook(controller.ChannelSpec{Name: "team", Project: p.Slug, Kinds: []string{controller.NoticeBackupFailing}})
 	f.over(time.Second)
 	f.tells("no_channel closed warning 1: Over: Nobody is told when backups fail")
-	_ = ops
 }
 
 func TestConditions_Agents(t *testing.T) {
