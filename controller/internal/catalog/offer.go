@@ -21,16 +21,24 @@ func (c *Catalog) ClaimOffers(ctx context.Context, limit int) ([]controller.Offe
 		if _, err := t.exec(ctx, "SELECT pg_advisory_xact_lock(?)", lockClaim); err != nil {
 			return err
 		}
-		if err := t.explainWaiting(ctx); err != nil {
+		var queued bool // a job that is due, which is rare: what follows costs more than to ask
+		if err := t.scan(ctx, &queued, "SELECT EXISTS (SELECT FROM jobs q WHERE "+queuedDue+")"); err != nil {
 			return err
+		}
+		if queued {
+			if err := t.explainWaiting(ctx); err != nil {
+				return err
+			}
 		}
 		again, err := t.claimOffered(ctx, limit)
 		if err != nil {
 			return err
 		}
-		fresh, err := t.claimQueued(ctx, limit-len(again))
-		if err != nil {
-			return err
+		var fresh []int64
+		if queued {
+			if fresh, err = t.claimQueued(ctx, limit-len(again)); err != nil {
+				return err
+			}
 		}
 		for _, job := range append(again, fresh...) {
 			o, err := t.offer(ctx, job)
@@ -44,20 +52,23 @@ func (c *Catalog) ClaimOffers(ctx context.Context, limit int) ([]controller.Offe
 	return offers, err
 }
 
+// queuedDue is the condition that job q is queued and due.
+const queuedDue = "q.status = 'queued' AND q.not_before <= now() AND q.cancel_requested_at IS NULL"
+
 // explainWaiting tells people why a job that is due has not started.
 func (t *tx) explainWaiting(ctx context.Context) error {
 	_, err := t.exec(ctx, `WITH busy AS (
 			SELECT server_id, count(*) AS n FROM attempts WHERE status IN ('offered', 'running') GROUP BY server_id),
 		why AS (
-			SELECT j.id, CASE
+			SELECT q.id, CASE
 				WHEN f.id IS NOT NULL THEN 'waits for safety backup ' || f.backup_id
 				WHEN s.last_seen_at IS NULL OR s.session = '' THEN 'the agent on ' || s.name || ' has never connected'
 				WHEN NOT `+t.cat.online()+` THEN 'the agent on ' || s.name || ' is offline since ' || to_char(s.last_seen_at, 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
 				WHEN coalesce(b.n, 0) >= s.concurrency THEN s.name || ' already runs ' || b.n || CASE WHEN b.n = 1 THEN ' job' ELSE ' jobs' END
-				ELSE j.waiting END AS text
-			FROM jobs j JOIN servers s ON s.id = j.server_id LEFT JOIN busy b ON b.server_id = s.id
-			LEFT JOIN jobs f ON f.id = j.after_job_id AND f.status <> 'completed'
-			WHERE j.status = 'queued' AND j.not_before <= now() AND j.cancel_requested_at IS NULL),
+				ELSE q.waiting END AS text
+			FROM jobs q JOIN servers s ON s.id = q.server_id LEFT JOIN busy b ON b.server_id = s.id
+			LEFT JOIN jobs f ON f.id = q.after_job_id AND f.status <> 'completed'
+			WHERE `+queuedDue+`),
 		free AS (SELECT j.id, why.text FROM jobs j JOIN why ON why.id = j.id WHERE j.status = 'queued' AND j.waiting <> why.text FOR UPDATE OF j SKIP LOCKED)
 		UPDATE jobs SET waiting = free.text FROM free WHERE jobs.id = free.id`)
 	return err
@@ -98,7 +109,7 @@ func (t *tx) claimQueued(ctx context.Context, limit int) ([]int64, error) {
 	err := t.scan(ctx, &jobs, `SELECT j.id, j.kind, j.project_id, j.server_id, j.backup_id, j.restore_id, j.attempt_no, s.session, now() AS now
 		FROM jobs j JOIN servers s ON s.id = j.server_id
 		JOIN (SELECT q.id, row_number() OVER (PARTITION BY q.server_id ORDER BY q.not_before, q.id) AS place FROM jobs q
-			WHERE q.status = 'queued' AND q.not_before <= now() AND q.cancel_requested_at IS NULL AND q.deadline_at > now()
+			WHERE `+queuedDue+` AND q.deadline_at > now()
 			AND (q.after_job_id IS NULL OR EXISTS (SELECT FROM jobs f WHERE f.id = q.after_job_id AND f.status = 'completed'))) r ON r.id = j.id
 		WHERE j.status = 'queued' AND `+t.cat.online()+`
 		AND r.place <= s.concurrency - (SELECT count(*) FROM attempts a WHERE a.server_id = s.id AND a.status IN ('offered', 'running'))

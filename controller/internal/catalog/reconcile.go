@@ -68,6 +68,10 @@ func (c *Catalog) ClaimInventories(ctx context.Context, limit int) ([]controller
 			Kind      string
 			Prefix    string
 		}
+		var due bool
+		if err := t.scan(ctx, &due, "SELECT EXISTS (SELECT FROM storage_inventories WHERE due_at <= now() AND claim_until < now())"); err != nil || !due {
+			return err
+		}
 		// clock_timestamp tells this claim from every other one.
 		err := t.scan(ctx, &rows, `UPDATE storage_inventories i SET claim_until = now() + ?, started_at = clock_timestamp(), error = '' FROM storages st
 			WHERE st.id = i.storage_id AND (i.storage_id, i.server_id) IN (SELECT q.storage_id, q.server_id FROM storage_inventories q JOIN storages z ON z.id = q.storage_id

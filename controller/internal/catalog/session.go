@@ -321,8 +321,8 @@ func (c *Catalog) EndUserSessions(ctx context.Context, actor controller.Actor, r
 	})
 }
 
-// tidyPeople forgets sessions and failures that are over.
-func (t *tx) tidyPeople(ctx context.Context) error {
+// forgetPeople forgets sessions and failures that are over.
+func (t *tx) forgetPeople(ctx context.Context) error {
 	if _, err := t.exec(ctx, "DELETE FROM user_sessions WHERE least(expires_at, ended_at) < now() - interval '1 day'"); err != nil {
 		return err
 	}

@@ -155,6 +155,20 @@ func (t *tx) holdDeadlines(ctx context.Context) error {
 	return err
 }
 
+// sweepRestores looks after the targets of restores in place: there are rarely any.
+func (t *tx) sweepRestores(ctx context.Context, res *controller.SweepResult) error {
+	var due struct{ Settle, Discard bool }
+	err := t.scan(ctx, &due, `SELECT EXISTS (SELECT FROM restores WHERE target_state = 'unknown') AS settle,
+		EXISTS (SELECT FROM restores WHERE kept_state = 'kept' AND kept_until <= now()) AS discard`)
+	if err == nil && due.Settle {
+		err = t.settleDue(ctx, res)
+	}
+	if err == nil && due.Discard {
+		err = t.discardDue(ctx, res)
+	}
+	return err
+}
+
 // settleDue has the agents asked that are connected what came of swaps that nobody knows of, one job at a time for each.
 func (t *tx) settleDue(ctx context.Context, res *controller.SweepResult) error {
 	const due = `r.target_state = 'unknown' AND coalesce(r.settle_after, '-infinity') <= now()

@@ -12,7 +12,7 @@ const (
 	durationGrace = 5 * time.Minute  // the agent ends its own attempt at max_duration; this is for one that does not
 	undeliverable = 60 * time.Second // a cancelled offer that its agent did not answer
 	stuckAfter    = 10 * time.Minute // a row in work that nothing works on
-	stuckEvery    = time.Minute      // how often such rows are looked for
+	stuckEvery    = time.Minute      // how often such rows are looked for, and what nobody needs any more is removed
 	pagesKept     = 24 * time.Hour   // of a list that an agent did not send to its end
 )
 
@@ -38,52 +38,64 @@ func (c *Catalog) Sweep(ctx context.Context) (controller.SweepResult, error) {
 			return err
 		}
 		res.Suspect = int(n)
-		if err := t.holdDeadlines(ctx); err != nil {
+		if err := t.sweepJobs(ctx, clock, &res); err != nil {
 			return err
-		}
-		for _, rule := range t.rules(clock) {
-			jobs, err := t.lockJobsBy(ctx, "FOR UPDATE SKIP LOCKED", rule.where, rule.args...)
-			if err != nil {
-				return err
-			}
-			for _, j := range jobs {
-				requeued, fail := false, rule.fail
-				if rule.failOf != nil {
-					if fail, err = rule.failOf(ctx, j); err != nil {
-						return err
-					}
-				}
-				if j.AttemptStatus == "" {
-					err = t.endJob(ctx, j, endStatus(j, fail), fail)
-				} else {
-					requeued, err = t.endAttempt(ctx, j, rule.status, fail)
-				}
-				if err != nil {
-					return err
-				}
-				if requeued {
-					res.Requeued++
-				}
-				if rule.count != nil {
-					*rule.count(&res)++
-				}
-			}
 		}
 		if now := time.Now(); now.Sub(time.Unix(0, c.stuckAt.Load())) >= stuckEvery {
 			if err := t.unstick(ctx, &res); err != nil {
 				return err
 			}
+			if err := t.forget(ctx); err != nil {
+				return err
+			}
 			t.after(func() { c.stuckAt.Store(now.UnixNano()) })
 		}
-		if err := t.settleDue(ctx, &res); err != nil {
-			return err
-		}
-		if err := t.discardDue(ctx, &res); err != nil {
+		if err := t.sweepRestores(ctx, &res); err != nil {
 			return err
 		}
 		return t.tidy(ctx)
 	})
 	return res, err
+}
+
+// sweepJobs ends the open jobs that time ends. Most of the time there is none.
+func (t *tx) sweepJobs(ctx context.Context, clock float64, res *controller.SweepResult) error {
+	var open bool
+	if err := t.scan(ctx, &open, "SELECT EXISTS (SELECT FROM jobs WHERE "+jobOpen+")"); err != nil || !open {
+		return err
+	}
+	if err := t.holdDeadlines(ctx); err != nil {
+		return err
+	}
+	for _, rule := range t.rules(clock) {
+		jobs, err := t.lockJobsBy(ctx, "FOR UPDATE SKIP LOCKED", rule.where, rule.args...)
+		if err != nil {
+			return err
+		}
+		for _, j := range jobs {
+			requeued, fail := false, rule.fail
+			if rule.failOf != nil {
+				if fail, err = rule.failOf(ctx, j); err != nil {
+					return err
+				}
+			}
+			if j.AttemptStatus == "" {
+				err = t.endJob(ctx, j, endStatus(j, fail), fail)
+			} else {
+				requeued, err = t.endAttempt(ctx, j, rule.status, fail)
+			}
+			if err != nil {
+				return err
+			}
+			if requeued {
+				res.Requeued++
+			}
+			if rule.count != nil {
+				*rule.count(res)++
+			}
+		}
+	}
+	return nil
 }
 
 // rule says which open jobs time ends, and how.
@@ -191,30 +203,28 @@ func (t *tx) unstick(ctx context.Context, res *controller.SweepResult) error {
 	return err
 }
 
-// tidy closes failed backups that were deleted and left nothing at the store, and what lies on hosts that were revoked, and forgets
-// old keys and links.
+// tidy closes failed backups that were deleted and left nothing at the store, and what lies on hosts that were revoked.
 func (t *tx) tidy(ctx context.Context) error {
 	_, err := t.exec(ctx, `UPDATE database_backups b SET purged_at = now() WHERE status = 'failed' AND deleted_at IS NOT NULL AND purged_at IS NULL AND NOT `+leftovers)
 	if err != nil {
 		return err
 	}
-	if err := t.abandon(ctx); err != nil {
-		return err
+	return t.abandon(ctx)
+}
+
+// forget removes old keys, links and sessions, and the parts of uploads that are gone.
+func (t *tx) forget(ctx context.Context) error {
+	for _, rows := range []string{
+		"pre_deploys WHERE created_at < now() - interval '30 days'",
+		"idempotency_keys WHERE created_at < now() - interval '1 day'",
+		"download_links WHERE least(expires_at, used_at) < now() - interval '1 day'",
+		"upload_parts p USING attempts a WHERE a.job_id = p.job_id AND a.no = p.no AND a.status IN ('failed', 'lost', 'cancelled') AND a.swept_at IS NOT NULL",
+	} {
+		if _, err := t.exec(ctx, "DELETE FROM "+rows); err != nil {
+			return err
+		}
 	}
-	if _, err := t.exec(ctx, "DELETE FROM pre_deploys WHERE created_at < now() - interval '30 days'"); err != nil {
-		return err
-	}
-	if _, err := t.exec(ctx, "DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'"); err != nil {
-		return err
-	}
-	if err := t.tidyPeople(ctx); err != nil {
-		return err
-	}
-	if _, err := t.exec(ctx, "DELETE FROM download_links WHERE least(expires_at, used_at) < now() - interval '1 day'"); err != nil {
-		return err
-	}
-	_, err = t.exec(ctx, `DELETE FROM upload_parts p USING attempts a WHERE a.job_id = p.job_id AND a.no = p.no AND a.status IN ('failed', 'lost', 'cancelled') AND a.swept_at IS NOT NULL`)
-	return err
+	return t.forgetPeople(ctx)
 }
 
 // abandon gives up what is to be removed from the directory of a host whose server was revoked: its agent never comes back, and

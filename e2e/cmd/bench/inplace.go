@@ -162,13 +162,12 @@ type swapped struct {
 
 // swap asks for a restore in place or an undo and waits until it is completed.
 func (p *product) swap(ctx context.Context, path string, in map[string]any) (done swapped, err error) {
-	began := time.Now()
 	var ordered job
 	if err := p.client.API(ctx, http.MethodPost, path, in, &ordered); err != nil {
 		return done, err
 	}
 	own := "/restores/" + strconv.FormatInt(ordered.ID, 10)
-	if _, err := p.await(ctx, own, fmt.Sprint("swap by ", in["backup_id"]), began); err != nil {
+	if _, err := p.await(ctx, own); err != nil {
 		return done, err
 	}
 	return done, p.read(ctx, own, &done)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -36,14 +37,13 @@ type product struct {
 	agent      *stack.Agent
 	s3         *stack.S3
 	client     *stack.Client
-	http       *http.Client // keeps its connection
+	http       *http.Client // keeps its connections
 	token      secret.String
-	took       map[string]time.Duration // the shortest time of each kind of job so far
 }
 
 // install starts everything anew and assigns the databases to a project.
 func install(ctx context.Context, s *stack.Stack, servers map[string]stack.Server, databases []string) (*product, error) {
-	p := &product{took: map[string]time.Duration{}}
+	p := &product{}
 	var err error
 	if p.s3, err = s.StartS3(ctx, "s3", stack.S3Options{}); err != nil {
 		return nil, err
@@ -159,7 +159,7 @@ func (p *product) backup(ctx context.Context, database, storage string) (job, ti
 	if len(ordered.Items) != 1 || ordered.Items[0].Backup == nil {
 		return job{}, 0, fmt.Errorf("back up %s: the API ordered nothing", database)
 	}
-	done, err := p.await(ctx, "/backups/"+strconv.FormatInt(ordered.Items[0].Backup.ID, 10), database+" to "+storage, began)
+	done, err := p.await(ctx, "/backups/"+strconv.FormatInt(ordered.Items[0].Backup.ID, 10))
 	return done, time.Since(began), err
 }
 
@@ -171,7 +171,7 @@ func (p *product) restore(ctx context.Context, backup int64, instance, database 
 	if err := p.client.API(ctx, http.MethodPost, "/restores", in, &ordered); err != nil {
 		return 0, err
 	}
-	_, err := p.await(ctx, "/restores/"+strconv.FormatInt(ordered.ID, 10), fmt.Sprintf("restore into %s by %s", database, instance), began)
+	_, err := p.await(ctx, "/restores/"+strconv.FormatInt(ordered.ID, 10))
 	return time.Since(began), err
 }
 
@@ -183,69 +183,78 @@ func (p *product) verify(ctx context.Context, backup int64) (time.Duration, erro
 	})
 }
 
-// pollEvery is how often the state of a job is asked for. One asks on one connection, as a program that waits would: a TLS handshake
-// for each question was measured to take a tenth of a small machine from the job that is measured.
-const pollEvery = 100 * time.Millisecond
-
-// await waits until what is at path is completed. A failure and a second attempt end it: neither is a sample. Nothing is asked before
-// nearly the time has passed that the same work took before: each question costs the machine that is measured.
-func (p *product) await(ctx context.Context, path, work string, began time.Time) (job, error) {
+// await waits until what is at path is completed. It asks when an event says that something has changed, as a program that waits
+// would: each question costs the machine that is measured. A failure and a second attempt end it: neither is a sample.
+func (p *product) await(ctx context.Context, path string) (job, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, jobLimit, fmt.Errorf("it takes longer than %s", jobLimit))
 	defer cancel()
-	select {
-	case <-ctx.Done():
-		return job{}, fmt.Errorf("%s: %w", path, context.Cause(ctx))
-	case <-time.After(time.Until(began.Add(p.took[work] * 8 / 10))):
+	stream, err := p.get(ctx, "/events")
+	if err != nil {
+		return job{}, err
 	}
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
+	defer stream.Close()
+	lines := bufio.NewScanner(stream)
+	for lines.Scan() {
+		switch lines.Text() {
+		case "event: hello", "event: backup", "event: restore":
+		default:
+			continue
+		}
 		var j job
 		if err := p.read(ctx, path, &j); err != nil {
 			return job{}, err
 		}
 		switch {
 		case j.Status == "completed":
-			if took := time.Since(began); p.took[work] == 0 || took < p.took[work] {
-				p.took[work] = took
-			}
 			return j, nil
 		case j.Status == "failed":
 			return job{}, fmt.Errorf("%s: it failed: %s: %s", path, j.ErrorCode, j.ErrorMessage)
 		case j.Attempt > 1:
 			return job{}, fmt.Errorf("%s: it needed a second attempt", path)
 		}
-		select {
-		case <-ctx.Done():
-			return job{}, fmt.Errorf("%s: %w", path, context.Cause(ctx))
-		case <-tick.C:
-		}
 	}
+	if ctx.Err() != nil {
+		return job{}, fmt.Errorf("%s: %w", path, context.Cause(ctx))
+	}
+	return job{}, fmt.Errorf("%s: the events ended: %w", path, lines.Err())
 }
 
 // read gets what is at a path of the API.
 func (p *product) read(ctx context.Context, path string, out any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.controller.URL()+"/api/v1"+path, nil)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	body, err := p.get(ctx, path)
 	if err != nil {
 		return err
+	}
+	defer body.Close()
+	answer, err := io.ReadAll(body)
+	if err == nil {
+		err = json.Unmarshal(answer, out)
+	}
+	if err != nil {
+		return fmt.Errorf("GET %s: read answer: %w", path, err)
+	}
+	return nil
+}
+
+// get asks for what is at a path of the API. The caller closes the answer.
+func (p *product) get(ctx context.Context, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.controller.URL()+"/api/v1"+path, nil)
+	if err != nil {
+		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+p.token.Reveal())
 	resp, err := p.http.Do(req)
 	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return fmt.Errorf("GET %s: %w", path, err)
+		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: status %d: %.300s", path, resp.StatusCode, body)
+		defer resp.Body.Close()
+		said, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
+		return nil, fmt.Errorf("GET %s: status %d: %s", path, resp.StatusCode, said)
 	}
-	if err := json.Unmarshal(body, out); err != nil {
-		return fmt.Errorf("GET %s: decode answer: %w", path, err)
-	}
-	return nil
+	return resp.Body, nil
 }
 
 // connect makes the client that asks.
@@ -261,6 +270,6 @@ func (p *product) connect() (err error) {
 	if !roots.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("%s holds no certificate", p.client.CAFile)
 	}
-	p.http = &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
+	p.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
 	return nil
 }

@@ -115,7 +115,12 @@ func (d *dump) open(req engine.DumpRequest) (err error) {
 		return err
 	}
 	defer started()
-	c.Buffered = program.buffered
+	c.Buffered, c.Watch = program.buffered, func(line string) bool {
+		if begun(line) {
+			release()
+		}
+		return worthKeeping(line)
+	}
 	if d.out, err = tool.Output(d.ctx, c); err != nil {
 		return err
 	}
@@ -202,8 +207,8 @@ func (d *dump) portable(collation string) error {
 	return nil
 }
 
-// snapshot begins our transaction, under the global read lock if that can be had. release lifts the lock; it tells in the
-// log for how long it was held.
+// snapshot begins our transaction, under the global read lock if that can be had. release lifts the lock, once; it tells in
+// the log for how long it was held. It may be called by any goroutine.
 func (d *dump) snapshot() (release func(), err error) {
 	c, what := d.conn, "take a snapshot of "+d.e.where(d.database)
 	release = func() {}
@@ -273,13 +278,24 @@ func (d *dump) lock() (release func()) {
 		})
 	}
 	limit := time.AfterFunc(lockHold, unlock)
-	return func() {
+	return sync.OnceFunc(func() {
 		if !limit.Stop() || time.Since(began) >= lockHold {
 			d.exact = false
 			d.note("row counts are approximate: the program had not begun its transaction when the lock had to be lifted")
 		}
 		unlock()
-	}
+	})
+}
+
+// begun tells whether a program that says this has begun its transaction: both things come after the server has answered to START
+// TRANSACTION. What it says right before it, "-- Starting transaction", does not count.
+func begun(line string) bool {
+	return strings.HasPrefix(line, "-- Setting savepoint") || strings.HasPrefix(line, "-- Retrieving table structure")
+}
+
+// worthKeeping tells what a program says for people from what it says only because it is verbose: warnings begin as that does.
+func worthKeeping(line string) bool {
+	return !strings.HasPrefix(line, "-- ") || strings.HasPrefix(line, "-- Warning")
 }
 
 var (
@@ -288,8 +304,8 @@ var (
 )
 
 // awaitTransaction reads until the program has begun its transaction. It writes its header before and everything else
-// after that, so the first byte past the header proves it; bytes come late for the program's buffer, never early. The larger
-// that buffer, the longer the global read lock is held: 32 KiB take milliseconds.
+// after that, so the first byte past the header proves it; bytes come late for the program's buffer, never early. The global
+// read lock does not wait for them where the program says before that it has begun.
 func (d *dump) awaitTransaction() error {
 	var head []byte
 	for {

@@ -622,6 +622,64 @@ func TestDump_Snapshot(t *testing.T) {
 	}
 }
 
+// TestDump_Lock: nobody writes until the program says that its transaction has begun, and then at once, long before it has written
+// anything. What it says for that is not for the log.
+func TestDump_Lock(t *testing.T) {
+	s := server(t)
+	database := newDatabase(t, s, smallSQL...)
+	other := newDatabase(t, s, "CREATE TABLE t (n int) ENGINE=InnoDB")
+	for name, c := range map[string]struct {
+		says string
+		held bool
+	}{
+		"Begins": {"-- Connecting to localhost...\n-- Starting transaction...\n", true},
+		"Begun":  {"-- Starting transaction...\n-- Setting savepoint...\n-- Warning: mind this\n", false},
+		"Tables": {"-- Retrieving table structure for table people...\n-- Warning: mind this\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "go on")
+			fake := fakedump.Install(t, realDump, fakedump.Script{Stderr: c.says, StderrBytes: int64(len(c.says)), WaitFor: file, Real: realBin + realDump})
+			cfg := config(s)
+			cfg.BinDirs = []string{fake.Dir()}
+			e := newEngine(t, cfg)
+			dumped := make(chan error, 1)
+			var log string
+			go func() {
+				d, err := e.Dump(testContext(t), engine.DumpRequest{Database: database})
+				if err == nil {
+					_, err = io.Copy(io.Discard, d)
+					err = errors.Join(err, d.Close())
+					log = d.Log()
+				}
+				dumped <- err
+			}()
+			enginetest.Eventually(t, "the program waits", func() bool { return len(fake.Runs()) > 0 })
+			limit := 5 * time.Second // half of what the lock may be held
+			if c.held {
+				limit = time.Second
+			}
+			ctx, cancel := context.WithTimeout(testContext(t), limit)
+			_, err := root(t, s, other).ExecContext(ctx, "INSERT INTO t VALUES (1)")
+			cancel()
+			if c.held != (err != nil) {
+				t.Errorf("a write: %v", err)
+			}
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-dumped; err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(log, "-- Setting") || strings.Contains(log, "-- Retrieving") || strings.Contains(log, "-- Starting") {
+				t.Errorf("log: %q", log)
+			}
+			if !c.held && !strings.Contains(log, "-- Warning: mind this") || !strings.Contains(log, "global read lock was held for") {
+				t.Errorf("log: %q", log)
+			}
+		})
+	}
+}
+
 // TestDump_Approximate: without the lock, or with tables that no snapshot holds still, nothing claims to be exact.
 func TestDump_Approximate(t *testing.T) {
 	s := server(t)

@@ -83,6 +83,7 @@ func dumpArgs(program binary, f facts, optionFile, database string) []string {
 		"--skip-add-locks",
 		"--routines", "--triggers", "--events", "--hex-blob", "--no-tablespaces", "--tz-utc",
 		"--comments", "--dump-date", // with the end mark
+		"--verbose", // tells when its transaction has begun: see begun
 		"--default-character-set=utf8mb4", maxPacket,
 	}
 	if program.flavour == flavourMySQL {

@@ -19,7 +19,7 @@ const (
 func TestDumpArgs(t *testing.T) {
 	common := []string{
 		"--opt", "--single-transaction", "--skip-lock-tables", "--quick", "--skip-add-locks", "--routines", "--triggers", "--events", "--hex-blob",
-		"--no-tablespaces", "--tz-utc", "--comments", "--dump-date", "--default-character-set=utf8mb4", "--max-allowed-packet=1073741824",
+		"--no-tablespaces", "--tz-utc", "--comments", "--dump-date", "--verbose", "--default-character-set=utf8mb4", "--max-allowed-packet=1073741824",
 	}
 	for name, c := range map[string]struct {
 		program, server string

@@ -19,6 +19,7 @@ type process struct {
 	name   string
 	cmd    *exec.Cmd
 	log    *Log
+	lines  *lines // before the log, if its lines are watched
 	grace  time.Duration
 	exited chan struct{} // the program itself has ended
 	done   chan struct{} // nothing of it is left; err is set
@@ -58,6 +59,10 @@ func start(ctx context.Context, c Command, stdin, stdout *os.File) (*process, er
 		p.cmd.Stdout = stdout
 	}
 	p.cmd.Stderr = p.log
+	if c.Watch != nil {
+		p.lines = &lines{to: p.log, keep: c.Watch}
+		p.cmd.Stderr = p.lines
+	}
 	p.cmd.WaitDelay = drainTime
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 
@@ -96,7 +101,11 @@ func (p *process) run(nice int, started chan<- error) {
 	if wake != nil {
 		wake()
 	}
-	p.err = p.outcome(p.cmd.Wait())
+	err = p.cmd.Wait()
+	if p.lines != nil && !errors.Is(err, exec.ErrWaitDelay) { // then nobody writes any more
+		p.lines.end()
+	}
+	p.err = p.outcome(err)
 	close(p.done)
 }
 

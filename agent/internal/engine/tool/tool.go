@@ -40,7 +40,7 @@ type Command struct {
 	Path string
 	Args []string // without the program's name
 	Env  []string // the whole environment, but for what Buffered adds
-	// Buffered makes the program write its standard output in pieces of 32 KiB instead of 4, where the system has what it
+	// Buffered makes the program write its standard output in pieces of 256 KiB instead of 4, where the system has what it
 	// takes (OutputBuffering). Only for a program that Version said takes it.
 	Buffered bool
 	// Files become the descriptors 3, 4, … of the program: see FilePath. The caller closes them after the start.
@@ -53,6 +53,9 @@ type Command struct {
 	Grace time.Duration
 	// Nice lowers the program's priority.
 	Nice int
+	// Watch, if not nil, is shown each line of the standard error as it comes, and tells whether it is kept. It is called by one
+	// goroutine, and the program waits for it once a pipe is full.
+	Watch func(line string) (keep bool)
 	// Secrets are masked in everything that the program writes to its standard error.
 	Secrets []secret.String
 }

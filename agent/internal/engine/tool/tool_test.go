@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -360,6 +361,32 @@ func TestKilledParent(t *testing.T) {
 		got, err := syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
 		return err == nil && got == pid && status.Signal() == syscall.SIGKILL
 	})
+}
+
+// Lines are shown as they come, whole, and kept or not; of the log, what is kept stays as it was written.
+func TestOutput_Watch(t *testing.T) {
+	long := strings.Repeat("x", 5000)
+	said := "-- one\nfirst\n\n-- " + long + "\nsecond\n-- two\nlast"
+	for name, status := range map[string]int{"Succeeds": 0, "Fails": 3} {
+		t.Run(name, func(t *testing.T) {
+			path, _ := install(t, fakedump.Script{Stderr: said, StderrBytes: int64(len(said)), Exit: status})
+			var shown []string
+			r := output(t, tool.Command{Path: path, StallTimeout: time.Minute, Watch: func(line string) bool {
+				shown = append(shown, line)
+				return !strings.HasPrefix(line, "-- ")
+			}})
+			_, err := io.ReadAll(r)
+			if failed := (*tool.ExitError)(nil); errors.As(err, &failed) != (status != 0) {
+				t.Fatal(err)
+			}
+			if want := "first\n\n-- " + long + "\nsecond\nlast"; r.Log() != want {
+				t.Errorf("log %q, want %q", r.Log(), want)
+			}
+			if want := []string{"-- one", "first", "", "second", "-- two", "last"}; !slices.Equal(shown, want) {
+				t.Errorf("shown %q, want %q", shown, want)
+			}
+		})
+	}
 }
 
 func TestLog(t *testing.T) {
